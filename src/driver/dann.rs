@@ -1,0 +1,334 @@
+//! The layer with inhibition.
+
+use super::{Backward, Examples, grid::Grid, run_gradients, run_product, totals, transpose};
+use crate::buffer::{Activations, Buffer};
+use crate::element::Element;
+use crate::error::Error;
+use crate::isa::Isa;
+use crate::kernels::Kernels;
+use crate::kernels::backward::{DivisiveBackward, ExciteBackward, InhibitBackward, InterneuronsBackward, Partials};
+use crate::kernels::forward::{Excite, Inhibit, Interneurons};
+use crate::kernels::gradient::{Gradient, GradientKernel, Outer};
+use crate::kernels::product::{Operand, Product, ProductKernel};
+use crate::kernels::tile::{AlongRows, DownColumns};
+use crate::kernels::update::{HandOut, Step};
+use crate::layout::{Grouped, Split};
+use crate::params::Nonlinearity;
+use crate::params::dann::{Dann, DannMut, DannRef, DannShape};
+use crate::params::update::descend;
+use crate::threads::Crew;
+use std::marker::PhantomData;
+
+/// ε of γ.
+const EPSILON: f64 = 1e-8;
+
+/// The scratch of a layer with inhibition and the order of its phases.
+#[derive(Clone)]
+pub(crate) struct DannDriver<T: Element> {
+    shape: DannShape,
+    kernels: &'static Kernels<T>,
+    examples: Split,
+    /// `exp(alpha)`, as of the forward pass.
+    a: Buffer<T>,
+    minus_zi: Activations<T>,
+    azi: Activations<T>,
+    minus_zi_examples: Activations<T>,
+    azi_examples: Activations<T>,
+    h: Activations<T>,
+    h_examples: Activations<T>,
+    /// `1/γ` from forward to backward.
+    du: Activations<T>,
+    /// `ẑ` from forward to backward.
+    dgamma: Activations<T>,
+    dzi: Activations<T>,
+    db: Buffer<T>,
+    dg: Buffer<T>,
+    dalpha: Buffer<T>,
+}
+
+impl<T: Element> DannDriver<T> {
+    pub fn new(shape: DannShape, isa: Isa) -> Result<Self, Error> {
+        shape.lengths()?;
+        Ok(Self {
+            shape,
+            kernels: T::kernels(isa).get(),
+            examples: Split::new(0, 1, 1),
+            a: Buffer::default(),
+            minus_zi: Activations::new(),
+            azi: Activations::new(),
+            minus_zi_examples: Activations::new(),
+            azi_examples: Activations::new(),
+            h: Activations::new(),
+            h_examples: Activations::new(),
+            du: Activations::new(),
+            dgamma: Activations::new(),
+            dzi: Activations::new(),
+            db: Buffer::default(),
+            dg: Buffer::default(),
+            dalpha: Buffer::default(),
+        })
+    }
+
+    pub fn shape(&self) -> DannShape {
+        self.shape
+    }
+
+    /// Makes room for a batch.
+    pub fn prepare(&mut self, batch: usize, training: bool) -> Result<(), Error> {
+        let Self { shape: DannShape { ne, ni, divisive, .. }, kernels, .. } = *self;
+        let examples = Split::new(batch, kernels.lanes, kernels.example_vectors);
+        self.minus_zi.resize(ni, examples)?;
+        self.h.resize(ne, examples)?;
+        if divisive {
+            self.a.resize(ni)?;
+            self.azi.resize(ni, examples)?;
+        }
+        if training {
+            let units = |n| Split::new(n, kernels.lanes, kernels.input_vectors);
+            self.h_examples.resize(batch, units(ne))?;
+            self.minus_zi_examples.resize(batch, units(ni))?;
+            self.du.resize(ne, examples)?;
+            self.dzi.resize(ni, examples)?;
+            self.db.resize(ne * examples.groups())?;
+            if divisive {
+                self.azi_examples.resize(batch, units(ni))?;
+                self.dgamma.resize(ne, examples)?;
+                self.dg.resize(ne * examples.groups())?;
+                self.dalpha.resize(ni * examples.groups())?;
+            }
+        }
+        self.examples = examples;
+        Ok(())
+    }
+
+    pub fn output(&self) -> &Activations<T> {
+        &self.h
+    }
+
+    pub fn output_examples(&self) -> Examples<'_, T> {
+        Examples::Units(&self.h_examples)
+    }
+
+    /// `−zI [ni, B]` of the last forward pass.
+    pub fn minus_zi(&self) -> &Activations<T> {
+        &self.minus_zi
+    }
+
+    /// `1/γ [ne, B]` and `ẑ [ne, B]`, after a forward pass of training and before the backward pass.
+    pub fn standardised(&self) -> (&Activations<T>, &Activations<T>) {
+        (&self.du, &self.dgamma)
+    }
+
+    /// Two phases: the interneurons, then the excitatory units that they inhibit.
+    pub fn forward(&mut self, crew: &Crew<'_>, params: DannRef<'_, T>, x: &Activations<T>, training: bool) {
+        let Self { shape, kernels, examples, .. } = *self;
+        let DannShape { d, ni, divisive, .. } = shape;
+        params.check(&shape).expect("checked by the layer");
+        assert_eq!((x.rows(), x.columns()), (d, examples), "units and examples of x");
+        let relu = shape.nonlinearity == Nonlinearity::Relu;
+        self.a.iter_mut().zip(params.alpha).for_each(|(a, &alpha)| *a = alpha.exp());
+
+        let (minus_zi, azi, h) = (self.minus_zi.grouped_mut(), self.azi.grouped_mut(), self.h.grouped_mut());
+        let units = Split::new(ni, kernels.lanes, kernels.input_vectors);
+        let minus_zi_examples = training.then(|| (self.minus_zi_examples.grouped_mut(), units));
+        let azi_examples = (training && divisive).then(|| (self.azi_examples.grouped_mut(), units));
+        let product = Product {
+            init: None,
+            terms: [Some(Operand { a: params.wix.as_ptr(), lda: d, b: x.grouped() }), None],
+            examples,
+            epilogue: Interneurons { minus_zi, divisive: divisive.then(|| (azi, self.a.as_ptr())) },
+            walk: PhantomData::<AlongRows>,
+        };
+        let grid = Grid::of_product::<T>(kernels, ni, examples, d);
+        crew.run(grid.tasks(), |task| {
+            let (rows, groups) = grid.task(task);
+            // SAFETY: parameters and x are borrowed and were checked, the outputs and their copies are borrowed
+            // mutably; tasks are disjoint.
+            unsafe {
+                (kernels.interneurons)(&product, rows.clone(), groups.clone());
+                if let Some(to) = minus_zi_examples {
+                    transpose::to_examples(minus_zi, to, rows.clone(), examples.iter(groups.clone()));
+                }
+                if let Some(to) = azi_examples {
+                    transpose::to_examples(azi, to, rows, examples.iter(groups));
+                }
+            }
+        });
+
+        let terms = [
+            Some(Operand { a: params.wex.as_ptr(), lda: d, b: x.grouped() }),
+            Some(Operand { a: params.wei.as_ptr(), lda: ni, b: minus_zi }),
+        ];
+        if divisive {
+            let epilogue = Inhibit {
+                gamma: Operand { a: params.wei.as_ptr(), lda: ni, b: azi },
+                epsilon: T::from_f64(EPSILON),
+                one: T::ONE,
+                g: params.g.as_ptr(),
+                b: params.b.as_ptr(),
+                relu,
+                h,
+                keep: training.then(|| (self.dgamma.grouped_mut(), self.du.grouped_mut())),
+            };
+            self.excite(crew, terms, kernels.inhibit, (epilogue, h), training);
+        } else {
+            let epilogue = Excite { b: params.b.as_ptr(), relu, h };
+            self.excite(crew, terms, kernels.excite, (epilogue, h), training);
+        }
+    }
+
+    /// The phase of the excitatory units; the epilogue writes `h`.
+    fn excite<E>(
+        &mut self,
+        crew: &Crew<'_>,
+        terms: [Option<Operand<T>>; 2],
+        kernel: ProductKernel<T, AlongRows, E>,
+        (epilogue, h): (E, Grouped<T>),
+        training: bool,
+    ) {
+        let Self { shape: DannShape { d, ne, .. }, kernels, examples, .. } = *self;
+        let h_examples = training.then(|| (self.h_examples.grouped_mut(), self.h_examples.columns()));
+        let product = Product { init: None, terms, examples, epilogue, walk: PhantomData };
+        let grid = Grid::of_product::<T>(kernels, ne, examples, d);
+        crew.run(grid.tasks(), |task| {
+            let (rows, groups) = grid.task(task);
+            // SAFETY: `forward` borrows and checked the operands; what the epilogue writes and the copy of h are
+            // borrowed mutably; tasks are disjoint.
+            unsafe {
+                kernel(&product, rows.clone(), groups.clone());
+                if let Some(to) = h_examples {
+                    transpose::to_examples(h, to, rows, examples.iter(groups));
+                }
+            }
+        });
+    }
+
+    /// Where `dh` goes. It turns 1/γ into du and ẑ into dγ, so it can be used once after each forward pass.
+    pub fn backward<'a>(&'a mut self, params: DannRef<'a, T>) -> Backward<'a, T> {
+        params.check(&self.shape).expect("checked by the layer");
+        let h = (self.shape.nonlinearity == Nonlinearity::Relu).then(|| self.h.grouped());
+        let db = Partials::new(self.db.as_mut_ptr(), self.shape.ne);
+        if self.shape.divisive {
+            let epilogue = InhibitBackward {
+                h,
+                g: params.g.as_ptr(),
+                inv_gamma_to_du: self.du.grouped_mut(),
+                zhat_to_dgamma: self.dgamma.grouped_mut(),
+                db,
+                dg: Partials::new(self.dg.as_mut_ptr(), self.shape.ne),
+            };
+            Backward::Inhibit(epilogue, PhantomData)
+        } else {
+            Backward::Excite(ExciteBackward { h, du: self.du.grouped_mut(), db }, PhantomData)
+        }
+    }
+
+    /// Lets a `dh` that is in an array go where it should.
+    pub fn backward_from(&mut self, crew: &Crew<'_>, params: DannRef<'_, T>, dh: &Activations<T>) {
+        let Self { shape, kernels, examples, .. } = *self;
+        assert_eq!((dh.rows(), dh.columns()), (shape.ne, examples), "units and examples of dh");
+        // SAFETY: there are no terms.
+        unsafe { self.backward(params).run(crew, kernels, Some(dh), [None, None], (shape.ne, examples)) };
+    }
+
+    /// `dzI = −du Wei + a ⊙ (dγ Wei)`, and dalpha.
+    pub fn interneurons_backward(&mut self, crew: &Crew<'_>, params: DannRef<'_, T>) {
+        let Self { shape: DannShape { ne, ni, divisive, .. }, kernels, examples, .. } = *self;
+        params.check(&self.shape).expect("checked by the layer");
+        let product = Product {
+            init: None,
+            terms: [Some(Operand { a: params.wei.as_ptr(), lda: ni, b: self.du.grouped() }), None],
+            examples,
+            epilogue: InterneuronsBackward {
+                dzi: self.dzi.grouped_mut(),
+                divisive: divisive.then(|| DivisiveBackward {
+                    q: Operand { a: params.wei.as_ptr(), lda: ni, b: self.dgamma.grouped() },
+                    a: self.a.as_ptr(),
+                    azi: self.azi.grouped(),
+                    dalpha: Partials::new(self.dalpha.as_mut_ptr(), ni),
+                }),
+            },
+            walk: PhantomData::<DownColumns>,
+        };
+        let grid = Grid::of_product::<T>(kernels, ni, examples, ne);
+        // SAFETY: the parameters are borrowed and were checked, the activations have the batch's size, and those that
+        // are written are borrowed mutably.
+        unsafe { run_product(crew, grid, kernels.interneurons_backward, &product) };
+    }
+
+    /// `dx = du Wex + dzI Wix`
+    pub fn input_gradient(&self, crew: &Crew<'_>, params: DannRef<'_, T>, into: Backward<'_, T>) {
+        let Self { shape: DannShape { d, .. }, kernels, examples, .. } = *self;
+        params.check(&self.shape).expect("checked by the layer");
+        let terms = [
+            Some(Operand { a: params.wex.as_ptr(), lda: d, b: self.du.grouped() }),
+            Some(Operand { a: params.wix.as_ptr(), lda: d, b: self.dzi.grouped() }),
+        ];
+        // SAFETY: the weights are borrowed and were checked, du and dzI have the batch's size.
+        unsafe { into.run(crew, kernels, None, terms, (d, examples)) };
+    }
+
+    /// `θ ← θ − scale · dθ`, clamped where a parameter keeps its sign.
+    pub fn update(&mut self, crew: &Crew<'_>, params: DannMut<'_, T>, x: Examples<'_, T>, scales: Dann<f64>) {
+        let DannShape { d, ne, ni, .. } = self.shape;
+        params.view().check(&self.shape).expect("checked by the layer");
+        let scales = scales.map(T::from_f64);
+        let step = |w: &mut [T], ld, scale| Step { w: w.as_mut_ptr(), ld, scale, low: T::ZERO };
+        let epilogues =
+            [step(params.wex, d, scales.wex), step(params.wix, d, scales.wix), step(params.wei, ni, scales.wei)];
+        self.weight_gradients(crew, x, self.kernels.step, epilogues);
+        descend(params.b, totals(&self.db, ne), scales.b, true);
+        descend(params.g, totals(&self.dg, ne), scales.g, false);
+        descend(params.alpha, totals(&self.dalpha, ni), scales.alpha, true);
+    }
+
+    /// All gradients, without corrections.
+    pub fn gradients(&mut self, crew: &Crew<'_>, gradients: DannMut<'_, T>, x: Examples<'_, T>) {
+        let DannShape { d, ne, ni, .. } = self.shape;
+        gradients.view().check(&self.shape).expect("checked by the layer");
+        let hand_out = |grad: &mut [T], ld| HandOut { grad: grad.as_mut_ptr(), ld };
+        let epilogues = [hand_out(gradients.wex, d), hand_out(gradients.wix, d), hand_out(gradients.wei, ni)];
+        self.weight_gradients(crew, x, self.kernels.hand_out, epilogues);
+        let fill = |to: &mut [T], partials, rows| to.iter_mut().zip(totals(partials, rows)).for_each(|(to, x)| *to = x);
+        fill(gradients.b, &self.db, ne);
+        fill(gradients.g, &self.dg, ne);
+        fill(gradients.alpha, &self.dalpha, ni);
+    }
+
+    /// `dWex = duᵀ x`, `dWix = dzIᵀ x`, `dWei = −duᵀ zI + dγᵀ (a ⊙ zI)`: one phase.
+    fn weight_gradients<E>(
+        &self,
+        crew: &Crew<'_>,
+        x: Examples<'_, T>,
+        kernel: GradientKernel<T, E>,
+        [wex, wix, wei]: [E; 3],
+    ) {
+        let Self { shape: DannShape { d, ne, ni, divisive, .. }, kernels, examples, .. } = *self;
+        x.check(examples.len(), d);
+        let split = |n| Split::new(n, kernels.lanes, kernels.input_vectors);
+        let of_input = |delta: &Activations<T>, epilogue| Gradient {
+            terms: [Some(Outer { delta: delta.grouped(), x: x.pointer() }), None],
+            rows: delta.rows(),
+            examples,
+            inputs: split(d),
+            epilogue,
+        };
+        let outer = |delta: &Activations<T>, x: &Activations<T>| Outer {
+            delta: delta.grouped(),
+            x: Examples::Units(x).pointer(),
+        };
+        let wei = Gradient {
+            terms: [
+                Some(outer(&self.du, &self.minus_zi_examples)),
+                divisive.then(|| outer(&self.dgamma, &self.azi_examples)),
+            ],
+            rows: ne,
+            examples,
+            inputs: split(ni),
+            epilogue: wei,
+        };
+        // SAFETY: the activations have the batch's size; the epilogues write arrays of the layer's shape that the
+        // caller borrows mutably.
+        unsafe { run_gradients(crew, kernel, &[of_input(&self.du, wex), of_input(&self.dzi, wix), wei]) };
+    }
+}

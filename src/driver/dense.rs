@@ -1,0 +1,159 @@
+//! The plain layer.
+
+use super::{Backward, Examples, grid::Grid, run_gradients, totals, transpose};
+use crate::buffer::{Activations, Buffer};
+use crate::element::Element;
+use crate::error::Error;
+use crate::isa::Isa;
+use crate::kernels::Kernels;
+use crate::kernels::backward::{ExciteBackward, Partials};
+use crate::kernels::forward::Excite;
+use crate::kernels::gradient::{Gradient, GradientKernel, Outer};
+use crate::kernels::product::{Operand, Product};
+use crate::kernels::tile::AlongRows;
+use crate::kernels::update::{HandOut, Step};
+use crate::layout::Split;
+use crate::params::Nonlinearity;
+use crate::params::dense::{Dense, DenseMut, DenseRef, DenseShape};
+use crate::params::update::descend;
+use crate::threads::Crew;
+use std::marker::PhantomData;
+
+/// The scratch of a plain layer and the order of its phases.
+#[derive(Clone)]
+pub(crate) struct DenseDriver<T: Element> {
+    shape: DenseShape,
+    kernels: &'static Kernels<T>,
+    examples: Split,
+    h: Activations<T>,
+    h_examples: Activations<T>,
+    du: Activations<T>,
+    db: Buffer<T>,
+}
+
+impl<T: Element> DenseDriver<T> {
+    pub fn new(shape: DenseShape, isa: Isa) -> Result<Self, Error> {
+        shape.lengths()?;
+        Ok(Self {
+            shape,
+            kernels: T::kernels(isa).get(),
+            examples: Split::new(0, 1, 1),
+            h: Activations::new(),
+            h_examples: Activations::new(),
+            du: Activations::new(),
+            db: Buffer::default(),
+        })
+    }
+
+    /// Makes room for a batch.
+    pub fn prepare(&mut self, batch: usize, training: bool) -> Result<(), Error> {
+        let Self { shape, kernels, .. } = *self;
+        let examples = Split::new(batch, kernels.lanes, kernels.example_vectors);
+        self.h.resize(shape.ne, examples)?;
+        if training {
+            self.h_examples.resize(batch, Split::new(shape.ne, kernels.lanes, kernels.input_vectors))?;
+            self.du.resize(shape.ne, examples)?;
+            self.db.resize(shape.ne * examples.groups())?;
+        }
+        self.examples = examples;
+        Ok(())
+    }
+
+    pub fn output(&self) -> &Activations<T> {
+        &self.h
+    }
+
+    pub fn output_examples(&self) -> Examples<'_, T> {
+        Examples::Units(&self.h_examples)
+    }
+
+    /// `h = f(x Wᵀ + b)`
+    pub fn forward(&mut self, crew: &Crew<'_>, params: DenseRef<'_, T>, x: &Activations<T>, training: bool) {
+        let Self { shape, kernels, examples, .. } = *self;
+        params.check(&shape).expect("checked by the layer");
+        assert_eq!((x.rows(), x.columns()), (shape.d, examples), "units and examples of x");
+        let h = self.h.grouped_mut();
+        let to_examples = training.then(|| (self.h_examples.grouped_mut(), self.h_examples.columns()));
+        let product = Product {
+            init: None,
+            terms: [Some(Operand { a: params.w.as_ptr(), lda: shape.d, b: x.grouped() }), None],
+            examples,
+            epilogue: Excite { b: params.b.as_ptr(), relu: shape.nonlinearity == Nonlinearity::Relu, h },
+            walk: PhantomData::<AlongRows>,
+        };
+        let grid = Grid::of_product::<T>(kernels, shape.ne, examples, shape.d);
+        crew.run(grid.tasks(), |task| {
+            let (rows, groups) = grid.task(task);
+            // SAFETY: parameters and x are borrowed and were checked, h and its copy are borrowed mutably; tasks are
+            // disjoint.
+            unsafe {
+                (kernels.excite)(&product, rows.clone(), groups.clone());
+                if let Some(to) = to_examples {
+                    transpose::to_examples(h, to, rows, examples.iter(groups));
+                }
+            }
+        });
+    }
+
+    /// Where `dh` goes.
+    pub fn backward(&mut self, _: DenseRef<'_, T>) -> Backward<'_, T> {
+        let relu = self.shape.nonlinearity == Nonlinearity::Relu;
+        let epilogue = ExciteBackward {
+            h: relu.then(|| self.h.grouped()),
+            du: self.du.grouped_mut(),
+            db: Partials::new(self.db.as_mut_ptr(), self.shape.ne),
+        };
+        Backward::Excite(epilogue, PhantomData)
+    }
+
+    /// Lets a `dh` that is in an array go where it should.
+    pub fn backward_from(&mut self, crew: &Crew<'_>, params: DenseRef<'_, T>, dh: &Activations<T>) {
+        let Self { shape, kernels, examples, .. } = *self;
+        assert_eq!((dh.rows(), dh.columns()), (shape.ne, examples), "units and examples of dh");
+        // SAFETY: there are no terms.
+        unsafe { self.backward(params).run(crew, kernels, Some(dh), [None, None], (shape.ne, examples)) };
+    }
+
+    /// `dx = du W`
+    pub fn input_gradient(&self, crew: &Crew<'_>, params: DenseRef<'_, T>, into: Backward<'_, T>) {
+        let Self { shape, kernels, examples, .. } = *self;
+        params.check(&shape).expect("checked by the layer");
+        let terms = [Some(Operand { a: params.w.as_ptr(), lda: shape.d, b: self.du.grouped() }), None];
+        // SAFETY: the weights are borrowed and were checked, du has the batch's size.
+        unsafe { into.run(crew, kernels, None, terms, (shape.d, examples)) };
+    }
+
+    /// `W ← W − scale · duᵀ x`, `b ← b − scale · db`
+    pub fn update(&mut self, crew: &Crew<'_>, params: DenseMut<'_, T>, x: Examples<'_, T>, scales: Dense<f64>) {
+        let shape = self.shape;
+        params.view().check(&shape).expect("checked by the layer");
+        let scales = scales.map(T::from_f64);
+        let epilogue = Step { w: params.w.as_mut_ptr(), ld: shape.d, scale: scales.w, low: T::NEG_INFINITY };
+        self.weight_gradient(crew, x, self.kernels.step, epilogue);
+        descend(params.b, totals(&self.db, shape.ne), scales.b, true);
+    }
+
+    /// `dW = duᵀ x`, `db`
+    pub fn gradients(&mut self, crew: &Crew<'_>, gradients: DenseMut<'_, T>, x: Examples<'_, T>) {
+        let shape = self.shape;
+        gradients.view().check(&shape).expect("checked by the layer");
+        let epilogue = HandOut { grad: gradients.w.as_mut_ptr(), ld: shape.d };
+        self.weight_gradient(crew, x, self.kernels.hand_out, epilogue);
+        gradients.b.iter_mut().zip(totals(&self.db, shape.ne)).for_each(|(db, total)| *db = total);
+    }
+
+    fn weight_gradient<E>(&self, crew: &Crew<'_>, x: Examples<'_, T>, kernel: GradientKernel<T, E>, epilogue: E) {
+        let Self { shape, kernels, examples, .. } = *self;
+        x.check(examples.len(), shape.d);
+        let gradient = Gradient {
+            terms: [Some(Outer { delta: self.du.grouped(), x: x.pointer() }), None],
+            rows: shape.ne,
+            examples,
+            inputs: Split::new(shape.d, kernels.lanes, kernels.input_vectors),
+            epilogue,
+        };
+        // SAFETY: x and du have the batch's size; the epilogue writes an array of the layer's shape that the caller
+        // borrows mutably.
+        unsafe { run_gradients(crew, kernel, &[gradient]) };
+    }
+}

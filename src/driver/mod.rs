@@ -1,0 +1,238 @@
+//! Loops over tiles and tasks: what runs when, in which order, and on which part of the matrices.
+//!
+//! Drivers are safe: they borrow every array that they hand to a kernel for the duration of the phase, and cut each
+//! phase into tasks that write disjoint parts.
+
+mod dann;
+mod dense;
+mod grid;
+mod transpose;
+
+pub(crate) use dann::DannDriver;
+pub(crate) use dense::DenseDriver;
+pub(crate) use transpose::{from_rows, to_rows};
+
+use crate::buffer::Activations;
+use crate::element::Element;
+use crate::error::Error;
+use crate::isa::Isa;
+use crate::kernels::Kernels;
+use crate::kernels::backward::{ExciteBackward, InhibitBackward, Store};
+use crate::kernels::gradient::{Gradient, GradientKernel};
+use crate::kernels::product::{Operand, Product, ProductKernel};
+use crate::kernels::tile::DownColumns;
+use crate::layout::{ExampleMajor, Split};
+use crate::matrix::MatRef;
+use crate::params::layer::{LayerArrays, LayerMut, LayerRef, LayerShape};
+use crate::params::update::Update;
+use crate::threads::Crew;
+use grid::Grid;
+use std::marker::PhantomData;
+
+/// A layer's input with a row an example, for the weight gradient.
+#[derive(Clone, Copy)]
+pub(crate) enum Examples<'a, T> {
+    /// The caller's array.
+    Rows(MatRef<'a, T>),
+    /// The output of the layer below.
+    Units(&'a Activations<T>),
+}
+
+impl<T: Element> Examples<'_, T> {
+    fn pointer(self) -> ExampleMajor<T> {
+        match self {
+            Self::Rows(x) => ExampleMajor::Rows { ptr: x.as_ptr(), stride: x.stride() },
+            Self::Units(x) => ExampleMajor::Grouped(x.grouped()),
+        }
+    }
+
+    fn check(self, examples: usize, units: usize) {
+        let (rows, cols) = match self {
+            Self::Rows(x) => (x.rows(), x.cols()),
+            Self::Units(x) => (x.rows(), x.columns().len()),
+        };
+        assert_eq!((rows, cols), (examples, units), "examples and units of a layer's input");
+    }
+}
+
+/// Where `dh` of a layer comes from, or where a layer's input gradient `dx` goes: into an array, or on through the
+/// nonlinearity and the inhibition of the layer below, before it leaves the registers.
+pub(crate) enum Backward<'a, T> {
+    /// Stored.
+    Store(&'a mut Activations<T>),
+    /// Into a layer that does not divide.
+    Excite(ExciteBackward<T>, PhantomData<&'a mut T>),
+    /// Into a layer that divides.
+    Inhibit(InhibitBackward<T>, PhantomData<&'a mut T>),
+}
+
+impl<T: Element> Backward<'_, T> {
+    /// Computes `init + Σ terms` for the `rows` units of the layer below and lets it go where it should.
+    ///
+    /// # Safety
+    /// The terms are valid for reading in `rows` and all examples.
+    unsafe fn run(
+        self,
+        crew: &Crew<'_>,
+        kernels: &Kernels<T>,
+        init: Option<&Activations<T>>,
+        terms: [Option<Operand<T>>; 2],
+        (rows, examples): (usize, Split),
+    ) {
+        let init = init.map(Activations::grouped);
+        let k = terms.iter().flatten().map(|term| term.b.rows()).max().unwrap_or(1);
+        let grid = Grid::of_product::<T>(kernels, rows, examples, k);
+        macro_rules! run {
+            ($kernel:expr, $epilogue:expr) => {{
+                let product = Product { init, terms, examples, epilogue: $epilogue, walk: PhantomData::<DownColumns> };
+                // SAFETY: the caller vouches for the terms; the epilogue borrows its arrays mutably through `self`.
+                unsafe { run_product(crew, grid, $kernel, &product) }
+            }};
+        }
+        match self {
+            Self::Store(out) => {
+                assert_eq!((out.rows(), out.columns()), (rows, examples), "units and examples of dx");
+                run!(kernels.input_gradient, Store { out: out.grouped_mut() });
+            }
+            Self::Excite(epilogue, _) => run!(kernels.excite_backward, epilogue),
+            Self::Inhibit(epilogue, _) => run!(kernels.inhibit_backward, epilogue),
+        }
+    }
+}
+
+/// The scratch of a layer of any kind and the order of its phases. Parameters come as the caller holds them.
+#[derive(Clone)]
+pub(crate) enum Driver<T: Element> {
+    Dann(DannDriver<T>),
+    Dense(DenseDriver<T>),
+}
+
+/// Calls a driver with parameters of its kind.
+macro_rules! with_params {
+    (($self:expr, $params:expr), ($driver:ident, $own:ident) => $call:expr) => {
+        match ($self, $params) {
+            (Driver::Dann($driver), LayerArrays::Dann($own)) => $call,
+            (Driver::Dense($driver), LayerArrays::Dense($own)) => $call,
+            _ => unreachable!("the layer checks the kind of its parameters"),
+        }
+    };
+}
+
+impl<T: Element> Driver<T> {
+    pub fn new(shape: LayerShape, isa: Isa) -> Result<Self, Error> {
+        Ok(match shape {
+            LayerShape::Dann(shape) => Self::Dann(DannDriver::new(shape, isa)?),
+            LayerShape::Dense(shape) => Self::Dense(DenseDriver::new(shape, isa)?),
+        })
+    }
+
+    /// Makes room for a batch, after which a pass allocates nothing.
+    pub fn prepare(&mut self, batch: usize, training: bool) -> Result<(), Error> {
+        match self {
+            Self::Dann(driver) => driver.prepare(batch, training),
+            Self::Dense(driver) => driver.prepare(batch, training),
+        }
+    }
+
+    /// `h [ne, B]` of the last forward pass.
+    pub fn output(&self) -> &Activations<T> {
+        match self {
+            Self::Dann(driver) => driver.output(),
+            Self::Dense(driver) => driver.output(),
+        }
+    }
+
+    /// `h [B, ne]` of the last forward pass of training, as the layer above needs it for its weight gradient.
+    pub fn output_examples(&self) -> Examples<'_, T> {
+        match self {
+            Self::Dann(driver) => driver.output_examples(),
+            Self::Dense(driver) => driver.output_examples(),
+        }
+    }
+
+    /// From `x [d, B]` to `h`, keeping for `training` what the backward pass needs.
+    pub fn forward(&mut self, crew: &Crew<'_>, params: LayerRef<'_, T>, x: &Activations<T>, training: bool) {
+        with_params!((self, params), (driver, params) => driver.forward(crew, params, x, training))
+    }
+
+    /// Where `dh` goes; see [`Backward`].
+    pub fn backward<'a>(&'a mut self, params: LayerRef<'a, T>) -> Backward<'a, T> {
+        with_params!((self, params), (driver, params) => driver.backward(params))
+    }
+
+    /// Lets a `dh` that is in an array go where it should.
+    pub fn backward_from(&mut self, crew: &Crew<'_>, params: LayerRef<'_, T>, dh: &Activations<T>) {
+        with_params!((self, params), (driver, params) => driver.backward_from(crew, params, dh))
+    }
+
+    /// What must happen between `dh` and the gradients of inputs and weights.
+    pub fn interneurons_backward(&mut self, crew: &Crew<'_>, params: LayerRef<'_, T>) {
+        if let (Self::Dann(driver), LayerArrays::Dann(params)) = (self, params) {
+            driver.interneurons_backward(crew, params);
+        }
+    }
+
+    /// `dx [d, B]`.
+    pub fn input_gradient(&self, crew: &Crew<'_>, params: LayerRef<'_, T>, into: Backward<'_, T>) {
+        with_params!((self, params), (driver, params) => driver.input_gradient(crew, params, into))
+    }
+
+    /// The fused step. The rule was checked.
+    pub fn update(&mut self, crew: &Crew<'_>, params: LayerMut<'_, T>, x: Examples<'_, T>, rule: &Update) {
+        match (self, params) {
+            (Self::Dann(driver), LayerArrays::Dann(params)) => {
+                let scales = rule.scales(&driver.shape());
+                driver.update(crew, params, x, scales);
+            }
+            (Self::Dense(driver), LayerArrays::Dense(params)) => driver.update(crew, params, x, rule.dense_scales()),
+            _ => unreachable!("the layer checks the kind of its parameters"),
+        }
+    }
+
+    /// All gradients but `dx`.
+    pub fn gradients(&mut self, crew: &Crew<'_>, gradients: LayerMut<'_, T>, x: Examples<'_, T>) {
+        with_params!((self, gradients), (driver, gradients) => driver.gradients(crew, gradients, x))
+    }
+}
+
+/// Computes all tiles of a product, one phase.
+///
+/// # Safety
+/// As [`crate::kernels::product::product`], for the rows and groups of `grid`.
+unsafe fn run_product<T: Element, W: Sync, E>(
+    crew: &Crew<'_>,
+    grid: Grid,
+    kernel: ProductKernel<T, W, E>,
+    product: &Product<T, W, E>,
+) {
+    crew.run(grid.tasks(), |task| {
+        let (rows, groups) = grid.task(task);
+        // SAFETY: the caller vouches for the whole grid; its tasks are disjoint.
+        unsafe { kernel(product, rows, groups) };
+    });
+}
+
+/// Computes all tiles of some weight gradients, one phase.
+///
+/// # Safety
+/// As [`crate::kernels::gradient::gradient`], for all rows and groups of each gradient.
+unsafe fn run_gradients<T: Element, E>(crew: &Crew<'_>, kernel: GradientKernel<T, E>, gradients: &[Gradient<T, E>]) {
+    let grid = |gradient: &Gradient<T, E>| Grid::of_gradient(gradient.rows, gradient.inputs);
+    let tasks = gradients.iter().map(|gradient| grid(gradient).tasks()).sum();
+    crew.run(tasks, |mut task| {
+        for gradient in gradients {
+            let grid = grid(gradient);
+            if task < grid.tasks() {
+                let (rows, groups) = grid.task(task);
+                // SAFETY: the caller vouches for the whole grid; its tasks are disjoint.
+                return unsafe { kernel(gradient, rows, groups) };
+            }
+            task -= grid.tasks();
+        }
+    });
+}
+
+/// The sums over the examples that the groups' partial sums make up, one after the other.
+fn totals<T: Element>(partials: &[T], rows: usize) -> impl Iterator<Item = T> {
+    (0..rows).map(move |row| partials[row..].iter().step_by(rows).fold(T::ZERO, |sum, &part| sum + part))
+}

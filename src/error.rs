@@ -1,0 +1,137 @@
+//! The one error type.
+
+use crate::isa::Isa;
+
+/// What can be wrong with a call. Whenever an error is returned, outputs and parameters are as they were.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No instruction set has this name.
+    #[error("unknown instruction set {name:?}: expected one of {}", Isa::NAMES.join(", "))]
+    UnknownIsa {
+        /// The name asked for.
+        name: String,
+    },
+    /// The CPU lacks the instruction set.
+    #[error("this CPU has no {name}: it has {}", Isa::available().map(Isa::name).collect::<Vec<_>>().join(", "))]
+    UnsupportedIsa {
+        /// The name asked for.
+        name: String,
+    },
+    /// A dimension is zero or too large, or two dimensions disagree.
+    #[error("{name} is {value}: expected {expected}")]
+    Dimension {
+        /// The dimension.
+        name: &'static str,
+        /// Its value.
+        value: usize,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// Two arrays disagree in a dimension.
+    #[error("{name} is {value}: expected {expected}, as of {other}")]
+    Mismatch {
+        /// The dimension.
+        name: &'static str,
+        /// Its value.
+        value: usize,
+        /// The value it should have.
+        expected: usize,
+        /// What prescribes that.
+        other: &'static str,
+    },
+    /// Parameters or gradients of another kind of layer.
+    #[error("the arrays are of another kind of layer: expected those of a {expected} layer")]
+    Kind {
+        /// The kind of the layer.
+        expected: &'static str,
+    },
+    /// An array has the wrong length.
+    #[error("{name} has {len} elements: expected {expected}")]
+    Length {
+        /// The array.
+        name: &'static str,
+        /// Its length.
+        len: usize,
+        /// The length it should have.
+        expected: usize,
+    },
+    /// Rows overlap.
+    #[error("{name} has rows {stride} elements apart: expected at least their width, {width}")]
+    Stride {
+        /// The array.
+        name: &'static str,
+        /// Distance of its rows.
+        stride: usize,
+        /// Width of its rows.
+        width: usize,
+    },
+    /// A parameter that is imported has a forbidden value.
+    #[error("{name}[{index}] is {value}: expected {expected}")]
+    Value {
+        /// The array.
+        name: &'static str,
+        /// Index of the element, row-major.
+        index: usize,
+        /// Its value.
+        value: f64,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// The learning rate cannot be used.
+    #[error("lr is {lr}: expected a finite number ≥ 0")]
+    LearningRate {
+        /// The learning rate.
+        lr: f64,
+    },
+    /// A factor on the learning rate cannot be used.
+    #[error("the learning-rate factor of {name} is {value}: expected a finite number ≥ 0")]
+    Factor {
+        /// The parameter.
+        name: &'static str,
+        /// Its factor.
+        value: f64,
+    },
+    /// A label names no class.
+    #[error("label {index} is {label}: expected less than {classes}, the number of classes")]
+    Label {
+        /// Index of the example.
+        index: usize,
+        /// Its label.
+        label: u32,
+        /// The number of classes.
+        classes: usize,
+    },
+    /// A backward pass without the forward pass that it follows.
+    #[error(
+        "the backward pass needs the forward pass of the same {expected}: call forward first, once for each backward"
+    )]
+    NoForward {
+        /// What is missing or differs.
+        expected: &'static str,
+    },
+    /// The loss stopped being finite; the step changed nothing.
+    #[error("the loss is {loss} in step {step} at learning rate {lr}: the parameters are those before this step")]
+    Diverged {
+        /// The step, counted from 0.
+        step: u64,
+        /// The learning rate.
+        lr: f64,
+        /// The loss.
+        loss: f64,
+    },
+    /// More memory than there is.
+    #[error("{elements} elements do not fit in memory")]
+    TooLarge {
+        /// The elements asked for.
+        elements: usize,
+    },
+    /// A file cannot be read, or does not hold what it should.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}

@@ -1,0 +1,112 @@
+//! Initialisation: exponential weights, inhibition that centres and standardises the excitation.
+
+use crate::element::Element;
+use crate::error::Error;
+use crate::params::dann::{Dann, DannParams, DannShape};
+use crate::params::dense::{Dense, DenseParams, DenseShape};
+use crate::params::layer::{LayerParams, LayerShape};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rand_distr::{Distribution, Exp1, StandardNormal};
+use std::f64::consts::PI;
+
+/// The generator of all random numbers here: the same seed gives the same numbers on every machine.
+pub type Generator = ChaCha8Rng;
+
+/// The generator of a seed.
+pub fn generator(seed: u64) -> Generator {
+    Generator::seed_from_u64(seed)
+}
+
+/// How a layer's parameters are drawn.
+///
+/// For a layer with inhibition, with `Exp(scale)` the exponential distribution of mean `scale`:
+///
+/// ```text
+/// scale = √(1/(2d))              if the inputs are raw (the first layer)
+///         √(2π/(d(2π−1)))        if they passed a ReLU
+/// Wex ~ Exp(scale)
+/// ni = 1:  Wix = mean of the rows of Wex,  Wei = 1
+/// ni > 1:  Wix ~ Exp(scale),               Wei = 1/ni
+/// iid inhibition:  Wix, Wei ~ Exp(√(scale/ni))
+/// alpha = ln √((2π−1)/d),  g = 1,  b = 0
+/// ```
+///
+/// The subtraction then removes the mean of the excitation and the division its spread: a fresh layer behaves like
+/// layer normalisation. A plain layer has `W ~ N(0, gain/d)` with gain 1 on raw inputs and 2 on rectified ones.
+///
+/// Source: Cornford et al., ICLR 2021, section 3 and appendix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Init {
+    /// The inputs are outputs of a ReLU: every layer but a network's first.
+    pub rectified_input: bool,
+    /// Inhibitory weights are drawn independently instead of matched to the excitation.
+    pub iid_inhibition: bool,
+}
+
+impl Init {
+    /// For the first layer of a network.
+    pub fn first() -> Self {
+        Self::default()
+    }
+
+    /// For every other layer.
+    pub fn deeper() -> Self {
+        Self { rectified_input: true, ..Self::default() }
+    }
+
+    /// Draws a layer's parameters. Numbers are drawn in f64, so `f32` and `f64` layers of a seed differ by rounding.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if a dimension is zero or an array would not fit in memory.
+    pub fn draw<T: Element>(self, shape: &LayerShape, rng: &mut impl Rng) -> Result<LayerParams<T>, Error> {
+        Ok(match shape {
+            LayerShape::Dann(shape) => LayerParams::Dann(self.draw_dann(shape, rng)?),
+            LayerShape::Dense(shape) => LayerParams::Dense(self.draw_dense(shape, rng)?),
+        })
+    }
+
+    /// Draws the parameters of a layer with inhibition.
+    ///
+    /// # Errors
+    /// As [`Init::draw`].
+    pub fn draw_dann<T: Element>(self, shape: &DannShape, rng: &mut impl Rng) -> Result<DannParams<T>, Error> {
+        let lengths = shape.lengths()?;
+        let (d, ni) = (shape.d as f64, shape.ni as f64);
+        let scale = if self.rectified_input { (2.0 * PI / (d * (2.0 * PI - 1.0))).sqrt() } else { (0.5 / d).sqrt() };
+        let mut exponential = |len, scale| -> Vec<T> {
+            (0..len).map(|_| T::from_f64(scale * Distribution::<f64>::sample(&Exp1, rng))).collect()
+        };
+        let wex = exponential(lengths.wex, scale);
+        let (wix, wei) = if self.iid_inhibition {
+            let scale = (scale / ni).sqrt();
+            (exponential(lengths.wix, scale), exponential(lengths.wei, scale))
+        } else if shape.ni == 1 {
+            let mean = |k: usize| wex[k..].iter().step_by(shape.d).map(|w| w.to_f64()).sum::<f64>() / shape.ne as f64;
+            ((0..shape.d).map(|k| T::from_f64(mean(k))).collect(), vec![T::ONE; lengths.wei])
+        } else {
+            (exponential(lengths.wix, scale), vec![T::from_f64(1.0 / ni); lengths.wei])
+        };
+        Ok(Dann {
+            wex,
+            wix,
+            wei,
+            alpha: vec![T::from_f64(((2.0 * PI - 1.0) / d).sqrt().ln()); lengths.alpha],
+            g: vec![T::ONE; lengths.g],
+            b: vec![T::ZERO; lengths.b],
+        })
+    }
+
+    /// Draws the parameters of a plain layer.
+    ///
+    /// # Errors
+    /// As [`Init::draw`].
+    pub fn draw_dense<T: Element>(self, shape: &DenseShape, rng: &mut impl Rng) -> Result<DenseParams<T>, Error> {
+        let lengths = shape.lengths()?;
+        let gain = if self.rectified_input { 2.0 } else { 1.0 };
+        let deviation = (gain / shape.d as f64).sqrt();
+        let normal = |_| T::from_f64(deviation * Distribution::<f64>::sample(&StandardNormal, rng));
+        Ok(Dense { w: (0..lengths.w).map(normal).collect(), b: vec![T::ZERO; lengths.b] })
+    }
+}

@@ -1,0 +1,107 @@
+//! The kernels: one source, compiled once for each instruction set and element type.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `tile.rs` | the register tile, which knows no layer |
+//! | `product.rs` | its loops where columns are examples: forward, interneurons' deltas, input gradient |
+//! | `gradient.rs` | its loops where columns are inputs: weight gradients |
+//! | `forward.rs`, `backward.rs`, `update.rs` | epilogues: what each layer does with a tile in registers |
+//! | `shapes.rs` | tile shapes for each instruction set |
+//!
+//! A new kind of layer is a new epilogue and a new line in [`Kernels`].
+
+pub(crate) mod backward;
+pub(crate) mod forward;
+pub(crate) mod gradient;
+pub(crate) mod product;
+mod shapes;
+pub(crate) mod tile;
+pub(crate) mod update;
+
+use crate::layout::Group;
+use crate::simd::Simd;
+use backward::{ExciteBackward, InhibitBackward, InterneuronsBackward, Store};
+use forward::{Excite, Inhibit, Interneurons};
+use gradient::{Gradient, GradientKernel};
+use product::{Product, ProductKernel};
+use tile::{AlongRows, DownColumns, Epilogue, Walk};
+use update::{HandOut, Step};
+
+/// The tile shapes of an instruction set; see `shapes.rs`.
+pub(crate) trait Tiled<T: Copy>: Simd<T> {
+    /// Vectors in a group of examples.
+    const EXAMPLE_VECTORS: usize;
+    /// Vectors in a group of inputs.
+    const INPUT_VECTORS: usize;
+    /// Rows that a task takes at a time.
+    const ROWS: usize;
+
+    /// Computes the tallest tile that fits in `left` rows and returns its height.
+    ///
+    /// # Safety
+    /// As [`product::product`], for these rows and this group.
+    unsafe fn product_tile<W: Walk, E: Epilogue<T, Self>>(
+        self,
+        product: &Product<T, W, E>,
+        row: usize,
+        left: usize,
+        group: Group,
+    ) -> usize;
+
+    /// Computes the tallest tile that fits in `left` rows and returns its height.
+    ///
+    /// # Safety
+    /// As [`gradient::gradient`], for these rows and this group.
+    unsafe fn gradient_tile<E: Epilogue<T, Self>>(
+        self,
+        gradient: &Gradient<T, E>,
+        row: usize,
+        left: usize,
+        group: Group,
+    ) -> usize;
+}
+
+/// The kernels of one instruction set for elements `T`.
+pub(crate) struct Kernels<T> {
+    /// Elements of a vector.
+    pub lanes: usize,
+    /// Vectors in a group of examples.
+    pub example_vectors: usize,
+    /// Vectors in a group of inputs.
+    pub input_vectors: usize,
+    /// Rows that a task takes at a time.
+    pub rows: usize,
+
+    pub interneurons: ProductKernel<T, AlongRows, Interneurons<T>>,
+    pub excite: ProductKernel<T, AlongRows, Excite<T>>,
+    pub inhibit: ProductKernel<T, AlongRows, Inhibit<T>>,
+
+    pub interneurons_backward: ProductKernel<T, DownColumns, InterneuronsBackward<T>>,
+    pub input_gradient: ProductKernel<T, DownColumns, Store<T>>,
+    pub excite_backward: ProductKernel<T, DownColumns, ExciteBackward<T>>,
+    pub inhibit_backward: ProductKernel<T, DownColumns, InhibitBackward<T>>,
+
+    pub step: GradientKernel<T, Step<T>>,
+    pub hand_out: GradientKernel<T, HandOut<T>>,
+}
+
+impl<T: Copy> Kernels<T> {
+    /// The kernels compiled for `S`. Calling one is unsafe: the CPU must have the instruction set.
+    pub const fn of<S: Tiled<T>>() -> Self {
+        Self {
+            lanes: S::LANES,
+            example_vectors: S::EXAMPLE_VECTORS,
+            input_vectors: S::INPUT_VECTORS,
+            rows: S::ROWS,
+            interneurons: product::product::<T, S, _, _>,
+            excite: product::product::<T, S, _, _>,
+            inhibit: product::product::<T, S, _, _>,
+            interneurons_backward: product::product::<T, S, _, _>,
+            input_gradient: product::product::<T, S, _, _>,
+            excite_backward: product::product::<T, S, _, _>,
+            inhibit_backward: product::product::<T, S, _, _>,
+            step: gradient::gradient::<T, S, _>,
+            hand_out: gradient::gradient::<T, S, _>,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Products whose columns are examples: the forward pass, the interneurons' deltas and the input gradient.
+//!
+//! `Σ_t A_t · B_t` over up to two terms, cut into tiles of a few rows by one group of examples. The weights `A_t`
+//! stay as the caller stores them; a tile's rows of weights stay in the first-level cache while the groups of
+//! examples pass by.
+
+use super::Tiled;
+use super::tile::{Epilogue, Term, Walk, accumulate, zeros};
+use crate::layout::{Group, Grouped, Split};
+use crate::simd::{Simd, Vectorized};
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// One term of a [`Product`]: a weight matrix and unit-major activations.
+#[derive(Debug)]
+pub(crate) struct Operand<T> {
+    /// The weights at row 0, k = 0.
+    pub a: *const T,
+    /// Distance of the weights' stored rows.
+    pub lda: usize,
+    /// The activations: row k meets column k (or stored row k) of the weights.
+    pub b: Grouped<T>,
+}
+
+impl<T> Clone for Operand<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Operand<T> {}
+
+impl<T: Copy> Operand<T> {
+    /// The term of the tile that begins at `row` and has the columns of `group`.
+    #[inline(always)]
+    pub fn term<W: Walk>(&self, row: usize, group: Group) -> Term<T> {
+        Term {
+            a: self.a.wrapping_add(W::index(row, 0, self.lda)),
+            lda: self.lda,
+            b: self.b.at(0, group),
+            ldb: group.width,
+            k: self.b.rows(),
+        }
+    }
+}
+
+/// `init + Σ_t A_t · B_t`, handed to an epilogue tile by tile.
+pub(crate) struct Product<T, W, E> {
+    /// What the accumulators begin with; zero if none.
+    pub init: Option<Grouped<T>>,
+    /// The terms; a missing one adds nothing.
+    pub terms: [Option<Operand<T>>; 2],
+    /// The examples.
+    pub examples: Split,
+    /// What becomes of the accumulators.
+    pub epilogue: E,
+    /// How the weights are walked.
+    pub walk: PhantomData<W>,
+}
+
+// SAFETY: addresses without rights; `run` is unsafe and its caller argues for the accesses.
+unsafe impl<T: Sync, W, E> Sync for Product<T, W, E> {}
+
+/// The kernel of a [`Product`] with one kind of walk and epilogue: computes all tiles of some rows by some groups.
+pub(crate) type ProductKernel<T, W, E> = unsafe fn(&Product<T, W, E>, Range<usize>, Range<usize>);
+
+/// Computes the tiles of `rows` by `groups`.
+///
+/// # Safety
+/// The CPU has the instruction set of `S`. The operands are valid for reading, the epilogue's pointers for their use,
+/// in these rows and groups, and nothing else accesses what the epilogue writes there.
+pub(crate) unsafe fn product<T, S, W, E>(product: &Product<T, W, E>, rows: Range<usize>, groups: Range<usize>)
+where
+    T: Copy,
+    S: Tiled<T>,
+    W: Walk,
+    E: Epilogue<T, S>,
+{
+    // SAFETY: the caller vouches for the instruction set.
+    let s = unsafe { S::token() };
+    for group in product.examples.iter(groups) {
+        let mut row = rows.start;
+        while row < rows.end {
+            // SAFETY: the caller vouches for these rows and groups; the tile takes at most the rows that are left.
+            row += unsafe { s.product_tile(product, row, rows.end - row, group) };
+        }
+    }
+}
+
+/// One tile of a product.
+pub(crate) struct ProductTile<'a, S, T, W, E, const MR: usize, const NV: usize> {
+    pub s: S,
+    pub product: &'a Product<T, W, E>,
+    pub row: usize,
+    pub group: Group,
+}
+
+impl<T, S, W, E, const MR: usize, const NV: usize> Vectorized for ProductTile<'_, S, T, W, E, MR, NV>
+where
+    T: Copy,
+    S: Simd<T>,
+    W: Walk,
+    E: Epilogue<T, S>,
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { s, product, row, group } = self;
+        debug_assert_eq!(group.vectors, NV);
+        let mut acc = zeros::<T, S, MR, NV>(s);
+        if let Some(init) = product.init {
+            for (i, acc) in acc.iter_mut().enumerate() {
+                for (j, acc) in acc.iter_mut().enumerate() {
+                    // SAFETY: `product` is called with operands that are valid in these rows and this group.
+                    *acc = unsafe { s.load(init.at(row + i, group).add(j * S::LANES)) };
+                }
+            }
+        }
+        for operand in product.terms.iter().flatten() {
+            // SAFETY: as above.
+            acc = unsafe { accumulate::<T, S, W, MR, NV>(s, acc, operand.term::<W>(row, group), None) };
+        }
+        // SAFETY: as above.
+        unsafe { product.epilogue.finish(s, acc, row, group) };
+    }
+}

@@ -1,0 +1,98 @@
+//! Which tiles each instruction set uses.
+//!
+//! A tile has to fill the multiply-add units (rows × vectors ≥ 8 accumulators) and to fit the registers
+//! (rows × vectors + vectors + 1). The rows of a shape are tried from the largest down, so a matrix of any height is
+//! covered; small heights only ever end a matrix.
+
+use super::Tiled;
+use super::gradient::{Gradient, gradient_tile};
+use super::product::{Product, ProductTile};
+use super::tile::{Epilogue, Walk};
+use crate::layout::Group;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+use crate::simd::{Portable, Simd};
+
+/// Implements [`Tiled`]: `vectors => [rows, ...]` for every number of vectors that a group can have.
+macro_rules! tiles {
+    (
+        $token:ty, $t:ty,
+        product: $example_vectors:literal vectors, $rows:literal rows, { $($pv:literal => [$($pr:literal),*]),* },
+        gradient: $input_vectors:literal vectors, { $($gv:literal => [$($gr:literal),*]),* }
+    ) => {
+        impl Tiled<$t> for $token {
+            const EXAMPLE_VECTORS: usize = $example_vectors;
+            const INPUT_VECTORS: usize = $input_vectors;
+            const ROWS: usize = $rows;
+
+            #[inline(always)]
+            unsafe fn product_tile<W: Walk, E: Epilogue<$t, Self>>(
+                self,
+                product: &Product<$t, W, E>,
+                row: usize,
+                left: usize,
+                group: Group,
+            ) -> usize {
+                match group.vectors {
+                    $($pv => {
+                        $(if left >= $pr {
+                            Simd::<$t>::vectorize(self, ProductTile::<_, _, _, _, $pr, $pv> { s: self, product, row, group });
+                            return $pr;
+                        })*
+                    })*
+                    vectors => unreachable!("a group of {vectors} vectors"),
+                }
+                unreachable!("a tile without rows")
+            }
+
+            #[inline(always)]
+            unsafe fn gradient_tile<E: Epilogue<$t, Self>>(
+                self,
+                gradient: &Gradient<$t, E>,
+                row: usize,
+                left: usize,
+                group: Group,
+            ) -> usize {
+                match group.vectors {
+                    $($gv => {
+                        $(if left >= $gr {
+                            // SAFETY: the caller vouches for these rows and this group.
+                            unsafe { gradient_tile::<$t, Self, E, $gr, $gv>(self, gradient, row, group) };
+                            return $gr;
+                        })*
+                    })*
+                    vectors => unreachable!("a group of {vectors} vectors"),
+                }
+                unreachable!("a tile without rows")
+            }
+        }
+    };
+}
+
+macro_rules! tiles_for_both {
+    ($token:ty, $($shapes:tt)*) => {
+        tiles!($token, f32, $($shapes)*);
+        tiles!($token, f64, $($shapes)*);
+    };
+}
+
+// Sixteen 128-bit registers on x86 without AVX; a vector of `wide` takes two of them.
+tiles_for_both!(
+    Portable,
+    product: 1 vectors, 12 rows, { 1 => [6, 4, 2, 1] },
+    gradient: 1 vectors, { 1 => [4, 2, 1] }
+);
+
+#[cfg(target_arch = "x86_64")]
+tiles_for_both!(
+    Avx2,
+    product: 2 vectors, 12 rows, { 1 => [12, 6, 4, 2, 1], 2 => [6, 4, 2, 1], 3 => [4, 2, 1] },
+    gradient: 2 vectors, { 1 => [8, 4, 1], 2 => [6, 4, 2, 1], 3 => [4, 2, 1] }
+);
+
+#[cfg(target_arch = "x86_64")]
+tiles_for_both!(
+    Avx512,
+    product: 2 vectors, 12 rows, { 1 => [12, 8, 6, 4, 2, 1], 2 => [12, 8, 6, 4, 2, 1], 3 => [8, 4, 2, 1] },
+    gradient: 3 vectors, { 1 => [12, 8, 4, 1], 2 => [12, 8, 4, 2, 1], 3 => [8, 4, 2, 1] }
+);

@@ -1,0 +1,110 @@
+//! The register tile: `acc[i][j] += Σ_k A[i, k] · B[k, j]`, the one product under every kernel.
+//!
+//! `A` is the operand that is broadcast, one element at a time: a weight matrix just as the caller stores it, never
+//! packed, or a layer's deltas. `B` is the operand that is loaded as vectors: activations in the [`crate::layout`] of
+//! the kernels. The tile knows nothing of what happens to its accumulators afterwards: that is an [`Epilogue`].
+//!
+//! A tile of MR rows and NV vectors issues MR·NV multiply-adds for MR + NV loads. With two multiply-adds and two loads
+//! a cycle and four cycles of latency it needs MR·NV ≥ 8 to keep the units busy, and MR·NV + NV + 1 registers:
+//! 12 × 2 fits the 32 registers of AVX-512, 6 × 2 the 16 of AVX2.
+
+use crate::layout::Group;
+use crate::simd::Simd;
+
+/// In which order `A` is walked.
+pub(crate) trait Walk: Copy {
+    /// Index of `A[row, k]` from the tile's first element, for a matrix whose stored rows are `ld` elements apart.
+    fn index(row: usize, k: usize, ld: usize) -> usize;
+}
+
+/// The tile's rows are stored rows of `A`, the sum runs along them: `A[row, k]` of the forward product `W x`.
+#[derive(Clone, Copy)]
+pub(crate) struct AlongRows;
+
+impl Walk for AlongRows {
+    #[inline(always)]
+    fn index(row: usize, k: usize, ld: usize) -> usize {
+        row * ld + k
+    }
+}
+
+/// The tile's rows are stored columns of `A`, the sum runs down them: the transposed product `Wᵀ δ`.
+#[derive(Clone, Copy)]
+pub(crate) struct DownColumns;
+
+impl Walk for DownColumns {
+    #[inline(always)]
+    fn index(row: usize, k: usize, ld: usize) -> usize {
+        k * ld + row
+    }
+}
+
+/// One product `A · B` that a tile adds up.
+#[derive(Clone, Copy)]
+pub(crate) struct Term<T> {
+    /// `A` at the tile's first row and k = 0.
+    pub a: *const T,
+    /// Distance of stored rows of `A`.
+    pub lda: usize,
+    /// `B` at k = 0 and the tile's first column.
+    pub b: *const T,
+    /// Distance of rows of `B`.
+    pub ldb: usize,
+    /// Length of the sum.
+    pub k: usize,
+}
+
+/// The accumulators of a tile: `MR` rows of `NV` vectors.
+pub(crate) type Acc<V, const MR: usize, const NV: usize> = [[V; NV]; MR];
+
+/// What is done with the accumulators of a tile while they are in registers.
+pub(crate) trait Epilogue<T: Copy, S: Simd<T>> {
+    /// Consumes the tile whose first row is `row` and whose columns are `group`.
+    ///
+    /// # Safety
+    /// The pointers of the epilogue are valid for the rows `row..row + MR` and the columns of `group`, and nothing
+    /// else accesses what it writes.
+    unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group);
+}
+
+/// A tile of zeros.
+#[inline(always)]
+pub(crate) fn zeros<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(s: S) -> Acc<S::V, MR, NV> {
+    [[s.zero(); NV]; MR]
+}
+
+/// `acc + A · B`, the sum over k in ascending order. With `last`, only that many lanes of the last vector of `B` are
+/// read.
+///
+/// # Safety
+/// `A` is valid for reading `MR` rows by `k`, `B` for reading `k` rows of `NV` vectors, or of `NV - 1` vectors and
+/// `last` elements.
+#[inline(always)]
+pub(crate) unsafe fn accumulate<T: Copy, S: Simd<T>, W: Walk, const MR: usize, const NV: usize>(
+    s: S,
+    mut acc: Acc<S::V, MR, NV>,
+    term: Term<T>,
+    last: Option<usize>,
+) -> Acc<S::V, MR, NV> {
+    for k in 0..term.k {
+        let mut b = [s.zero(); NV];
+        for (j, b) in b.iter_mut().enumerate() {
+            // SAFETY: the caller vouches for row k of `B`.
+            *b = unsafe {
+                let p = term.b.add(k * term.ldb + j * S::LANES);
+                match last {
+                    Some(n) if j == NV - 1 => s.load_first(p, n),
+                    _ => s.load(p),
+                }
+            };
+        }
+        for (i, row) in acc.iter_mut().enumerate() {
+            // SAFETY: the caller vouches for `MR` rows of `A`.
+            let a = s.splat(unsafe { *term.a.add(W::index(i, k, term.lda)) });
+            for (c, b) in row.iter_mut().zip(b) {
+                *c = s.mul_add(a, b, *c);
+            }
+        }
+    }
+    acc
+}

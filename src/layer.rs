@@ -1,0 +1,253 @@
+//! One layer on a caller's arrays.
+
+use crate::buffer::Activations;
+use crate::driver::{Driver, Examples, from_rows, to_rows};
+use crate::element::Element;
+use crate::error::Error;
+use crate::isa::Isa;
+use crate::matrix::{MatMut, MatRef};
+use crate::params::layer::{LayerMut, LayerRef, LayerShape};
+use crate::params::update::Update;
+use crate::threads::{Crew, Threads};
+
+/// The kernels of one layer, with the scratch memory that they need. Parameters, inputs and outputs stay in the
+/// caller's arrays.
+///
+/// ```
+/// use interneuron::*;
+///
+/// let shape = DannShape::new(3, 4, 2);
+/// let mut params = Init::first().draw_dann::<f32>(&shape, &mut generator(1))?;
+/// let mut layer = Layer::new(shape, Isa::select()?)?;
+///
+/// let x = [0.5, 0.0, 1.0, 0.2, 0.9, 0.0]; // two examples
+/// let mut h = [0.0; 8];
+/// let x = MatRef::new("x", &x, 2, 3)?;
+/// layer.forward(Threads::Serial, params.view(), x, MatMut::new("h", &mut h, 2, 4)?)?;
+///
+/// let dh = h; // the gradient of a loss of |h|²/2
+/// let dh = MatRef::new("dh", &dh, 2, 4)?;
+/// layer.update(Threads::Serial, params.view_mut(), x, dh, &Update::csgd(0.1), None)?;
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Layer<T: Element> {
+    shape: LayerShape,
+    isa: Isa,
+    driver: Driver<T>,
+    x: Activations<T>,
+    dh: Activations<T>,
+    dx: Activations<T>,
+    /// Examples of the forward pass that no backward pass followed yet.
+    forward: Option<usize>,
+}
+
+impl<T: Element> Layer<T> {
+    /// The kernels of `isa` for a layer of this shape.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if a dimension is zero or an array would not fit in memory.
+    pub fn new(shape: impl Into<LayerShape>, isa: Isa) -> Result<Self, Error> {
+        let shape = shape.into();
+        let driver = Driver::new(shape, isa)?;
+        let [x, dh, dx] = [(); 3].map(|()| Activations::new());
+        Ok(Self { shape, isa, driver, x, dh, dx, forward: None })
+    }
+
+    /// Its shape.
+    pub fn shape(&self) -> LayerShape {
+        self.shape
+    }
+
+    /// The instruction set that it runs on.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// From `x [B, d]` to `h [B, ne]`, which is overwritten. What a following [`Layer::backward`] or
+    /// [`Layer::update`] needs is kept.
+    ///
+    /// # Errors
+    /// [`Error::Kind`] or [`Error::Length`] if `params` are not those of this shape, [`Error::Mismatch`] if `x` or `h`
+    /// has other dimensions, [`Error::TooLarge`] if the scratch does not fit in memory.
+    pub fn forward<'p>(
+        &mut self,
+        threads: Threads<'_>,
+        params: impl Into<LayerRef<'p, T>>,
+        x: MatRef<'_, T>,
+        h: MatMut<'_, T>,
+    ) -> Result<(), Error> {
+        self.pass(threads, params.into(), x, h, true)
+    }
+
+    /// As [`Layer::forward`], but nothing is kept for a backward pass.
+    ///
+    /// # Errors
+    /// As [`Layer::forward`].
+    pub fn infer<'p>(
+        &mut self,
+        threads: Threads<'_>,
+        params: impl Into<LayerRef<'p, T>>,
+        x: MatRef<'_, T>,
+        h: MatMut<'_, T>,
+    ) -> Result<(), Error> {
+        self.pass(threads, params.into(), x, h, false)
+    }
+
+    fn pass(
+        &mut self,
+        threads: Threads<'_>,
+        params: LayerRef<'_, T>,
+        x: MatRef<'_, T>,
+        mut h: MatMut<'_, T>,
+        training: bool,
+    ) -> Result<(), Error> {
+        params.check(&self.shape)?;
+        same("columns of x", x.cols(), self.shape.inputs(), "the layer's inputs")?;
+        same("rows of h", h.rows(), x.rows(), "x")?;
+        same("columns of h", h.cols(), self.shape.outputs(), "the layer's outputs")?;
+        self.forward = None;
+        self.driver.prepare(x.rows(), training)?;
+        self.x.resize(x.cols(), self.driver.output().columns())?;
+        threads.region(|crew| {
+            from_rows(crew, x, &mut self.x);
+            self.driver.forward(crew, params, &self.x, training);
+            to_rows(self.driver.output(), &mut h, |h| h);
+        });
+        self.forward = training.then_some(x.rows());
+        Ok(())
+    }
+
+    /// All gradients, for callers with an update of their own: from `dh [B, ne]` to `gradients`, and to `dx [B, d]` if
+    /// wanted; all are overwritten. `params` and `x` are those of the forward pass that went before.
+    ///
+    /// # Errors
+    /// [`Error::NoForward`] if no forward pass with as many examples went before or a backward pass already followed
+    /// it; otherwise as [`Layer::forward`], also of `gradients`, `dh` and `dx`.
+    pub fn backward<'p, 'g>(
+        &mut self,
+        threads: Threads<'_>,
+        params: impl Into<LayerRef<'p, T>>,
+        x: MatRef<'_, T>,
+        dh: MatRef<'_, T>,
+        gradients: impl Into<LayerMut<'g, T>>,
+        dx: Option<MatMut<'_, T>>,
+    ) -> Result<(), Error>
+    where
+        T: 'p + 'g,
+    {
+        let (params, gradients) = (params.into(), gradients.into());
+        params.check(&self.shape)?;
+        gradients.view().check(&self.shape)?;
+        self.check_backward(x, dh, dx.as_ref())?;
+        threads.region(|crew| {
+            self.through(crew, params, dh, dx);
+            self.driver.gradients(crew, gradients, Examples::Rows(x));
+        });
+        Ok(())
+    }
+
+    /// The fused step: from `dh [B, ne]` to the updated `params`, and to `dx [B, d]` (of the parameters before the
+    /// update) if wanted. No gradient of a weight is ever stored. `params` and `x` are those of the forward pass that
+    /// went before.
+    ///
+    /// # Errors
+    /// [`Error::LearningRate`] or [`Error::Factor`] if the update cannot be used; otherwise as [`Layer::backward`].
+    pub fn update<'p>(
+        &mut self,
+        threads: Threads<'_>,
+        params: impl Into<LayerMut<'p, T>>,
+        x: MatRef<'_, T>,
+        dh: MatRef<'_, T>,
+        update: &Update,
+        dx: Option<MatMut<'_, T>>,
+    ) -> Result<(), Error>
+    where
+        T: 'p,
+    {
+        let params = params.into();
+        params.view().check(&self.shape)?;
+        update.check::<T>()?;
+        self.check_backward(x, dh, dx.as_ref())?;
+        threads.region(|crew| {
+            self.through(crew, params.view(), dh, dx);
+            self.driver.update(crew, params, Examples::Rows(x), update);
+        });
+        Ok(())
+    }
+
+    fn check_backward(&mut self, x: MatRef<'_, T>, dh: MatRef<'_, T>, dx: Option<&MatMut<'_, T>>) -> Result<(), Error> {
+        same("columns of x", x.cols(), self.shape.inputs(), "the layer's inputs")?;
+        same("rows of dh", dh.rows(), x.rows(), "x")?;
+        same("columns of dh", dh.cols(), self.shape.outputs(), "the layer's outputs")?;
+        if let Some(dx) = dx {
+            same("rows of dx", dx.rows(), x.rows(), "x")?;
+            same("columns of dx", dx.cols(), x.cols(), "x")?;
+        }
+        if self.forward != Some(x.rows()) {
+            return Err(Error::NoForward { expected: "number of examples" });
+        }
+        self.dh.resize(dh.cols(), self.driver.output().columns())?;
+        self.dx.resize(self.shape.inputs(), self.driver.output().columns())?;
+        self.forward = None;
+        Ok(())
+    }
+
+    /// From `dh` to everything that the gradients of the weights are made of, and to `dx`.
+    fn through(&mut self, crew: &Crew<'_>, params: LayerRef<'_, T>, dh: MatRef<'_, T>, dx: Option<MatMut<'_, T>>) {
+        from_rows(crew, dh, &mut self.dh);
+        self.driver.backward_from(crew, params, &self.dh);
+        self.driver.interneurons_backward(crew, params);
+        if let Some(mut dx) = dx {
+            self.driver.input_gradient(crew, params, crate::driver::Backward::Store(&mut self.dx));
+            to_rows(&self.dx, &mut dx, |dx| dx);
+        }
+    }
+
+    /// Copies what the interneurons of a DANN layer did in the last forward pass: `zi [B, ni]` is overwritten.
+    ///
+    /// # Errors
+    /// [`Error::Kind`] for a layer without interneurons, [`Error::NoForward`] if no [`Layer::forward`] went before or a
+    /// backward pass already followed it, [`Error::Mismatch`] if `zi` has other dimensions.
+    pub fn interneurons(&self, mut zi: MatMut<'_, T>) -> Result<(), Error> {
+        let (Driver::Dann(driver), LayerShape::Dann(shape)) = (&self.driver, self.shape) else {
+            return Err(Error::Kind { expected: "DANN" });
+        };
+        self.check_kept(&zi, shape.ni)?;
+        to_rows(driver.minus_zi(), &mut zi, |minus_zi| -minus_zi);
+        Ok(())
+    }
+
+    /// Copies what inhibition did in the last forward pass of a divisive DANN layer: the standardised excitation
+    /// `zhat = ẑ [B, ne]` and the divisor `gamma = γ [B, ne]` are overwritten.
+    ///
+    /// # Errors
+    /// As [`Layer::interneurons`]; [`Error::Kind`] for a layer that does not divide.
+    pub fn standardised(&self, mut zhat: MatMut<'_, T>, mut gamma: MatMut<'_, T>) -> Result<(), Error> {
+        let (Driver::Dann(driver), LayerShape::Dann(shape @ crate::DannShape { divisive: true, .. })) =
+            (&self.driver, self.shape)
+        else {
+            return Err(Error::Kind { expected: "divisive DANN" });
+        };
+        self.check_kept(&zhat, shape.ne)?;
+        self.check_kept(&gamma, shape.ne)?;
+        let (inverse, standardised) = driver.standardised();
+        to_rows(standardised, &mut zhat, |zhat| zhat);
+        to_rows(inverse, &mut gamma, |inverse| T::ONE / inverse);
+        Ok(())
+    }
+
+    fn check_kept(&self, out: &MatMut<'_, T>, units: usize) -> Result<(), Error> {
+        let Some(examples) = self.forward else { return Err(Error::NoForward { expected: "number of examples" }) };
+        same("rows of the output", out.rows(), examples, "the forward pass")?;
+        same("columns of the output", out.cols(), units, "the layer")
+    }
+}
+
+/// Checks that two dimensions agree.
+pub(crate) fn same(name: &'static str, value: usize, expected: usize, other: &'static str) -> Result<(), Error> {
+    if value != expected {
+        return Err(Error::Mismatch { name, value, expected, other });
+    }
+    Ok(())
+}

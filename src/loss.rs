@@ -1,0 +1,70 @@
+//! Softmax cross-entropy.
+
+use crate::buffer::Activations;
+use crate::element::Element;
+use crate::error::Error;
+
+/// Loss and errors of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    /// Mean cross-entropy in nats: `−ln softmax(logits)[label]`, averaged over the examples.
+    pub loss: f64,
+    /// Examples whose largest logit is not that of their label.
+    pub errors: usize,
+    /// Examples.
+    pub examples: usize,
+}
+
+impl Evaluation {
+    /// Errors in percent of the examples.
+    pub fn error_percent(&self) -> f64 {
+        100.0 * self.errors as f64 / self.examples as f64
+    }
+}
+
+/// Checks that there is a label for each example and that it names a class.
+pub(crate) fn check_labels(labels: &[u32], examples: usize, classes: usize) -> Result<(), Error> {
+    if labels.len() != examples {
+        return Err(Error::Length { name: "labels", len: labels.len(), expected: examples });
+    }
+    match labels.iter().position(|&label| label as usize >= classes) {
+        Some(index) => Err(Error::Label { index, label: labels[index], classes }),
+        None => Ok(()),
+    }
+}
+
+/// The sum of the losses and the number of errors of a batch, from `logits [classes, B]`; with `gradient`, also the
+/// gradient of the mean loss: `(softmax − onehot)/B`, zero in the padding of the batch.
+pub(crate) fn softmax_cross_entropy<T: Element>(
+    logits: &Activations<T>,
+    labels: &[u32],
+    mut gradient: Option<&mut Activations<T>>,
+) -> (f64, usize) {
+    let (classes, examples) = (logits.rows(), logits.columns());
+    let per_example = T::ONE / T::from_f64(examples.len() as f64);
+    let (mut loss, mut errors) = (0.0, 0);
+    for group in examples.iter(0..examples.groups()) {
+        for i in 0..group.len {
+            let label = labels[group.start + i] as usize;
+            let logit = |class: usize| logits.row(class, group)[i];
+            let best = (1..classes).fold(0, |best, class| if logit(class) > logit(best) { class } else { best });
+            // The largest exponent is 0, so no exponential overflows. A NaN anywhere makes the sum NaN.
+            let power = |class: usize| (logit(class) - logit(best)).exp();
+            let sum = (0..classes).map(power).fold(T::ZERO, |sum, power| sum + power);
+            loss += sum.to_f64().ln() + (logit(best) - logit(label)).to_f64();
+            errors += usize::from(best != label || !sum.is_finite());
+            if let Some(gradient) = gradient.as_deref_mut() {
+                for class in 0..classes {
+                    let target = if class == label { T::ONE } else { T::ZERO };
+                    gradient.row_mut(class, group)[i] = (power(class) / sum - target) * per_example;
+                }
+            }
+        }
+        if let Some(gradient) = gradient.as_deref_mut() {
+            for class in 0..classes {
+                gradient.row_mut(class, group)[group.len..].fill(T::ZERO);
+            }
+        }
+    }
+    (loss, errors)
+}

@@ -1,0 +1,385 @@
+//! Networks of layers, trained on labels.
+
+use crate::buffer::Activations;
+use crate::driver::{Driver, Examples, from_rows, to_rows};
+use crate::element::Element;
+use crate::error::Error;
+use crate::init::{Init, generator};
+use crate::isa::Isa;
+use crate::layer::same;
+use crate::loss::{Evaluation, check_labels, softmax_cross_entropy};
+use crate::matrix::{MatMut, MatRef};
+use crate::params::dann::DannShape;
+use crate::params::dense::DenseShape;
+use crate::params::layer::{LayerParams, LayerRef, LayerShape};
+use crate::params::update::Update;
+use crate::threads::{Crew, Threads};
+
+/// What a network is made of, before its parameters are drawn.
+///
+/// ```
+/// use interneuron::{Architecture, Network};
+///
+/// // The network of Cornford et al. (2021): three hidden layers of 500 excitatory and 50 inhibitory units.
+/// let net: Network<f32> = Architecture::dann(&[784, 500, 500, 500, 10], &[50, 50, 50, 1])?.seed(7).build()?;
+/// assert_eq!(net.shapes().count(), 4);
+/// # Ok::<(), interneuron::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Architecture {
+    layers: Vec<LayerShape>,
+    iid_inhibition: bool,
+    seed: u64,
+    isa: Option<Isa>,
+}
+
+impl Architecture {
+    /// Layers with separate excitatory and inhibitory units: `dims` are the inputs and then the excitatory units of
+    /// each layer, `nis` the interneurons of each layer. Hidden layers have ReLU, the last the identity.
+    ///
+    /// # Errors
+    /// As [`Architecture::of`]; [`Error::Length`] if `nis` has not one element for each layer.
+    pub fn dann(dims: &[usize], nis: &[usize]) -> Result<Self, Error> {
+        let layers = dims.len().saturating_sub(1);
+        if nis.len() != layers {
+            return Err(Error::Length { name: "nis", len: nis.len(), expected: layers });
+        }
+        let layers = dims.windows(2).zip(nis).enumerate().map(|(k, (dims, &ni))| {
+            let shape = DannShape::new(dims[0], dims[1], ni);
+            LayerShape::Dann(if k + 1 < layers { shape } else { shape.linear() })
+        });
+        Self::of(layers.collect())
+    }
+
+    /// Plain layers: `dims` are the inputs and then the units of each layer. Hidden layers have ReLU, the last the
+    /// identity.
+    ///
+    /// # Errors
+    /// As [`Architecture::of`].
+    pub fn mlp(dims: &[usize]) -> Result<Self, Error> {
+        let layers = dims.len().saturating_sub(1);
+        let layers = dims.windows(2).enumerate().map(|(k, dims)| {
+            let shape = DenseShape::new(dims[0], dims[1]);
+            LayerShape::Dense(if k + 1 < layers { shape } else { shape.linear() })
+        });
+        Self::of(layers.collect())
+    }
+
+    /// Layers of any kind, from the input to the output.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if there is no layer, a dimension is zero, or an array would not fit in memory;
+    /// [`Error::Mismatch`] if a layer has not as many inputs as the layer below has outputs.
+    pub fn of(layers: Vec<LayerShape>) -> Result<Self, Error> {
+        if layers.is_empty() {
+            return Err(Error::Dimension { name: "layers", value: 0, expected: "at least 1" });
+        }
+        layers.iter().try_for_each(LayerShape::check)?;
+        for pair in layers.windows(2) {
+            same("inputs of a layer", pair[1].inputs(), pair[0].outputs(), "the layer below")?;
+        }
+        Ok(Self { layers, iid_inhibition: false, seed: 0, isa: None })
+    }
+
+    /// Takes the division out of every layer with inhibition.
+    #[must_use]
+    pub fn subtractive(mut self) -> Self {
+        for layer in &mut self.layers {
+            if let LayerShape::Dann(shape) = layer {
+                shape.divisive = false;
+            }
+        }
+        self
+    }
+
+    /// Draws inhibitory weights independently instead of matching them to the excitation.
+    #[must_use]
+    pub fn iid_inhibition(self) -> Self {
+        Self { iid_inhibition: true, ..self }
+    }
+
+    /// The seed of the parameters; 0 if never called.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// The instruction set; that of [`Isa::select`] if never called.
+    #[must_use]
+    pub fn isa(self, isa: Isa) -> Self {
+        Self { isa: Some(isa), ..self }
+    }
+
+    /// Draws the parameters.
+    ///
+    /// # Errors
+    /// Those of [`Isa::select`].
+    pub fn build<T: Element>(self) -> Result<Network<T>, Error> {
+        let isa = self.isa.map_or_else(Isa::select, Ok)?;
+        let mut rng = generator(self.seed);
+        let layer = |(k, shape): (usize, &LayerShape)| {
+            let init = Init { rectified_input: k > 0, iid_inhibition: self.iid_inhibition };
+            Ok(Block { shape: *shape, params: init.draw(shape, &mut rng)?, driver: Driver::new(*shape, isa)? })
+        };
+        let blocks = self.layers.iter().enumerate().map(layer).collect::<Result<_, Error>>()?;
+        Ok(Network { blocks, isa, x: Activations::new(), dlogits: Activations::new(), steps: 0 })
+    }
+}
+
+/// A layer of a network.
+#[derive(Clone)]
+struct Block<T: Element> {
+    shape: LayerShape,
+    params: LayerParams<T>,
+    driver: Driver<T>,
+}
+
+/// A network that classifies, with its parameters and the scratch memory of its steps.
+///
+/// The loss is the softmax cross-entropy, averaged over the batch.
+#[derive(Clone)]
+pub struct Network<T: Element> {
+    blocks: Vec<Block<T>>,
+    isa: Isa,
+    x: Activations<T>,
+    dlogits: Activations<T>,
+    steps: u64,
+}
+
+impl<T: Element> Network<T> {
+    /// Examples that [`Network::evaluate`] and [`Network::logits`] take at a time.
+    const EVALUATED: usize = 256;
+
+    /// The instruction set that it runs on.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Steps taken so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The number of inputs.
+    pub fn inputs(&self) -> usize {
+        self.blocks[0].shape.inputs()
+    }
+
+    /// The number of classes.
+    pub fn classes(&self) -> usize {
+        self.last().shape.outputs()
+    }
+
+    fn last(&self) -> &Block<T> {
+        self.blocks.last().expect("an architecture has a layer")
+    }
+
+    /// The shapes of the layers, from the input to the output.
+    pub fn shapes(&self) -> impl ExactSizeIterator<Item = LayerShape> {
+        self.blocks.iter().map(|block| block.shape)
+    }
+
+    /// The parameters of the layers, from the input to the output.
+    pub fn params(&self) -> impl ExactSizeIterator<Item = LayerRef<'_, T>> {
+        self.blocks.iter().map(|block| block.params.view())
+    }
+
+    /// Replaces the parameters of layer `k`.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if there is no such layer; [`Error::Kind`], [`Error::Length`] or [`Error::Value`] if the
+    /// parameters are not of its kind and shape, not finite, or negative where the sign is kept.
+    pub fn set_params(&mut self, k: usize, params: LayerParams<T>) -> Result<(), Error> {
+        let Some(block) = self.blocks.get_mut(k) else {
+            return Err(Error::Dimension { name: "k", value: k, expected: "less than the number of layers" });
+        };
+        params.view().validate(&block.shape)?;
+        block.params = params;
+        Ok(())
+    }
+
+    /// Arrays for the gradients of all layers.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if they would not fit in memory.
+    pub fn zero_gradients(&self) -> Result<Vec<LayerParams<T>>, Error> {
+        self.shapes().map(|shape| LayerParams::zeros(&shape)).collect()
+    }
+
+    /// One step of training on the examples `x [B, inputs]` with `labels [B]`: forward, loss, backward and update.
+    /// Returns the loss before the update.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`], [`Error::Length`] or [`Error::Label`] if examples or labels do not fit the network,
+    /// [`Error::LearningRate`] or [`Error::Factor`] if the update cannot be used, [`Error::Diverged`] if the loss is not
+    /// finite. Parameters are then as they were.
+    pub fn train_step(
+        &mut self,
+        threads: Threads<'_>,
+        x: MatRef<'_, T>,
+        labels: &[u32],
+        update: &Update,
+    ) -> Result<f64, Error> {
+        update.check::<T>()?;
+        let finish = |crew: &Crew<'_>, _: usize, block: &mut Block<T>, x: Examples<'_, T>| {
+            block.driver.update(crew, block.params.view_mut(), x, update);
+        };
+        let loss = self.pass(threads, x, labels, update.lr, finish)?;
+        self.steps += 1;
+        Ok(loss)
+    }
+
+    /// The loss on the examples `x [B, inputs]` with `labels [B]`, and its gradients by all parameters, which overwrite
+    /// `gradients`; parameters are not changed.
+    ///
+    /// # Errors
+    /// As [`Network::train_step`]; [`Error::Length`] or [`Error::Kind`] if `gradients` has not the network's shapes.
+    pub fn gradients(
+        &mut self,
+        threads: Threads<'_>,
+        x: MatRef<'_, T>,
+        labels: &[u32],
+        gradients: &mut [LayerParams<T>],
+    ) -> Result<f64, Error> {
+        self.check_gradients(gradients)?;
+        let finish = |crew: &Crew<'_>, k: usize, block: &mut Block<T>, x: Examples<'_, T>| {
+            block.driver.gradients(crew, gradients[k].view_mut(), x);
+        };
+        self.pass(threads, x, labels, 0.0, finish)
+    }
+
+    /// Takes a step with gradients that were handed out, perhaps clipped or averaged by the caller. With unchanged
+    /// gradients the parameters get the same bits as by [`Network::train_step`].
+    ///
+    /// # Errors
+    /// [`Error::Length`] or [`Error::Kind`] if `gradients` has not the network's shapes, [`Error::LearningRate`] or
+    /// [`Error::Factor`] if the update cannot be used; nothing is changed then.
+    pub fn apply(&mut self, update: &Update, gradients: &[LayerParams<T>]) -> Result<(), Error> {
+        update.check::<T>()?;
+        self.check_gradients(gradients)?;
+        for (block, gradients) in self.blocks.iter_mut().zip(gradients) {
+            update.apply(&block.shape, block.params.view_mut(), gradients.view())?;
+        }
+        self.steps += 1;
+        Ok(())
+    }
+
+    fn check_gradients(&self, gradients: &[LayerParams<T>]) -> Result<(), Error> {
+        if gradients.len() != self.blocks.len() {
+            return Err(Error::Length { name: "gradients", len: gradients.len(), expected: self.blocks.len() });
+        }
+        self.blocks.iter().zip(gradients).try_for_each(|(block, gradients)| gradients.view().check(&block.shape))
+    }
+
+    /// Forward, loss and backward. `finish` makes what is wanted of each layer's deltas, from the last layer down.
+    fn pass(
+        &mut self,
+        threads: Threads<'_>,
+        x: MatRef<'_, T>,
+        labels: &[u32],
+        lr: f64,
+        mut finish: impl FnMut(&Crew<'_>, usize, &mut Block<T>, Examples<'_, T>) + Send,
+    ) -> Result<f64, Error> {
+        same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
+        check_labels(labels, x.rows(), self.classes())?;
+        self.prepare(x, true)?;
+        self.dlogits.resize(self.classes(), self.last().driver.output().columns())?;
+        threads.region(|crew| {
+            self.forward(crew, x, true);
+            let last = self.blocks.last_mut().expect("an architecture has a layer");
+            let (loss, _) = softmax_cross_entropy(last.driver.output(), labels, Some(&mut self.dlogits));
+            let loss = loss / x.rows() as f64;
+            if !loss.is_finite() {
+                return Err(Error::Diverged { step: self.steps, lr, loss });
+            }
+            last.driver.backward_from(crew, last.params.view(), &self.dlogits);
+            for k in (0..self.blocks.len()).rev() {
+                let (below, here) = self.blocks.split_at_mut(k);
+                let here = &mut here[0];
+                here.driver.interneurons_backward(crew, here.params.view());
+                match below.last_mut() {
+                    Some(below) => {
+                        let into = below.driver.backward(below.params.view());
+                        here.driver.input_gradient(crew, here.params.view(), into);
+                        finish(crew, k, here, below.driver.output_examples());
+                    }
+                    None => finish(crew, k, here, Examples::Rows(x)),
+                }
+            }
+            Ok(loss)
+        })
+    }
+
+    fn prepare(&mut self, x: MatRef<'_, T>, training: bool) -> Result<(), Error> {
+        for block in &mut self.blocks {
+            block.driver.prepare(x.rows(), training)?;
+        }
+        self.x.resize(x.cols(), self.last().driver.output().columns())
+    }
+
+    fn forward(&mut self, crew: &Crew<'_>, x: MatRef<'_, T>, training: bool) {
+        from_rows(crew, x, &mut self.x);
+        for k in 0..self.blocks.len() {
+            let (below, here) = self.blocks.split_at_mut(k);
+            let x = below.last().map_or(&self.x, |below| below.driver.output());
+            here[0].driver.forward(crew, here[0].params.view(), x, training);
+        }
+    }
+
+    /// Loss and errors on the examples `x [B, inputs]` with `labels [B]`, for any B.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`], [`Error::Length`] or [`Error::Label`] if examples or labels do not fit the network.
+    pub fn evaluate(&mut self, threads: Threads<'_>, x: MatRef<'_, T>, labels: &[u32]) -> Result<Evaluation, Error> {
+        same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
+        check_labels(labels, x.rows(), self.classes())?;
+        let mut sum = Evaluation { examples: x.rows(), ..Evaluation::default() };
+        self.in_pieces(threads, x, |start, logits| {
+            let labels = &labels[start..][..logits.columns().len()];
+            let (loss, errors) = softmax_cross_entropy(logits, labels, None);
+            sum.loss += loss;
+            sum.errors += errors;
+        })?;
+        sum.loss /= x.rows() as f64;
+        Ok(sum)
+    }
+
+    /// The outputs before the softmax: from `x [B, inputs]` to `logits [B, classes]`, which is overwritten, for any B.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the dimensions do not fit the network.
+    pub fn logits(&mut self, threads: Threads<'_>, x: MatRef<'_, T>, mut logits: MatMut<'_, T>) -> Result<(), Error> {
+        same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
+        same("rows of logits", logits.rows(), x.rows(), "x")?;
+        same("columns of logits", logits.cols(), self.classes(), "the network's classes")?;
+        self.in_pieces(threads, x, |start, piece| {
+            let mut rows = logits.slice_mut(start, piece.columns().len());
+            to_rows(piece, &mut rows, |logit| logit);
+        })
+    }
+
+    /// Calls `each` with the index of the first example and the logits of one piece of `x` after the other.
+    fn in_pieces(
+        &mut self,
+        threads: Threads<'_>,
+        x: MatRef<'_, T>,
+        mut each: impl FnMut(usize, &Activations<T>) + Send,
+    ) -> Result<(), Error> {
+        for start in (0..x.rows()).step_by(Self::EVALUATED) {
+            let piece = x.slice(start, Self::EVALUATED.min(x.rows() - start))?;
+            self.prepare(piece, false)?;
+            threads.region(|crew| {
+                self.forward(crew, piece, false);
+                each(start, self.last().driver.output());
+            });
+        }
+        Ok(())
+    }
+}
+
+impl<T: Element> std::fmt::Debug for Network<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shapes: Vec<_> = self.shapes().collect();
+        f.debug_struct("Network").field("shapes", &shapes).field("isa", &self.isa).field("steps", &self.steps).finish()
+    }
+}

@@ -1,0 +1,212 @@
+//! A layer of any kind.
+
+use super::dann::{DannMut, DannParams, DannRef, DannShape};
+use super::dense::{DenseMut, DenseParams, DenseRef, DenseShape};
+use super::update::Update;
+use crate::element::Element;
+use crate::error::Error;
+
+/// The shape of a layer of any kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LayerShape {
+    /// Separate excitatory and inhibitory units.
+    Dann(DannShape),
+    /// A plain layer.
+    Dense(DenseShape),
+}
+
+impl LayerShape {
+    /// Inputs `d`.
+    pub fn inputs(&self) -> usize {
+        match self {
+            Self::Dann(shape) => shape.d,
+            Self::Dense(shape) => shape.d,
+        }
+    }
+
+    /// Outputs `ne`.
+    pub fn outputs(&self) -> usize {
+        match self {
+            Self::Dann(shape) => shape.ne,
+            Self::Dense(shape) => shape.ne,
+        }
+    }
+
+    /// What errors call the kind.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Dann(_) => "DANN",
+            Self::Dense(_) => "dense",
+        }
+    }
+
+    /// Checks the dimensions.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Dann(shape) => shape.lengths().map(|_| ()),
+            Self::Dense(shape) => shape.lengths().map(|_| ()),
+        }
+    }
+
+    /// Useful floating-point operations of a train step with `batch` examples, forward and backward, with or without
+    /// the input gradient: `2·B·d·(ne+ni)·c + 12·B·ne·ni`, c = 3 or 2.
+    pub fn train_flops(&self, batch: usize, input_gradient: bool) -> f64 {
+        let products = if input_gradient { 3.0 } else { 2.0 };
+        let (b, d, ne, ni) = self.sizes(batch);
+        2.0 * b * d * (ne + ni) * products + 12.0 * b * ne * ni
+    }
+
+    /// Useful floating-point operations of a forward pass: `2·B·d·(ne+ni) + 4·B·ne·ni`.
+    pub fn forward_flops(&self, batch: usize) -> f64 {
+        let (b, d, ne, ni) = self.sizes(batch);
+        2.0 * b * d * (ne + ni) + 4.0 * b * ne * ni
+    }
+
+    fn sizes(&self, batch: usize) -> (f64, f64, f64, f64) {
+        let ni = match self {
+            Self::Dann(shape) => shape.ni,
+            Self::Dense(_) => 0,
+        };
+        (batch as f64, self.inputs() as f64, self.outputs() as f64, ni as f64)
+    }
+}
+
+impl From<DannShape> for LayerShape {
+    fn from(shape: DannShape) -> Self {
+        Self::Dann(shape)
+    }
+}
+
+impl From<DenseShape> for LayerShape {
+    fn from(shape: DenseShape) -> Self {
+        Self::Dense(shape)
+    }
+}
+
+/// The arrays of a layer of any kind: `A` for a DANN's, `P` for a plain layer's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum LayerArrays<A, P> {
+    /// Separate excitatory and inhibitory units.
+    Dann(A),
+    /// A plain layer.
+    Dense(P),
+}
+
+/// Owned arrays, one for each parameter.
+pub type LayerParams<T> = LayerArrays<DannParams<T>, DenseParams<T>>;
+/// Arrays that are read.
+pub type LayerRef<'a, T> = LayerArrays<DannRef<'a, T>, DenseRef<'a, T>>;
+/// Arrays that are written: parameters to update, or gradients to fill.
+pub type LayerMut<'a, T> = LayerArrays<DannMut<'a, T>, DenseMut<'a, T>>;
+
+impl<T: Element> LayerParams<T> {
+    /// Arrays of zeros.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if a dimension is zero or an array would not fit in memory.
+    pub fn zeros(shape: &LayerShape) -> Result<Self, Error> {
+        Ok(match shape {
+            LayerShape::Dann(shape) => Self::Dann(DannParams::zeros(shape)?),
+            LayerShape::Dense(shape) => Self::Dense(DenseParams::zeros(shape)?),
+        })
+    }
+
+    /// A view for reading.
+    pub fn view(&self) -> LayerRef<'_, T> {
+        match self {
+            Self::Dann(params) => LayerArrays::Dann(params.view()),
+            Self::Dense(params) => LayerArrays::Dense(params.view()),
+        }
+    }
+
+    /// A view for writing.
+    pub fn view_mut(&mut self) -> LayerMut<'_, T> {
+        match self {
+            Self::Dann(params) => LayerArrays::Dann(params.view_mut()),
+            Self::Dense(params) => LayerArrays::Dense(params.view_mut()),
+        }
+    }
+}
+
+impl<T: Element> LayerRef<'_, T> {
+    /// Checks kind and lengths.
+    pub(crate) fn check(&self, shape: &LayerShape) -> Result<(), Error> {
+        match (self, shape) {
+            (Self::Dann(params), LayerShape::Dann(shape)) => params.check(shape),
+            (Self::Dense(params), LayerShape::Dense(shape)) => params.check(shape),
+            _ => Err(Error::Kind { expected: shape.kind() }),
+        }
+    }
+
+    /// Checks that the arrays can be a layer's parameters: kind, lengths, finite values, and no negative values where
+    /// the sign is kept.
+    ///
+    /// # Errors
+    /// [`Error::Kind`], [`Error::Length`] or [`Error::Value`].
+    pub fn validate(&self, shape: &LayerShape) -> Result<(), Error> {
+        match (self, shape) {
+            (Self::Dann(params), LayerShape::Dann(shape)) => params.validate(shape),
+            (Self::Dense(params), LayerShape::Dense(shape)) => params.validate(shape),
+            _ => Err(Error::Kind { expected: shape.kind() }),
+        }
+    }
+}
+
+impl<T: Element> LayerMut<'_, T> {
+    /// A view for reading.
+    pub fn view(&self) -> LayerRef<'_, T> {
+        match self {
+            Self::Dann(params) => LayerArrays::Dann(params.view()),
+            Self::Dense(params) => LayerArrays::Dense(params.view()),
+        }
+    }
+}
+
+impl Update {
+    /// Applies gradients that were handed out. The result has the same bits as the fused step.
+    ///
+    /// # Errors
+    /// [`Error::Kind`], [`Error::Length`], [`Error::LearningRate`] or [`Error::Factor`]; nothing is changed then.
+    pub fn apply<'p, 'g, T: Element>(
+        &self,
+        shape: &LayerShape,
+        params: impl Into<LayerMut<'p, T>>,
+        gradients: impl Into<LayerRef<'g, T>>,
+    ) -> Result<(), Error> {
+        match (shape, params.into(), gradients.into()) {
+            (LayerShape::Dann(shape), LayerArrays::Dann(params), LayerArrays::Dann(gradients)) => {
+                self.apply_dann(shape, params, gradients)
+            }
+            (LayerShape::Dense(shape), LayerArrays::Dense(params), LayerArrays::Dense(gradients)) => {
+                self.apply_dense(shape, params, gradients)
+            }
+            _ => Err(Error::Kind { expected: shape.kind() }),
+        }
+    }
+}
+
+impl<'a, T> From<DannRef<'a, T>> for LayerRef<'a, T> {
+    fn from(params: DannRef<'a, T>) -> Self {
+        Self::Dann(params)
+    }
+}
+
+impl<'a, T> From<DenseRef<'a, T>> for LayerRef<'a, T> {
+    fn from(params: DenseRef<'a, T>) -> Self {
+        Self::Dense(params)
+    }
+}
+
+impl<'a, T> From<DannMut<'a, T>> for LayerMut<'a, T> {
+    fn from(params: DannMut<'a, T>) -> Self {
+        Self::Dann(params)
+    }
+}
+
+impl<'a, T> From<DenseMut<'a, T>> for LayerMut<'a, T> {
+    fn from(params: DenseMut<'a, T>) -> Self {
+        Self::Dense(params)
+    }
+}

@@ -1,0 +1,54 @@
+//! What a layer is: its dimensions and its parameters, as owned arrays or as views of a caller's.
+
+pub(crate) mod dann;
+pub(crate) mod dense;
+pub(crate) mod layer;
+pub(crate) mod update;
+
+use crate::element::Element;
+use crate::error::Error;
+
+/// The nonlinearity `f` at a layer's end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Nonlinearity {
+    /// `f(z) = max(z, 0)`, for hidden layers.
+    #[default]
+    Relu,
+    /// `f(z) = z`, for output layers.
+    Identity,
+}
+
+/// Checks a dimension.
+fn dimension(name: &'static str, value: usize) -> Result<(), Error> {
+    if value == 0 {
+        return Err(Error::Dimension { name, value, expected: "at least 1" });
+    }
+    Ok(())
+}
+
+/// The elements of an array with these two dimensions.
+fn area(name: &'static str, rows: usize, cols: usize) -> Result<usize, Error> {
+    let elements = rows.checked_mul(cols).filter(|&n| n <= isize::MAX as usize / size_of::<f64>());
+    elements.ok_or(Error::Dimension { name, value: rows, expected: "dimensions whose product fits in memory" })
+}
+
+/// Checks the length of an array.
+fn length(name: &'static str, len: usize, expected: usize) -> Result<(), Error> {
+    if len != expected {
+        return Err(Error::Length { name, len, expected });
+    }
+    Ok(())
+}
+
+/// Checks that all values are finite and, where a sign is kept, not negative.
+fn values<T: Element>(name: &'static str, values: &[T], signed: bool) -> Result<(), Error> {
+    match values.iter().position(|&v| !v.is_finite() || (!signed && v < T::ZERO)) {
+        None => Ok(()),
+        Some(index) => Err(Error::Value {
+            name,
+            index,
+            value: values[index].to_f64(),
+            expected: if signed { "a finite number" } else { "a finite number ≥ 0" },
+        }),
+    }
+}

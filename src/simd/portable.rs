@@ -1,0 +1,105 @@
+//! Vectors of the `wide` crate: right on any target, whatever it was compiled for.
+
+use super::{Simd, Token, Vectorized};
+use wide::{f32x8, f64x4};
+
+/// Needs nothing of the CPU.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable(());
+
+impl Token for Portable {
+    unsafe fn token() -> Self {
+        Self(())
+    }
+}
+
+macro_rules! portable {
+    ($t:ty, $v:ty, $lanes:literal) => {
+        impl Simd<$t> for Portable {
+            type V = $v;
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            fn vectorize<W: Vectorized>(self, work: W) -> W::Output {
+                work.call()
+            }
+            #[inline(always)]
+            fn zero(self) -> $v {
+                <$v>::ZERO
+            }
+            #[inline(always)]
+            fn splat(self, x: $t) -> $v {
+                <$v>::splat(x)
+            }
+            #[inline(always)]
+            unsafe fn load(self, p: *const $t) -> $v {
+                // SAFETY: the caller vouches for `LANES` elements at `p`.
+                <$v>::from(unsafe { p.cast::<[$t; $lanes]>().read_unaligned() })
+            }
+            #[inline(always)]
+            unsafe fn store(self, p: *mut $t, x: $v) {
+                // SAFETY: the caller vouches for `LANES` elements at `p`.
+                unsafe { p.cast::<[$t; $lanes]>().write_unaligned(x.to_array()) }
+            }
+            #[inline(always)]
+            unsafe fn load_first(self, p: *const $t, n: usize) -> $v {
+                let mut lanes = [0.0; $lanes];
+                for (i, lane) in lanes.iter_mut().enumerate().take(n) {
+                    // SAFETY: the caller vouches for `n` elements at `p`.
+                    *lane = unsafe { *p.add(i) };
+                }
+                <$v>::from(lanes)
+            }
+            #[inline(always)]
+            unsafe fn store_first(self, p: *mut $t, x: $v, n: usize) {
+                for (i, lane) in x.to_array().into_iter().enumerate().take(n) {
+                    // SAFETY: the caller vouches for `n` elements at `p`.
+                    unsafe { *p.add(i) = lane };
+                }
+            }
+            #[inline(always)]
+            fn add(self, a: $v, b: $v) -> $v {
+                a + b
+            }
+            #[inline(always)]
+            fn sub(self, a: $v, b: $v) -> $v {
+                a - b
+            }
+            #[inline(always)]
+            fn mul(self, a: $v, b: $v) -> $v {
+                a * b
+            }
+            #[inline(always)]
+            fn div(self, a: $v, b: $v) -> $v {
+                a / b
+            }
+            #[inline(always)]
+            fn mul_add(self, a: $v, b: $v, c: $v) -> $v {
+                a.mul_add(b, c)
+            }
+            #[inline(always)]
+            fn at_least(self, x: $v, low: $v) -> $v {
+                x.simd_lt(low).select(low, x)
+            }
+            #[inline(always)]
+            fn where_positive(self, test: $v, x: $v) -> $v {
+                test.simd_gt(<$v>::ZERO).select(x, <$v>::ZERO)
+            }
+            #[inline(always)]
+            fn first(self, x: $v, n: usize) -> $v {
+                let mut lanes = x.to_array();
+                for lane in lanes.iter_mut().skip(n) {
+                    *lane = 0.0;
+                }
+                <$v>::from(lanes)
+            }
+            #[inline(always)]
+            fn sum(self, x: $v) -> $t {
+                x.reduce_add()
+            }
+        }
+    };
+}
+
+portable!(f32, f32x8, 8);
+portable!(f64, f64x4, 4);

@@ -1,0 +1,282 @@
+//! Who computes: the calling thread alone, or a pool that the caller hands in.
+//!
+//! A step opens one parallel region and runs many short phases in it. A phase is a number of tasks, each of which
+//! writes its own outputs in an order of its own, so it does not matter for the result who computes what. The calling
+//! thread leads: it publishes a phase, takes tasks until none is left, and waits for those that helpers took. Helpers
+//! are volunteers: if the pool's threads are busy elsewhere the leader does everything itself, so that several
+//! networks may share a pool without waiting for each other.
+
+#[cfg(feature = "rayon")]
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+
+/// The threads that a call may use. The result has the same bits whatever is chosen.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Threads<'p> {
+    /// The calling thread.
+    #[default]
+    Serial,
+    /// The threads of this pool. The caller waits, or takes part if it is one of them.
+    #[cfg(feature = "rayon")]
+    Pool(&'p rayon::ThreadPool),
+    /// Keeps the lifetime in use without the feature `rayon`; cannot be made.
+    #[cfg(not(feature = "rayon"))]
+    #[doc(hidden)]
+    Never(std::convert::Infallible, std::marker::PhantomData<&'p ()>),
+}
+
+impl Threads<'_> {
+    /// How many threads there are.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Serial => 1,
+            #[cfg(feature = "rayon")]
+            Self::Pool(pool) => pool.current_num_threads(),
+            #[cfg(not(feature = "rayon"))]
+            Self::Never(never, _) => match *never {},
+        }
+    }
+
+    /// Opens a parallel region and leads it.
+    pub(crate) fn region<R: Send>(self, lead: impl FnOnce(&Crew<'_>) -> R + Send) -> R {
+        match self {
+            #[cfg(feature = "rayon")]
+            Self::Pool(pool) if pool.current_num_threads() > 1 => {
+                let helpers = pool.current_num_threads() - 1;
+                pool.install(|| {
+                    let board = Board::default();
+                    board.with_helpers(helpers, lead)
+                })
+            }
+            _ => lead(&Crew { board: None }),
+        }
+    }
+}
+
+/// The threads inside a parallel region.
+pub(crate) struct Crew<'b> {
+    #[cfg(feature = "rayon")]
+    board: Option<&'b Board>,
+    #[cfg(not(feature = "rayon"))]
+    board: Option<&'b std::convert::Infallible>,
+}
+
+impl Crew<'_> {
+    /// Runs `task(0)`, …, `task(tasks - 1)`, each once, and returns when all are done.
+    pub fn run<F: Fn(usize) + Sync>(&self, tasks: usize, task: F) {
+        #[cfg(feature = "rayon")]
+        if let Some(board) = self.board.filter(|_| tasks > 1) {
+            return board.run(tasks, &task);
+        }
+        debug_assert!(self.board.is_none() || tasks <= 1);
+        (0..tasks).for_each(task);
+    }
+}
+
+/// A phase: how to call a task, and how many there are. It lives on the leader's stack until the phase is over.
+#[cfg(feature = "rayon")]
+struct Phase {
+    call: unsafe fn(*const (), usize),
+    task: *const (),
+    tasks: usize,
+}
+
+/// Where the leader publishes phases and helpers find them.
+#[cfg(feature = "rayon")]
+#[derive(Default)]
+struct Board {
+    /// Number of the phase in the upper half, tasks that nobody has taken in the lower half.
+    state: AtomicU64,
+    /// The phase whose number is in `state`. Valid while one of its tasks is taken and not done.
+    phase: AtomicPtr<Phase>,
+    /// Tasks of the phase that are done.
+    done: AtomicUsize,
+    /// The region is over.
+    over: AtomicBool,
+    /// A task panicked.
+    poisoned: AtomicBool,
+}
+
+#[cfg(feature = "rayon")]
+impl Board {
+    /// Turns of a waiting loop before it lets other threads of the machine run. Phases follow each other within
+    /// microseconds; on a machine with more threads than cores, whoever is waited for needs the core.
+    const SPINS: u32 = 1 << 10;
+
+    /// Runs `lead` on this thread while up to `helpers` other threads of the pool help.
+    fn with_helpers<R: Send>(&self, helpers: usize, lead: impl FnOnce(&Crew<'_>) -> R + Send) -> R {
+        if helpers > 0 {
+            return rayon::join(|| self.with_helpers(helpers - 1, lead), || self.help()).0;
+        }
+        /// Sends the helpers home, also when the leader panics.
+        struct Over<'b>(&'b AtomicBool);
+        impl Drop for Over<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Release);
+            }
+        }
+        let _over = Over(&self.over);
+        lead(&Crew { board: Some(self) })
+    }
+
+    fn run<F: Fn(usize) + Sync>(&self, tasks: usize, task: &F) {
+        /// # Safety
+        /// `task` points to an `F`.
+        unsafe fn call<F: Fn(usize)>(task: *const (), index: usize) {
+            // SAFETY: the caller vouches for the type.
+            unsafe { (*task.cast::<F>())(index) }
+        }
+        let remaining = u32::try_from(tasks).expect("a phase has fewer than 2^32 tasks");
+        let mut phase = Phase { call: call::<F>, task: std::ptr::from_ref(task).cast(), tasks };
+        self.done.store(0, Ordering::Relaxed);
+        self.phase.store(&raw mut phase, Ordering::Relaxed);
+        let number = (self.state.load(Ordering::Relaxed) >> 32).wrapping_add(1);
+        self.state.store(number << 32 | u64::from(remaining), Ordering::Release);
+
+        /// Keeps the phase alive until no helper works on it, also when a task of the leader panics.
+        struct Finish<'b>(&'b Board, usize);
+        impl Drop for Finish<'_> {
+            fn drop(&mut self) {
+                // Tasks that nobody took yet need not be done after a panic.
+                while let Some(index) = self.0.take() {
+                    let _ = index;
+                    self.0.done.fetch_add(1, Ordering::Relaxed);
+                }
+                let mut turn = 0;
+                while self.0.done.load(Ordering::Acquire) < self.1 {
+                    Board::wait(&mut turn);
+                }
+            }
+        }
+        let finish = Finish(self, tasks);
+        while self.take_and_do() {}
+        drop(finish);
+        assert!(!self.poisoned.load(Ordering::Relaxed), "a task panicked on another thread");
+    }
+
+    /// Does tasks of whatever phase is published until the region is over.
+    fn help(&self) {
+        let mut turn = 0;
+        while !self.over.load(Ordering::Acquire) {
+            if self.take_and_do() {
+                turn = 0;
+            } else {
+                Self::wait(&mut turn);
+            }
+        }
+    }
+
+    fn wait(turn: &mut u32) {
+        if *turn < Self::SPINS {
+            *turn += 1;
+            std::hint::spin_loop();
+        } else {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Takes a task of the present phase: how many were left, itself included.
+    fn take(&self) -> Option<u32> {
+        let mut state = self.state.load(Ordering::Acquire);
+        loop {
+            let remaining = state as u32;
+            if remaining == 0 {
+                return None;
+            }
+            // Fails if another thread took a task, or if this phase ended and another began: its number differs.
+            match self.state.compare_exchange_weak(state, state - 1, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(remaining),
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    /// Takes a task and does it; false if none is left.
+    fn take_and_do(&self) -> bool {
+        let Some(remaining) = self.take() else { return false };
+        /// Counts the task as done, also when it panics, lest the leader wait for ever.
+        struct Done<'b>(&'b Board);
+        impl Drop for Done<'_> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    self.0.poisoned.store(true, Ordering::Relaxed);
+                }
+                self.0.done.fetch_add(1, Ordering::Release);
+            }
+        }
+        let _done = Done(self);
+        // SAFETY: this thread has taken a task that is not done, so the leader is still in `run` of this phase, and
+        // the pointer is the one it published before the task could be taken.
+        unsafe {
+            let phase = &*self.phase.load(Ordering::Acquire);
+            (phase.call)(phase.task, phase.tasks - remaining as usize);
+        }
+        true
+    }
+}
+
+#[cfg(all(test, feature = "rayon"))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU32;
+
+    fn pool(threads: usize) -> rayon::ThreadPool {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+    }
+
+    #[test]
+    fn every_task_runs_once_in_every_phase() {
+        for threads in 1..=5 {
+            let pool = pool(threads);
+            Threads::Pool(&pool).region(|crew| {
+                for tasks in 0..200 {
+                    let counts: Vec<AtomicU32> = (0..tasks).map(|_| AtomicU32::new(0)).collect();
+                    crew.run(tasks, |i| {
+                        counts[i].fetch_add(1, Ordering::Relaxed);
+                    });
+                    assert!(counts.iter().all(|n| n.load(Ordering::Relaxed) == 1));
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn regions_that_share_a_pool_do_not_wait_for_each_other() {
+        let pool = pool(2);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let sum = AtomicU32::new(0);
+                        Threads::Pool(&pool).region(|crew| {
+                            for _ in 0..20 {
+                                crew.run(10, |i| {
+                                    sum.fetch_add(i as u32, Ordering::Relaxed);
+                                });
+                            }
+                        });
+                        assert_eq!(sum.into_inner(), 20 * 45);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller() {
+        let pool = pool(3);
+        for guilty in [0, 7, 63] {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                Threads::Pool(&pool).region(|crew| {
+                    crew.run(64, |i| {
+                        std::thread::sleep(std::time::Duration::from_micros(10));
+                        assert!(i != guilty, "task {i}");
+                    });
+                });
+            }));
+            assert!(result.is_err());
+        }
+        let sum = AtomicUsize::new(0);
+        Threads::Pool(&pool).region(|crew| crew.run(9, |i| _ = sum.fetch_add(i, Ordering::Relaxed)));
+        assert_eq!(sum.into_inner(), 36);
+    }
+}

@@ -1,0 +1,224 @@
+//! Golden vectors: every array of every case, on every instruction set and in both element types.
+//!
+//! The cases were computed in f64 with automatic differentiation by an independent implementation. They are in
+//! `tests/golden`, or in the folder that `INTERNEURON_GOLDEN_DIR` names.
+
+mod common;
+
+use common::{Tolerance, assert_close, cast, isas};
+use interneuron::*;
+use safetensors::{Dtype, SafeTensors};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The arrays of a case.
+struct Case {
+    name: String,
+    kind: Option<String>,
+    arrays: BTreeMap<String, Vec<f64>>,
+}
+
+impl Case {
+    fn read(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap();
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        let kind = header.metadata().as_ref().and_then(|m| m.get("kind").cloned());
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let array = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
+            let number = |bytes: &[u8]| {
+                let bytes = bytes.try_into().unwrap();
+                match view.dtype() {
+                    Dtype::F64 => f64::from_le_bytes(bytes),
+                    Dtype::I64 => i64::from_le_bytes(bytes) as f64,
+                    other => panic!("{name} is of type {other:?}"),
+                }
+            };
+            let values = view.data().chunks_exact(8).map(number).collect();
+            (name.clone(), values)
+        };
+        let arrays = tensors.tensors().into_iter().map(array).collect();
+        Self { name: path.file_stem().unwrap().to_string_lossy().into_owned(), kind, arrays }
+    }
+
+    fn array(&self, name: &str) -> &[f64] {
+        self.arrays.get(name).unwrap_or_else(|| panic!("{} has no array {name}", self.name))
+    }
+
+    fn integers(&self, name: &str) -> Vec<usize> {
+        self.array(name).iter().map(|&x| x as usize).collect()
+    }
+
+    fn integer(&self, name: &str) -> usize {
+        self.integers(name)[0]
+    }
+
+    fn cast<T: Element>(&self, name: &str) -> Vec<T> {
+        cast(self.array(name))
+    }
+
+    fn dann<T: Element>(&self, name: impl Fn(&str) -> String) -> DannParams<T> {
+        Dann::<()>::NAMES.map(|letter| self.cast(&name(letter)))
+    }
+}
+
+/// Keeps account of the arrays of a case, so that none is left out.
+struct Ledger<'c> {
+    case: &'c Case,
+    what: String,
+    tolerance: f64,
+    seen: Vec<String>,
+}
+
+impl Ledger<'_> {
+    fn close<T: Element>(&mut self, name: &str, got: &[T]) {
+        assert_close(&format!("{}: {name}", self.what), got, self.case.array(name), self.tolerance);
+        self.seen.push(name.to_owned());
+    }
+
+    /// Closes the account: every array but the inputs was compared.
+    fn close_all(self, inputs: &[&str]) {
+        for name in self.case.arrays.keys() {
+            let seen = self.seen.contains(name) || inputs.contains(&name.as_str());
+            assert!(seen, "{}: {name} was not compared", self.what);
+        }
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let dir = std::env::var_os("INTERNEURON_GOLDEN_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"), PathBuf::from);
+    let entries = std::fs::read_dir(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
+    paths.sort();
+    assert!(!paths.is_empty(), "{} holds no *.safetensors", dir.display());
+    paths.iter().map(|path| Case::read(path)).collect()
+}
+
+#[test]
+fn layers() {
+    let cases = cases();
+    let layers: Vec<_> = cases.iter().filter(|case| case.name.starts_with("layer_")).collect();
+    for isa in isas() {
+        for case in &layers {
+            layer::<f64>(case, isa);
+            layer::<f32>(case, isa);
+        }
+    }
+}
+
+fn layer<T: Tolerance>(case: &Case, isa: Isa) {
+    let [relu, d, ne, ni, batch] = ["relu", "d", "ne", "ni", "batch"].map(|name| case.integer(name));
+    let shape = DannShape::new(d, ne, ni);
+    let shape = if relu == 1 { shape } else { shape.linear() };
+    let params = case.dann::<T>(str::to_owned);
+    let what = format!("{} on {isa} in {}", case.name, std::any::type_name::<T>());
+    let mut ledger = Ledger { case, what, tolerance: T::LAYER, seen: vec![] };
+    let (x, dh) = (case.cast::<T>("x"), case.cast::<T>("dh"));
+    let (x, dh) = (MatRef::new("x", &x, batch, d).unwrap(), MatRef::new("dh", &dh, batch, ne).unwrap());
+    let zeros = |n: usize| vec![T::ZERO; n];
+
+    let mut layer = Layer::<T>::new(shape, isa).unwrap();
+    let mut h = zeros(batch * ne);
+    layer.forward(Threads::Serial, params.view(), x, MatMut::new("h", &mut h, batch, ne).unwrap()).unwrap();
+    let (mut zi, mut zhat, mut gamma) = (zeros(batch * ni), zeros(batch * ne), zeros(batch * ne));
+    layer.interneurons(MatMut::new("zi", &mut zi, batch, ni).unwrap()).unwrap();
+    let [zhat_out, gamma_out] = [&mut zhat, &mut gamma].map(|out| MatMut::new("out", out, batch, ne).unwrap());
+    layer.standardised(zhat_out, gamma_out).unwrap();
+    ledger.close("h", &h);
+    ledger.close("zi", &zi);
+    ledger.close("gamma", &gamma);
+    // zE and z stay in registers: they are compared through what the kernel made of them.
+    let z: Vec<T> = (0..h.len()).map(|i| params.g[i % ne] * zhat[i] + params.b[i % ne]).collect();
+    ledger.close("z", &z);
+    let s = |i: usize| (0..ni).fold(T::ZERO, |s, j| s + zi[i / ne * ni + j] * params.wei[i % ne * ni + j]);
+    let ze: Vec<T> = (0..h.len()).map(|i| zhat[i] * gamma[i] + s(i)).collect();
+    ledger.close("ze", &ze);
+
+    let mut gradients = DannParams::<T>::zeros(&shape).unwrap();
+    let mut dx = zeros(batch * d);
+    let dx_out = MatMut::new("dx", &mut dx, batch, d).unwrap();
+    layer.backward(Threads::Serial, params.view(), x, dh, gradients.view_mut(), Some(dx_out)).unwrap();
+    ledger.close("dx", &dx);
+    gradients.view().zip(Dann::<()>::NAMES).map(|(got, name)| ledger.close(&format!("d{name}"), got));
+
+    let lr = case.array("lr")[0];
+    let mut step = |update: Update| {
+        let mut after = params.clone();
+        let h = MatMut::new("h", &mut h, batch, ne).unwrap();
+        layer.forward(Threads::Serial, params.view(), x, h).unwrap();
+        layer.update(Threads::Serial, after.view_mut(), x, dh, &update, None).unwrap();
+        after
+    };
+    let (corrected, plain) = (step(Update::csgd(lr)), step(Update::sgd(lr)));
+    corrected.view().zip(Dann::<()>::NAMES).map(|(got, name)| ledger.close(&format!("{name}1"), got));
+    ledger.close("Wix1_sgd", &plain.wix);
+    ledger.close("Wei1_sgd", &plain.wei);
+    ledger.close("alpha1_sgd", &plain.alpha);
+    assert_eq!((plain.wex, plain.g, plain.b), (corrected.wex, corrected.g, corrected.b), "uncorrected parameters");
+
+    let inputs = ["x", "Wex", "Wix", "Wei", "alpha", "g", "b", "dh", "relu", "d", "ne", "ni", "batch", "lr"];
+    ledger.close_all(&inputs);
+}
+
+#[test]
+fn networks() {
+    use std::io::Write;
+    for case in cases().iter().filter(|case| case.name.starts_with("net_")) {
+        let kind = case.kind.as_deref().unwrap_or("unnamed");
+        if !["dann", "dann_nc", "mlp"].contains(&kind) {
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {} is of the unknown kind {kind}", case.name);
+            continue;
+        }
+        for isa in isas() {
+            network::<f64>(case, kind, isa);
+            network::<f32>(case, kind, isa);
+        }
+    }
+}
+
+fn network<T: Tolerance>(case: &Case, kind: &str, isa: Isa) {
+    let dims = case.integers("dims");
+    let layers = dims.len() - 1;
+    let architecture =
+        if kind == "mlp" { Architecture::mlp(&dims) } else { Architecture::dann(&dims, &case.integers("nis")) };
+    let mut net = architecture.unwrap().isa(isa).build::<T>().unwrap();
+    for k in 0..layers {
+        let params = match net.shapes().nth(k).unwrap() {
+            LayerShape::Dann(_) => LayerArrays::Dann(case.dann(|letter| format!("p{k}_{letter}"))),
+            _ => LayerArrays::Dense(Dense { w: case.cast(&format!("p{k}_W")), b: case.cast(&format!("p{k}_b")) }),
+        };
+        net.set_params(k, params).unwrap();
+    }
+    let what = format!("{} on {isa} in {}", case.name, std::any::type_name::<T>());
+    let mut ledger = Ledger { case, what, tolerance: T::NETWORK, seen: vec![] };
+    let labels: Vec<u32> = case.array("y").iter().map(|&y| y as u32).collect();
+    let batch = labels.len();
+    let x = case.cast::<T>("x");
+    let x = MatRef::new("x", &x, batch, dims[0]).unwrap();
+
+    let mut logits = vec![T::ZERO; batch * dims[layers]];
+    net.logits(Threads::Serial, x, MatMut::new("logits", &mut logits, batch, dims[layers]).unwrap()).unwrap();
+    ledger.close("logits0", &logits);
+    let lr = case.array("lr")[0];
+    let update = if kind == "dann" { Update::csgd(lr) } else { Update::sgd(lr) };
+    let step = |_| net.train_step(Threads::Serial, x, &labels, &update).unwrap();
+    let losses: Vec<f64> = (0..case.integer("steps")).map(step).collect();
+    ledger.close("loss", &losses);
+    ledger.close("loss_end", &[net.evaluate(Threads::Serial, x, &labels).unwrap().loss]);
+    for (k, params) in net.params().enumerate() {
+        match params {
+            LayerArrays::Dann(params) => {
+                params.zip(Dann::<()>::NAMES).map(|(got, name)| ledger.close(&format!("q{k}_{name}"), got));
+            }
+            LayerArrays::Dense(params) => {
+                ledger.close(&format!("q{k}_W"), params.w);
+                ledger.close(&format!("q{k}_b"), params.b);
+            }
+            _ => unreachable!("a kind of layer that has no golden case"),
+        }
+    }
+    let inputs = case.arrays.keys().filter(|name| name.starts_with('p'));
+    let inputs: Vec<&str> = inputs.map(String::as_str).chain(["x", "y", "dims", "nis", "lr", "steps"]).collect();
+    ledger.close_all(&inputs);
+}
