@@ -1,5 +1,7 @@
 //! wip
 mod buffer;
+#[cfg(feature = "composed")]
+pub mod composed;
 mod driver;
 mod element;
 mod error;

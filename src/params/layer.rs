@@ -131,6 +131,14 @@ impl<T: Element> LayerParams<T> {
 }
 
 impl<T: Element> LayerRef<'_, T> {
+    /// A copy of the arrays.
+    pub fn to_owned(&self) -> LayerParams<T> {
+        match self {
+            Self::Dann(params) => LayerArrays::Dann(params.map(<[T]>::to_vec)),
+            Self::Dense(params) => LayerArrays::Dense(params.map(<[T]>::to_vec)),
+        }
+    }
+
     /// Checks kind and lengths.
     pub(crate) fn check(&self, shape: &LayerShape) -> Result<(), Error> {
         match (self, shape) {

@@ -1,0 +1,395 @@
+//! The same layers composed of plain matrix products (the `matrixmultiply` crate) and separate passes over memory.
+//!
+//! This is what one gets without fused kernels, written with care but in the ordinary way: every intermediate result
+//! is an array, every gradient is stored, and the update is a pass of its own. It serves the benches as a baseline and
+//! the tests as a second oracle. Arrays are contiguous and row-major, one thread computes, and nothing is allocated
+//! after the first batch of a size. Functions panic if an array has not the length that the shape prescribes.
+
+use crate::element::Element;
+use crate::error::Error;
+use crate::params::Nonlinearity;
+use crate::params::dann::{Dann, DannParams, DannRef, DannShape};
+use crate::params::dense::{DenseParams, DenseRef, DenseShape};
+use crate::params::layer::{LayerArrays, LayerParams, LayerRef, LayerShape};
+use crate::params::update::Update;
+
+/// An element type with a matrix product in `matrixmultiply`.
+pub trait Gemm: Element {
+    /// `C ← α A B + β C`, each matrix a pointer with the distances of its rows and of its columns.
+    ///
+    /// # Safety
+    /// `A [m, k]` and `B [k, n]` are valid for reading, `C [m, n]` for reading and writing.
+    #[expect(clippy::too_many_arguments, reason = "the signature of the library")]
+    unsafe fn gemm(
+        m: usize,
+        k: usize,
+        n: usize,
+        alpha: Self,
+        a: (*const Self, isize, isize),
+        b: (*const Self, isize, isize),
+        beta: Self,
+        c: (*mut Self, isize, isize),
+    );
+}
+
+macro_rules! gemm {
+    ($t:ty, $gemm:path) => {
+        impl Gemm for $t {
+            unsafe fn gemm(
+                m: usize,
+                k: usize,
+                n: usize,
+                alpha: Self,
+                a: (*const Self, isize, isize),
+                b: (*const Self, isize, isize),
+                beta: Self,
+                c: (*mut Self, isize, isize),
+            ) {
+                // SAFETY: the caller vouches for the matrices.
+                unsafe { $gemm(m, k, n, alpha, a.0, a.1, a.2, b.0, b.1, b.2, beta, c.0, c.1, c.2) }
+            }
+        }
+    };
+}
+
+gemm!(f32, matrixmultiply::sgemm);
+gemm!(f64, matrixmultiply::dgemm);
+
+/// A matrix operand: an array, its stored columns, and whether it is used transposed.
+#[derive(Clone, Copy)]
+struct Operand<'a, T> {
+    data: &'a [T],
+    cols: usize,
+    transposed: bool,
+}
+
+fn plain<T>(data: &[T], cols: usize) -> Operand<'_, T> {
+    Operand { data, cols, transposed: false }
+}
+
+fn transposed<T>(data: &[T], cols: usize) -> Operand<'_, T> {
+    Operand { data, cols, transposed: true }
+}
+
+impl<T> Operand<'_, T> {
+    fn shape(&self) -> (usize, usize) {
+        let (rows, cols) = (self.data.len() / self.cols, self.cols);
+        assert_eq!(rows * cols, self.data.len(), "a whole number of rows");
+        if self.transposed { (cols, rows) } else { (rows, cols) }
+    }
+
+    fn pointer(&self) -> (*const T, isize, isize) {
+        let distance = self.cols as isize;
+        if self.transposed { (self.data.as_ptr(), 1, distance) } else { (self.data.as_ptr(), distance, 1) }
+    }
+}
+
+/// `C ← α A B + β C`, row-major.
+fn product<T: Gemm>(alpha: T, a: Operand<'_, T>, b: Operand<'_, T>, beta: T, c: &mut [T]) {
+    let ((m, k), (inner, n)) = (a.shape(), b.shape());
+    assert_eq!(k, inner, "inner dimensions");
+    assert_eq!(m * n, c.len(), "length of the product");
+    // SAFETY: the lengths were checked.
+    unsafe { T::gemm(m, k, n, alpha, a.pointer(), b.pointer(), beta, (c.as_mut_ptr(), n as isize, 1)) }
+}
+
+/// One layer: its scratch, gradients and output.
+#[derive(Clone, Debug)]
+pub struct Layer<T> {
+    shape: LayerShape,
+    zi: Vec<T>,
+    azi: Vec<T>,
+    gamma: Vec<T>,
+    zhat: Vec<T>,
+    h: Vec<T>,
+    du: Vec<T>,
+    dgamma: Vec<T>,
+    p: Vec<T>,
+    q: Vec<T>,
+    dx: Vec<T>,
+    gradients: LayerParams<T>,
+}
+
+impl<T: Gemm> Layer<T> {
+    /// A layer of this shape.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if a dimension is zero or an array would not fit in memory.
+    pub fn new(shape: impl Into<LayerShape>) -> Result<Self, Error> {
+        let shape = shape.into();
+        let gradients = LayerParams::zeros(&shape)?;
+        let [zi, azi, gamma, zhat, h, du, dgamma, p, q, dx] = [(); 10].map(|()| Vec::new());
+        Ok(Self { shape, zi, azi, gamma, zhat, h, du, dgamma, p, q, dx, gradients })
+    }
+
+    /// `h [B, ne]` of the last forward pass.
+    pub fn h(&self) -> &[T] {
+        &self.h
+    }
+
+    /// `dx [B, d]` of the last backward pass.
+    pub fn dx(&self) -> &[T] {
+        &self.dx
+    }
+
+    /// The gradients of the last backward pass.
+    pub fn gradients(&self) -> LayerRef<'_, T> {
+        self.gradients.view()
+    }
+
+    /// From `x [B, d]` to [`Layer::h`].
+    pub fn forward(&mut self, params: LayerRef<'_, T>, x: &[T]) {
+        match (self.shape, params) {
+            (LayerShape::Dann(shape), LayerArrays::Dann(params)) => self.forward_dann(shape, params, x),
+            (LayerShape::Dense(shape), LayerArrays::Dense(params)) => self.forward_dense(shape, params, x),
+            _ => panic!("parameters of a {} layer", self.shape.kind()),
+        }
+    }
+
+    fn forward_dense(&mut self, DenseShape { d, ne, nonlinearity }: DenseShape, params: DenseRef<'_, T>, x: &[T]) {
+        self.h.resize(x.len() / d * ne, T::ZERO);
+        product(T::ONE, plain(x, d), transposed(params.w, d), T::ZERO, &mut self.h);
+        for h in self.h.chunks_exact_mut(ne) {
+            h.iter_mut().zip(params.b).for_each(|(h, &b)| *h = activate(nonlinearity, *h + b));
+        }
+    }
+
+    fn forward_dann(&mut self, shape: DannShape, params: DannRef<'_, T>, x: &[T]) {
+        let DannShape { d, ne, ni, nonlinearity, divisive } = shape;
+        let batch = x.len() / d;
+        self.zi.resize(batch * ni, T::ZERO);
+        self.zhat.resize(batch * ne, T::ZERO);
+        self.h.resize(batch * ne, T::ZERO);
+        product(T::ONE, plain(x, d), transposed(params.wix, d), T::ZERO, &mut self.zi);
+        product(T::ONE, plain(x, d), transposed(params.wex, d), T::ZERO, &mut self.zhat);
+        product(-T::ONE, plain(&self.zi, ni), transposed(params.wei, ni), T::ONE, &mut self.zhat);
+        if !divisive {
+            for (h, z) in self.h.chunks_exact_mut(ne).zip(self.zhat.chunks_exact(ne)) {
+                for ((h, &z), &b) in h.iter_mut().zip(z).zip(params.b) {
+                    *h = activate(nonlinearity, z + b);
+                }
+            }
+            return;
+        }
+        self.azi.resize(batch * ni, T::ZERO);
+        self.gamma.resize(batch * ne, T::ZERO);
+        let a: Vec<T> = params.alpha.iter().map(|alpha| alpha.exp()).collect();
+        for (azi, zi) in self.azi.chunks_exact_mut(ni).zip(self.zi.chunks_exact(ni)) {
+            azi.iter_mut().zip(zi).zip(&a).for_each(|((azi, &zi), &a)| *azi = a * zi);
+        }
+        product(T::ONE, plain(&self.azi, ni), transposed(params.wei, ni), T::ZERO, &mut self.gamma);
+        let epsilon = T::from_f64(1e-8);
+        let rows = self.h.chunks_exact_mut(ne).zip(self.zhat.chunks_exact_mut(ne)).zip(self.gamma.chunks_exact_mut(ne));
+        for ((h, zhat), gamma) in rows {
+            for i in 0..ne {
+                gamma[i] = gamma[i] + epsilon;
+                zhat[i] = zhat[i] / gamma[i];
+                h[i] = activate(nonlinearity, params.g[i] * zhat[i] + params.b[i]);
+            }
+        }
+    }
+
+    /// From `dh [B, ne]` to [`Layer::gradients`] and, if wanted, [`Layer::dx`], after [`Layer::forward`] of the same
+    /// `params` and `x`.
+    pub fn backward(&mut self, params: LayerRef<'_, T>, x: &[T], dh: &[T], want_dx: bool) {
+        match (self.shape, params) {
+            (LayerShape::Dann(shape), LayerArrays::Dann(params)) => self.backward_dann(shape, params, x, dh, want_dx),
+            (LayerShape::Dense(shape), LayerArrays::Dense(params)) => {
+                self.backward_dense(shape, params, x, dh, want_dx);
+            }
+            _ => panic!("parameters of a {} layer", self.shape.kind()),
+        }
+    }
+
+    fn backward_dense(&mut self, shape: DenseShape, params: DenseRef<'_, T>, x: &[T], dh: &[T], want_dx: bool) {
+        let DenseShape { d, ne, nonlinearity } = shape;
+        let LayerArrays::Dense(gradients) = &mut self.gradients else { unreachable!("gradients of the shape") };
+        through_activation(nonlinearity, &self.h, dh, &mut self.du);
+        sum_over_batch(&self.du, &mut gradients.b);
+        product(T::ONE, transposed(&self.du, ne), plain(x, d), T::ZERO, &mut gradients.w);
+        if want_dx {
+            self.dx.resize(x.len(), T::ZERO);
+            product(T::ONE, plain(&self.du, ne), plain(params.w, d), T::ZERO, &mut self.dx);
+        }
+    }
+
+    fn backward_dann(&mut self, shape: DannShape, params: DannRef<'_, T>, x: &[T], dh: &[T], want_dx: bool) {
+        let DannShape { d, ne, ni, nonlinearity, divisive } = shape;
+        let batch = x.len() / d;
+        let LayerArrays::Dann(gradients) = &mut self.gradients else { unreachable!("gradients of the shape") };
+        through_activation(nonlinearity, &self.h, dh, &mut self.du);
+        sum_over_batch(&self.du, &mut gradients.b);
+        self.p.resize(batch * ni, T::ZERO);
+        if divisive {
+            self.dgamma.resize(batch * ne, T::ZERO);
+            self.q.resize(batch * ni, T::ZERO);
+            gradients.g.fill(T::ZERO);
+            for (row, du) in self.du.chunks_exact_mut(ne).enumerate() {
+                let (zhat, gamma) = (&self.zhat[row * ne..][..ne], &self.gamma[row * ne..][..ne]);
+                let dgamma = &mut self.dgamma[row * ne..][..ne];
+                for i in 0..ne {
+                    gradients.g[i] = gradients.g[i] + du[i] * zhat[i];
+                    du[i] = du[i] * params.g[i] / gamma[i];
+                    dgamma[i] = -du[i] * zhat[i];
+                }
+            }
+        }
+        product(-T::ONE, plain(&self.du, ne), plain(params.wei, ni), T::ZERO, &mut self.p);
+        product(-T::ONE, transposed(&self.du, ne), plain(&self.zi, ni), T::ZERO, &mut gradients.wei);
+        if divisive {
+            product(T::ONE, plain(&self.dgamma, ne), plain(params.wei, ni), T::ZERO, &mut self.q);
+            product(T::ONE, transposed(&self.dgamma, ne), plain(&self.azi, ni), T::ONE, &mut gradients.wei);
+            let a: Vec<T> = params.alpha.iter().map(|alpha| alpha.exp()).collect();
+            gradients.alpha.fill(T::ZERO);
+            for (row, p) in self.p.chunks_exact_mut(ni).enumerate() {
+                let (q, azi) = (&self.q[row * ni..][..ni], &self.azi[row * ni..][..ni]);
+                for i in 0..ni {
+                    gradients.alpha[i] = gradients.alpha[i] + azi[i] * q[i];
+                    p[i] = p[i] + a[i] * q[i];
+                }
+            }
+        }
+        let dzi = &self.p;
+        product(T::ONE, transposed(&self.du, ne), plain(x, d), T::ZERO, &mut gradients.wex);
+        product(T::ONE, transposed(dzi, ni), plain(x, d), T::ZERO, &mut gradients.wix);
+        if want_dx {
+            self.dx.resize(x.len(), T::ZERO);
+            product(T::ONE, plain(&self.du, ne), plain(params.wex, d), T::ZERO, &mut self.dx);
+            product(T::ONE, plain(dzi, ni), plain(params.wix, d), T::ONE, &mut self.dx);
+        }
+    }
+
+    /// Applies the gradients of the last backward pass.
+    pub fn update(&self, params: &mut LayerParams<T>, update: &Update) {
+        match (self.shape, params, &self.gradients) {
+            (LayerShape::Dann(shape), LayerArrays::Dann(params), LayerArrays::Dann(gradients)) => {
+                update_dann(shape, params, gradients, update);
+            }
+            (LayerShape::Dense(_), LayerArrays::Dense(params), LayerArrays::Dense(gradients)) => {
+                update_dense(params, gradients, update);
+            }
+            _ => panic!("parameters of a {} layer", self.shape.kind()),
+        }
+    }
+}
+
+fn activate<T: Element>(nonlinearity: Nonlinearity, z: T) -> T {
+    if nonlinearity == Nonlinearity::Relu && z < T::ZERO { T::ZERO } else { z }
+}
+
+fn through_activation<T: Element>(nonlinearity: Nonlinearity, h: &[T], dh: &[T], dz: &mut Vec<T>) {
+    assert_eq!(h.len(), dh.len(), "length of dh");
+    dz.resize(dh.len(), T::ZERO);
+    let passes = |h| nonlinearity == Nonlinearity::Identity || h > T::ZERO;
+    for ((dz, &dh), &h) in dz.iter_mut().zip(dh).zip(h) {
+        *dz = if passes(h) { dh } else { T::ZERO };
+    }
+}
+
+fn sum_over_batch<T: Element>(values: &[T], sums: &mut [T]) {
+    sums.fill(T::ZERO);
+    for row in values.chunks_exact(sums.len()) {
+        sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum = *sum + value);
+    }
+}
+
+fn update_dann<T: Element>(
+    shape: DannShape,
+    params: &mut DannParams<T>,
+    gradients: &DannParams<T>,
+    Update { lr, corrections, factors }: &Update,
+) {
+    let (root_ne, d) = if *corrections { ((shape.ne as f64).sqrt(), shape.d as f64) } else { (1.0, 1.0) };
+    let corrections = Dann { wix: root_ne, wei: d, alpha: root_ne * d, ..Dann::all(1.0) };
+    let scales = factors.zip(corrections).map(|(factor, correction)| T::from_f64(lr * factor / correction));
+    let low = Dann { alpha: T::NEG_INFINITY, b: T::NEG_INFINITY, ..Dann::all(T::ZERO) };
+    params.view_mut().zip(gradients.view()).zip(scales.zip(low)).map(|((params, gradients), (scale, low))| {
+        subtract(params, gradients, scale, low);
+    });
+}
+
+fn update_dense<T: Element>(params: &mut DenseParams<T>, gradients: &DenseParams<T>, update: &Update) {
+    let scale = |factor| T::from_f64(update.lr * factor);
+    subtract(&mut params.w, &gradients.w, scale(update.factors.wex), T::NEG_INFINITY);
+    subtract(&mut params.b, &gradients.b, scale(update.factors.b), T::NEG_INFINITY);
+}
+
+fn subtract<T: Element>(params: &mut [T], gradients: &[T], scale: T, low: T) {
+    for (param, &gradient) in params.iter_mut().zip(gradients) {
+        let next = *param - scale * gradient;
+        *param = if next < low { low } else { next };
+    }
+}
+
+/// A network of such layers.
+#[derive(Clone, Debug)]
+pub struct Network<T> {
+    layers: Vec<Layer<T>>,
+    params: Vec<LayerParams<T>>,
+    dlogits: Vec<T>,
+}
+
+impl<T: Gemm> Network<T> {
+    /// A network with these shapes and parameters.
+    ///
+    /// # Errors
+    /// [`Error::Kind`], [`Error::Length`] or [`Error::Value`] if parameters do not fit their shape.
+    pub fn new(layers: impl IntoIterator<Item = (LayerShape, LayerParams<T>)>) -> Result<Self, Error> {
+        let mut net = Self { layers: vec![], params: vec![], dlogits: vec![] };
+        for (shape, params) in layers {
+            params.view().validate(&shape)?;
+            net.layers.push(Layer::new(shape)?);
+            net.params.push(params);
+        }
+        Ok(net)
+    }
+
+    /// The parameters of the layers.
+    pub fn params(&self) -> &[LayerParams<T>] {
+        &self.params
+    }
+
+    /// From `x [B, inputs]` to the logits `[B, classes]`.
+    pub fn forward(&mut self, x: &[T]) -> &[T] {
+        for k in 0..self.layers.len() {
+            let (below, here) = self.layers.split_at_mut(k);
+            here[0].forward(self.params[k].view(), below.last().map_or(x, |below| &below.h));
+        }
+        self.layers.last().map_or(&[], |last| &last.h)
+    }
+
+    /// One step of training on `x [B, inputs]` with `labels [B]`; returns the loss before the update.
+    pub fn train_step(&mut self, x: &[T], labels: &[u32], update: &Update) -> f64 {
+        self.forward(x);
+        let loss = self.loss(labels);
+        for k in (0..self.layers.len()).rev() {
+            let (below, here) = self.layers.split_at_mut(k);
+            let (here, above) = here.split_at_mut(1);
+            let x = below.last().map_or(x, |below| &below.h);
+            let dh = above.first().map_or(&self.dlogits, |above| &above.dx);
+            here[0].backward(self.params[k].view(), x, dh, k > 0);
+        }
+        for (layer, params) in self.layers.iter().zip(&mut self.params) {
+            layer.update(params, update);
+        }
+        loss
+    }
+
+    fn loss(&mut self, labels: &[u32]) -> f64 {
+        let logits = self.layers.last().map_or(&[][..], |last| &last.h);
+        let classes = logits.len() / labels.len();
+        let per_example = T::ONE / T::from_f64(labels.len() as f64);
+        self.dlogits.resize(logits.len(), T::ZERO);
+        let mut loss = 0.0;
+        let rows = logits.chunks_exact(classes).zip(self.dlogits.chunks_exact_mut(classes));
+        for ((logits, gradient), &label) in rows.zip(labels) {
+            let largest = logits.iter().copied().fold(T::NEG_INFINITY, |m, logit| if logit > m { logit } else { m });
+            gradient.iter_mut().zip(logits).for_each(|(power, &logit)| *power = (logit - largest).exp());
+            let sum = gradient.iter().copied().fold(T::ZERO, |sum, power| sum + power);
+            loss += sum.to_f64().ln() + (largest - logits[label as usize]).to_f64();
+            gradient.iter_mut().for_each(|power| *power = *power / sum * per_example);
+            gradient[label as usize] = gradient[label as usize] - per_example;
+        }
+        loss / labels.len() as f64
+    }
+}
