@@ -81,8 +81,12 @@ struct Phase {
 }
 
 /// Where the leader publishes phases and helpers find them.
+///
+/// Idle helpers read it all the time, so it must not share a cache line (or the line that is fetched with it) with
+/// anything that the leader writes while it works.
 #[cfg(feature = "rayon")]
 #[derive(Default)]
+#[repr(align(128))]
 struct Board {
     /// Number of the phase in the upper half, tasks that nobody has taken in the lower half.
     state: AtomicU64,
