@@ -2,6 +2,7 @@
 
 use crate::element::Element;
 use crate::error::Error;
+use crate::params::array;
 use crate::params::dann::{Dann, DannParams, DannShape};
 use crate::params::dense::{Dense, DenseParams, DenseShape};
 use crate::params::layer::{LayerParams, LayerShape};
@@ -75,26 +76,25 @@ impl Init {
         let lengths = shape.lengths()?;
         let (d, ni) = (shape.d as f64, shape.ni as f64);
         let scale = if self.rectified_input { (2.0 * PI / (d * (2.0 * PI - 1.0))).sqrt() } else { (0.5 / d).sqrt() };
-        let mut exponential = |len, scale| -> Vec<T> {
-            (0..len).map(|_| T::from_f64(scale * Distribution::<f64>::sample(&Exp1, rng))).collect()
-        };
-        let wex = exponential(lengths.wex, scale);
+        let mut exponential = |len, scale| array(len, |_| scale * Distribution::<f64>::sample(&Exp1, rng));
+        let wex: Vec<T> = exponential(lengths.wex, scale)?;
         let (wix, wei) = if self.iid_inhibition {
             let scale = (scale / ni).sqrt();
-            (exponential(lengths.wix, scale), exponential(lengths.wei, scale))
+            (exponential(lengths.wix, scale)?, exponential(lengths.wei, scale)?)
         } else if shape.ni == 1 {
             let mean = |k: usize| wex[k..].iter().step_by(shape.d).map(|w| w.to_f64()).sum::<f64>() / shape.ne as f64;
-            ((0..shape.d).map(|k| T::from_f64(mean(k))).collect(), vec![T::ONE; lengths.wei])
+            (array(lengths.wix, mean)?, array(lengths.wei, |_| 1.0)?)
         } else {
-            (exponential(lengths.wix, scale), vec![T::from_f64(1.0 / ni); lengths.wei])
+            (exponential(lengths.wix, scale)?, array(lengths.wei, |_| 1.0 / ni)?)
         };
+        let alpha = ((2.0 * PI - 1.0) / d).sqrt().ln();
         Ok(Dann {
             wex,
             wix,
             wei,
-            alpha: vec![T::from_f64(((2.0 * PI - 1.0) / d).sqrt().ln()); lengths.alpha],
-            g: vec![T::ONE; lengths.g],
-            b: vec![T::ZERO; lengths.b],
+            alpha: array(lengths.alpha, |_| alpha)?,
+            g: array(lengths.g, |_| 1.0)?,
+            b: array(lengths.b, |_| 0.0)?,
         })
     }
 
@@ -106,7 +106,7 @@ impl Init {
         let lengths = shape.lengths()?;
         let gain = if self.rectified_input { 2.0 } else { 1.0 };
         let deviation = (gain / shape.d as f64).sqrt();
-        let normal = |_| T::from_f64(deviation * Distribution::<f64>::sample(&StandardNormal, rng));
-        Ok(Dense { w: (0..lengths.w).map(normal).collect(), b: vec![T::ZERO; lengths.b] })
+        let normal = |_| deviation * Distribution::<f64>::sample(&StandardNormal, rng);
+        Ok(Dense { w: array(lengths.w, normal)?, b: array(lengths.b, |_| 0.0)? })
     }
 }

@@ -2,6 +2,8 @@
 mod buffer;
 #[cfg(feature = "composed")]
 pub mod composed;
+#[cfg(feature = "data")]
+pub mod data;
 mod driver;
 mod element;
 mod error;

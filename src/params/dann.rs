@@ -1,6 +1,6 @@
 //! The layer with inhibition.
 
-use super::{Nonlinearity, area, dimension, length, values};
+use super::{Nonlinearity, area, dimension, length, values, zeros};
 use crate::element::Element;
 use crate::error::Error;
 
@@ -138,9 +138,17 @@ impl<T: Element> DannParams<T> {
     /// Arrays of zeros.
     ///
     /// # Errors
-    /// As [`DannShape::lengths`].
+    /// [`Error::Dimension`] if a dimension is zero, [`Error::TooLarge`] if an array does not fit in memory.
     pub fn zeros(shape: &DannShape) -> Result<Self, Error> {
-        Ok(shape.lengths()?.map(|len| vec![T::ZERO; len]))
+        let lengths = shape.lengths()?;
+        Ok(Dann {
+            wex: zeros(lengths.wex)?,
+            wix: zeros(lengths.wix)?,
+            wei: zeros(lengths.wei)?,
+            alpha: zeros(lengths.alpha)?,
+            g: zeros(lengths.g)?,
+            b: zeros(lengths.b)?,
+        })
     }
 
     /// A view for reading.

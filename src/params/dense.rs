@@ -1,6 +1,6 @@
 //! The plain dense layer, which the layer with inhibition is compared with.
 
-use super::{Nonlinearity, area, dimension, length, values};
+use super::{Nonlinearity, area, dimension, length, values, zeros};
 use crate::element::Element;
 use crate::error::Error;
 
@@ -65,9 +65,10 @@ impl<T: Element> DenseParams<T> {
     /// Arrays of zeros.
     ///
     /// # Errors
-    /// As [`DenseShape::lengths`].
+    /// [`Error::Dimension`] if a dimension is zero, [`Error::TooLarge`] if an array does not fit in memory.
     pub fn zeros(shape: &DenseShape) -> Result<Self, Error> {
-        Ok(shape.lengths()?.map(|len| vec![T::ZERO; len]))
+        let lengths = shape.lengths()?;
+        Ok(Dense { w: zeros(lengths.w)?, b: zeros(lengths.b)? })
     }
 
     /// A view for reading.

@@ -32,6 +32,19 @@ fn area(name: &'static str, rows: usize, cols: usize) -> Result<usize, Error> {
     elements.ok_or(Error::Dimension { name, value: rows, expected: "dimensions whose product fits in memory" })
 }
 
+/// An array of `value(0)`, `value(1)`, …, or an error if there is no memory for it.
+pub(crate) fn array<T: Element>(len: usize, value: impl FnMut(usize) -> f64) -> Result<Vec<T>, Error> {
+    let mut array = Vec::new();
+    array.try_reserve_exact(len).map_err(|_| Error::TooLarge { elements: len })?;
+    array.extend((0..len).map(value).map(T::from_f64));
+    Ok(array)
+}
+
+/// An array of zeros, or an error if there is no memory for it.
+fn zeros<T: Element>(len: usize) -> Result<Vec<T>, Error> {
+    array(len, |_| 0.0)
+}
+
 /// Checks the length of an array.
 fn length(name: &'static str, len: usize, expected: usize) -> Result<(), Error> {
     if len != expected {

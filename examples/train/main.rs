@@ -1,0 +1,61 @@
+//! Trains networks with separate excitatory and inhibitory units beside a plain one and compares how well they learn.
+//!
+//! `cargo run --release --example train` draws its own images; `--data DIR` reads MNIST, Fashion-MNIST or any other
+//! data set in their format. It ends with a table, `curves.svg` and `results.json` in the folder `--out`.
+
+mod args;
+mod progress;
+mod report;
+mod run;
+
+use args::Args;
+use interneuron::data::{self, TrainTest};
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// What the drawn images are: enough for networks to learn them well, few enough to learn them quickly.
+const DRAWN: (usize, usize) = (16_000, 4_000);
+/// Classes of the data sets.
+const CLASSES: u8 = 10;
+
+fn main() -> ExitCode {
+    match Args::read().and_then(|args| train(&args)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn train(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
+    if args.list_isas {
+        interneuron::Isa::available().for_each(|isa| println!("{isa}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let isa = args.isa()?;
+    report::check_folder(&args.out)?;
+    let data = load(args.data.as_deref(), args.seed)?;
+    let settings = run::Settings::new(args, isa, &data)?;
+    let runs: Vec<run::Run> = settings
+        .threads
+        .install(|| args.models.iter().map(|&model| run::train(model, &settings, &data)).collect::<Result<_, _>>())?;
+    report::write(&args.out, &runs)?;
+    report::print(&args.out, &runs);
+    Ok(if runs.iter().any(|run| run.diverged.is_some()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The data set in a folder, or one that is drawn.
+fn load(folder: Option<&Path>, seed: u64) -> Result<TrainTest, Box<dyn Error>> {
+    let data = match folder {
+        Some(folder) => data::load(folder, CLASSES)?,
+        None => {
+            eprintln!("drawing {} images of digits", DRAWN.0 + DRAWN.1);
+            data::digits(DRAWN.0, DRAWN.1, seed)
+        }
+    };
+    let (train, test, size) = (data.train.len(), data.test.len(), &data.train.images);
+    eprintln!("{train} images for training, {test} for testing, {} × {} pixels", size.height, size.width);
+    Ok(data)
+}

@@ -1,0 +1,179 @@
+//! One run: a network, trained and tested epoch by epoch.
+
+use super::args::{Args, Model};
+use super::progress::Progress;
+use interneuron::data::{Dataset, TrainTest};
+use interneuron::{Architecture, Evaluation, Isa, MatRef, Network, Threads, Update, generator};
+use rand::seq::SliceRandom;
+use rayon::ThreadPool;
+use std::error::Error;
+use std::time::Instant;
+
+/// What all runs have in common.
+pub struct Settings {
+    dims: Vec<usize>,
+    nis: Vec<usize>,
+    epochs: usize,
+    batch: usize,
+    lr: Option<f64>,
+    seed: u64,
+    isa: Isa,
+    /// The threads that compute. Runs are to be started inside, so that a step does not have to enter the pool.
+    pub threads: ThreadPool,
+}
+
+/// What became of a run.
+#[derive(serde::Serialize)]
+pub struct Run {
+    pub model: &'static str,
+    pub seed: u64,
+    pub lr: f64,
+    pub isa: &'static str,
+    pub threads: usize,
+    pub epochs: Vec<Epoch>,
+    pub step_us_median: f64,
+    /// Images learnt in a second, loading included.
+    #[serde(skip)]
+    pub images_per_second: f64,
+    /// Why it ended early.
+    #[serde(skip)]
+    pub diverged: Option<String>,
+}
+
+/// An epoch of a run; losses and errors are those at its end, errors in percent.
+#[derive(serde::Serialize)]
+pub struct Epoch {
+    pub epoch: usize,
+    pub train_loss: f64,
+    pub train_error: f64,
+    pub test_loss: f64,
+    pub test_error: f64,
+    /// Time of training in this epoch, without the evaluation.
+    pub seconds: f64,
+}
+
+impl Settings {
+    pub fn new(args: &Args, isa: Isa, data: &TrainTest) -> Result<Self, Box<dyn Error>> {
+        let images = data.train.len();
+        if args.batch > images {
+            return Err(format!("--batch is {}: expected at most {images}, the training images", args.batch).into());
+        }
+        let classes = data.train.labels.iter().chain(&data.test.labels).max().map_or(0, |&max| usize::from(max) + 1);
+        let dims = [&[data.train.images.size()][..], &args.hidden, &[classes]].concat();
+        let nis = [vec![args.inhibitory; args.hidden.len()], vec![1]].concat();
+        let threads = match args.threads {
+            Some(threads) => threads,
+            None => std::thread::available_parallelism()?.get(),
+        };
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        let Args { epochs, batch, lr, seed, .. } = *args;
+        Ok(Self { dims, nis, epochs, batch, lr, seed, isa, threads })
+    }
+}
+
+/// Images as a network takes them.
+struct Examples {
+    x: Vec<f32>,
+    labels: Vec<u32>,
+}
+
+impl Examples {
+    fn gather(&mut self, data: &Dataset, indices: impl IntoIterator<Item = usize> + Clone) {
+        data.images.gather(indices.clone(), &mut self.x);
+        self.labels.clear();
+        self.labels.extend(indices.into_iter().map(|i| u32::from(data.labels[i])));
+    }
+
+    fn x(&self) -> Result<MatRef<'_, f32>, interneuron::Error> {
+        let examples = self.labels.len();
+        MatRef::new("x", &self.x, examples, self.x.len() / examples)
+    }
+}
+
+/// Loss and errors on a whole set, some images at a time.
+fn evaluate(
+    net: &mut Network<f32>,
+    threads: Threads<'_>,
+    data: &Dataset,
+    examples: &mut Examples,
+) -> Result<Evaluation, interneuron::Error> {
+    const PIECE: usize = 2048;
+    let mut sum = Evaluation::default();
+    for start in (0..data.len()).step_by(PIECE) {
+        examples.gather(data, start..(start + PIECE).min(data.len()));
+        let piece = net.evaluate(threads, examples.x()?, &examples.labels)?;
+        sum.loss += piece.loss * piece.examples as f64;
+        sum.errors += piece.errors;
+        sum.examples += piece.examples;
+    }
+    sum.loss /= sum.examples as f64;
+    Ok(sum)
+}
+
+/// Trains a network. A loss that is not finite ends the run but is no error.
+pub fn train(model: Model, settings: &Settings, data: &TrainTest) -> Result<Run, interneuron::Error> {
+    let lr = settings.lr.unwrap_or(model.default_lr());
+    let (architecture, update) = match model {
+        Model::Mlp => (Architecture::mlp(&settings.dims)?, Update::sgd(lr)),
+        Model::Dann => (Architecture::dann(&settings.dims, &settings.nis)?, Update::csgd(lr)),
+        Model::DannNc => (Architecture::dann(&settings.dims, &settings.nis)?, Update::sgd(lr)),
+    };
+    let mut net: Network<f32> = architecture.seed(settings.seed).isa(settings.isa).build()?;
+    let threads = Threads::Pool(&settings.threads);
+
+    let mut order: Vec<usize> = (0..data.train.len()).collect();
+    let mut rng = generator(settings.seed);
+    let mut examples = Examples { x: vec![], labels: vec![] };
+    let mut step_us = Vec::with_capacity(settings.epochs * order.len().div_ceil(settings.batch));
+    let (mut epochs, mut seconds, mut diverged) = (vec![], 0.0, None);
+    let progress = Progress::new(model, settings.epochs, data.train.len());
+    'run: for epoch in 1..=settings.epochs {
+        order.shuffle(&mut rng);
+        let start = Instant::now();
+        for batch in order.chunks(settings.batch) {
+            examples.gather(&data.train, batch.iter().copied());
+            let step = Instant::now();
+            match net.train_step(threads, examples.x()?, &examples.labels, &update) {
+                Ok(_) => {}
+                Err(error @ interneuron::Error::Diverged { .. }) => {
+                    diverged = Some(error.to_string());
+                    break 'run;
+                }
+                Err(error) => return Err(error),
+            }
+            step_us.push(step.elapsed().as_secs_f64() * 1e6);
+            progress.advance(batch.len());
+        }
+        let epoch_seconds = start.elapsed().as_secs_f64();
+        seconds += epoch_seconds;
+        let train = evaluate(&mut net, threads, &data.train, &mut examples)?;
+        let test = evaluate(&mut net, threads, &data.test, &mut examples)?;
+        let epoch = Epoch {
+            epoch,
+            train_loss: train.loss,
+            train_error: train.error_percent(),
+            test_loss: test.loss,
+            test_error: test.error_percent(),
+            seconds: epoch_seconds,
+        };
+        progress.epoch(&epoch, data.train.len() as f64 / epoch_seconds);
+        epochs.push(epoch);
+    }
+    progress.finish();
+    if let Some(why) = &diverged {
+        eprintln!("{model} stopped: {why}");
+    }
+    let images = epochs.len() * data.train.len();
+    step_us.sort_by(f64::total_cmp);
+    Ok(Run {
+        model: model.name(),
+        seed: settings.seed,
+        lr,
+        isa: settings.isa.name(),
+        threads: threads.count(),
+        epochs,
+        step_us_median: step_us.get(step_us.len() / 2).copied().unwrap_or_default(),
+        images_per_second: if images > 0 { images as f64 / seconds } else { 0.0 },
+        diverged,
+    })
+}
