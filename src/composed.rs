@@ -3,7 +3,7 @@
 //! This is what one gets without fused kernels, written with care but in the ordinary way: every intermediate result
 //! is an array, every gradient is stored, and the update is a pass of its own. It serves the benches as a baseline and
 //! the tests as a second oracle. Arrays are contiguous and row-major, one thread computes, and nothing is allocated
-//! after the first batch of a size. Functions panic if an array has not the length that the shape prescribes.
+//! after the first batch of a size.
 
 use crate::element::Element;
 use crate::error::Error;
@@ -97,6 +97,7 @@ fn product<T: Gemm>(alpha: T, a: Operand<'_, T>, b: Operand<'_, T>, beta: T, c: 
 #[derive(Clone, Debug)]
 pub struct Layer<T> {
     shape: LayerShape,
+    a: Vec<T>,
     zi: Vec<T>,
     azi: Vec<T>,
     gamma: Vec<T>,
@@ -118,8 +119,8 @@ impl<T: Gemm> Layer<T> {
     pub fn new(shape: impl Into<LayerShape>) -> Result<Self, Error> {
         let shape = shape.into();
         let gradients = LayerParams::zeros(&shape)?;
-        let [zi, azi, gamma, zhat, h, du, dgamma, p, q, dx] = [(); 10].map(|()| Vec::new());
-        Ok(Self { shape, zi, azi, gamma, zhat, h, du, dgamma, p, q, dx, gradients })
+        let [a, zi, azi, gamma, zhat, h, du, dgamma, p, q, dx] = [(); 11].map(|()| Vec::new());
+        Ok(Self { shape, a, zi, azi, gamma, zhat, h, du, dgamma, p, q, dx, gradients })
     }
 
     /// `h [B, ne]` of the last forward pass.
@@ -138,6 +139,9 @@ impl<T: Gemm> Layer<T> {
     }
 
     /// From `x [B, d]` to [`Layer::h`].
+    ///
+    /// # Panics
+    /// If an array has not the length or kind that the shape prescribes.
     pub fn forward(&mut self, params: LayerRef<'_, T>, x: &[T]) {
         match (self.shape, params) {
             (LayerShape::Dann(shape), LayerArrays::Dann(params)) => self.forward_dann(shape, params, x),
@@ -173,9 +177,10 @@ impl<T: Gemm> Layer<T> {
         }
         self.azi.resize(batch * ni, T::ZERO);
         self.gamma.resize(batch * ne, T::ZERO);
-        let a: Vec<T> = params.alpha.iter().map(|alpha| alpha.exp()).collect();
+        self.a.clear();
+        self.a.extend(params.alpha.iter().map(|alpha| alpha.exp()));
         for (azi, zi) in self.azi.chunks_exact_mut(ni).zip(self.zi.chunks_exact(ni)) {
-            azi.iter_mut().zip(zi).zip(&a).for_each(|((azi, &zi), &a)| *azi = a * zi);
+            azi.iter_mut().zip(zi).zip(&self.a).for_each(|((azi, &zi), &a)| *azi = a * zi);
         }
         product(T::ONE, plain(&self.azi, ni), transposed(params.wei, ni), T::ZERO, &mut self.gamma);
         let epsilon = T::from_f64(1e-8);
@@ -191,6 +196,9 @@ impl<T: Gemm> Layer<T> {
 
     /// From `dh [B, ne]` to [`Layer::gradients`] and, if wanted, [`Layer::dx`], after [`Layer::forward`] of the same
     /// `params` and `x`.
+    ///
+    /// # Panics
+    /// If an array has not the length or kind that the shape prescribes.
     pub fn backward(&mut self, params: LayerRef<'_, T>, x: &[T], dh: &[T], want_dx: bool) {
         match (self.shape, params) {
             (LayerShape::Dann(shape), LayerArrays::Dann(params)) => self.backward_dann(shape, params, x, dh, want_dx),
@@ -239,13 +247,12 @@ impl<T: Gemm> Layer<T> {
         if divisive {
             product(T::ONE, plain(&self.dgamma, ne), plain(params.wei, ni), T::ZERO, &mut self.q);
             product(T::ONE, transposed(&self.dgamma, ne), plain(&self.azi, ni), T::ONE, &mut gradients.wei);
-            let a: Vec<T> = params.alpha.iter().map(|alpha| alpha.exp()).collect();
             gradients.alpha.fill(T::ZERO);
             for (row, p) in self.p.chunks_exact_mut(ni).enumerate() {
                 let (q, azi) = (&self.q[row * ni..][..ni], &self.azi[row * ni..][..ni]);
                 for i in 0..ni {
                     gradients.alpha[i] = gradients.alpha[i] + azi[i] * q[i];
-                    p[i] = p[i] + a[i] * q[i];
+                    p[i] = p[i] + self.a[i] * q[i];
                 }
             }
         }
@@ -260,6 +267,9 @@ impl<T: Gemm> Layer<T> {
     }
 
     /// Applies the gradients of the last backward pass.
+    ///
+    /// # Panics
+    /// If an array has not the length or kind that the shape prescribes.
     pub fn update(&self, params: &mut LayerParams<T>, update: &Update) {
         match (self.shape, params, &self.gradients) {
             (LayerShape::Dann(shape), LayerArrays::Dann(params), LayerArrays::Dann(gradients)) => {

@@ -1,4 +1,79 @@
-//! wip
+//! Fused CPU kernels for neural networks with separate excitatory and inhibitory units ("Dale's ANNs").
+//!
+//! In such a network only excitatory units project from layer to layer. Each layer has interneurons of its own, which
+//! see the same input and inhibit the layer's excitatory units, by subtraction and by division:
+//!
+//! ```text
+//! zE = x Wexᵀ                    excitation                     [B, ne]
+//! zI = x Wixᵀ                    activity of the interneurons   [B, ni]
+//! s  = zI Weiᵀ                   subtractive inhibition         [B, ne]
+//! γ  = (exp(alpha) ⊙ zI) Weiᵀ + ε    divisive inhibition        [B, ne]
+//! h  = f(g ⊙ (zE − s) / γ + b)   output, f = ReLU or identity   [B, ne]
+//! ```
+//!
+//! All weights are ≥ 0 and stay so. An initialisation ([`Init`]) with which inhibition centres and standardises the
+//! excitation, and updates of the inhibitory weights that are scaled by corrections from the Fisher information
+//! ([`Update::csgd`]), make such networks learn as well as ordinary ones. Source: Cornford, Kalajdzievski, Leite,
+//! Lamarquette, Kullmann, Richards, "Learning to live with Dale's principle: ANNs with separate excitatory and
+//! inhibitory units", ICLR 2021.
+//!
+//! # Letters
+//!
+//! | letter | meaning |
+//! |---|---|
+//! | `B` | batch: number of examples |
+//! | `d` | inputs of a layer |
+//! | `ne` | excitatory units = outputs of a layer |
+//! | `ni` | inhibitory interneurons of a layer |
+//! | `Wex [ne, d]` | input → excitatory weights, ≥ 0 |
+//! | `Wix [ni, d]` | input → interneuron weights, ≥ 0 |
+//! | `Wei [ne, ni]` | interneuron → excitatory weights, ≥ 0 |
+//! | `alpha [ni]` | log-strength of divisive inhibition, of any sign |
+//! | `g [ne]`, `b [ne]` | gain, ≥ 0, and bias |
+//! | `x [B, d]`, `h [B, ne]` | input and output, one example a row |
+//! | `dθ` | gradient of the loss by θ |
+//!
+//! Matrices are row-major with the last index contiguous, as PyTorch's `nn.Linear` and NumPy store them.
+//!
+//! # Where to begin
+//!
+//! - [`Architecture`] describes a network, [`Network`] trains it: [`Network::train_step`] is one fused step.
+//! - [`Layer`] is one layer on a caller's own arrays: forward, all gradients, or the fused update.
+//! - [`reference`](mod@reference) is the same in plain f64 code that reads like the equations.
+//!
+//! ```
+//! use interneuron::*;
+//!
+//! // Two classes of points: those where the first coordinate is the larger one, and the others.
+//! let x: Vec<f32> = (0..64).map(|i| ((i * 37 + i / 2) % 64) as f32 / 64.0).collect();
+//! let labels: Vec<u32> = x.chunks(2).map(|point| u32::from(point[0] > point[1])).collect();
+//! let x = MatRef::new("x", &x, 32, 2)?;
+//!
+//! // Two inputs, a hidden layer of 24 excitatory and 4 inhibitory units, two classes and one interneuron.
+//! let mut net: Network<f32> = Architecture::dann(&[2, 24, 2], &[4, 1])?.seed(1).build()?;
+//! let before = net.evaluate(Threads::Serial, x, &labels)?;
+//! for _ in 0..500 {
+//!     net.train_step(Threads::Serial, x, &labels, &Update::csgd(0.1))?;
+//! }
+//! let after = net.evaluate(Threads::Serial, x, &labels)?;
+//! assert!(after.loss < 0.5 * before.loss);
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! # Instruction sets, threads, memory
+//!
+//! The kernels exist for AVX-512, for AVX2 with FMA, and in portable form. [`Isa`] lists what this CPU has; the widest
+//! is used unless `INTERNEURON_ISA` or the caller names another. A call computes on the calling thread or on a `rayon`
+//! pool that the caller hands in ([`Threads`]); nothing is spawned otherwise. The same seed and inputs give the same
+//! bits for any number of threads on the same instruction set. A step allocates nothing once it has seen the batch
+//! size.
+//!
+//! # Features
+//!
+//! - `rayon` (default): pools of threads.
+//! - `data`: reads IDX files and draws digits (`flate2`).
+//! - `composed`: the same layers as plain matrix products and separate passes, for comparison (`matrixmultiply`).
+
 mod buffer;
 #[cfg(feature = "composed")]
 pub mod composed;
@@ -16,15 +91,21 @@ mod loss;
 mod matrix;
 mod network;
 mod params;
+pub mod reference;
 mod simd;
 mod threads;
+
 pub use element::Element;
 pub use error::Error;
-pub use init::*;
+pub use init::{Generator, Init, generator};
 pub use isa::Isa;
 pub use layer::Layer;
 pub use loss::Evaluation;
 pub use matrix::{MatMut, MatRef};
-pub use network::*;
-pub use params::{Nonlinearity, dann::*, dense::*, layer::*, update::*};
+pub use network::{Architecture, Network};
+pub use params::Nonlinearity;
+pub use params::dann::{Dann, DannMut, DannParams, DannRef, DannShape};
+pub use params::dense::{Dense, DenseMut, DenseParams, DenseRef, DenseShape};
+pub use params::layer::{LayerArrays, LayerMut, LayerParams, LayerRef, LayerShape};
+pub use params::update::Update;
 pub use threads::Threads;

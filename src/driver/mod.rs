@@ -103,8 +103,8 @@ impl<T: Element> Backward<'_, T> {
 /// The scratch of a layer of any kind and the order of its phases. Parameters come as the caller holds them.
 #[derive(Clone)]
 pub(crate) enum Driver<T: Element> {
-    Dann(DannDriver<T>),
-    Dense(DenseDriver<T>),
+    Dann(Box<DannDriver<T>>),
+    Dense(Box<DenseDriver<T>>),
 }
 
 /// Calls a driver with parameters of its kind.
@@ -121,8 +121,8 @@ macro_rules! with_params {
 impl<T: Element> Driver<T> {
     pub fn new(shape: LayerShape, isa: Isa) -> Result<Self, Error> {
         Ok(match shape {
-            LayerShape::Dann(shape) => Self::Dann(DannDriver::new(shape, isa)?),
-            LayerShape::Dense(shape) => Self::Dense(DenseDriver::new(shape, isa)?),
+            LayerShape::Dann(shape) => Self::Dann(Box::new(DannDriver::new(shape, isa)?)),
+            LayerShape::Dense(shape) => Self::Dense(Box::new(DenseDriver::new(shape, isa)?)),
         })
     }
 
