@@ -1,6 +1,6 @@
 //! A layer of any kind.
 
-use super::dann::{DannMut, DannParams, DannRef, DannShape};
+use super::dann::{Dann, DannMut, DannParams, DannRef, DannShape};
 use super::dense::{DenseMut, DenseParams, DenseRef, DenseShape};
 use super::update::Update;
 use crate::element::Element;
@@ -130,12 +130,20 @@ impl<T: Element> LayerParams<T> {
     }
 }
 
-impl<T: Element> LayerRef<'_, T> {
+impl<'a, T: Element> LayerRef<'a, T> {
     /// A copy of the arrays.
     pub fn to_owned(&self) -> LayerParams<T> {
         match self {
             Self::Dann(params) => LayerArrays::Dann(params.map(<[T]>::to_vec)),
             Self::Dense(params) => LayerArrays::Dense(params.map(<[T]>::to_vec)),
+        }
+    }
+
+    /// The arrays with their names, in the order of the fields.
+    pub fn arrays(&self) -> Vec<(&'static str, &'a [T])> {
+        match self {
+            Self::Dann(params) => Dann::<()>::NAMES.zip(*params).into_array().to_vec(),
+            Self::Dense(params) => vec![("W", params.w), ("b", params.b)],
         }
     }
 
@@ -162,7 +170,15 @@ impl<T: Element> LayerRef<'_, T> {
     }
 }
 
-impl<T: Element> LayerMut<'_, T> {
+impl<'a, T: Element> LayerMut<'a, T> {
+    /// The arrays with their names, in the order of the fields.
+    pub fn arrays(self) -> Vec<(&'static str, &'a mut [T])> {
+        match self {
+            Self::Dann(params) => Dann::<()>::NAMES.zip(params).into_array().into(),
+            Self::Dense(params) => vec![("W", params.w), ("b", params.b)],
+        }
+    }
+
     /// A view for reading.
     pub fn view(&self) -> LayerRef<'_, T> {
         match self {

@@ -25,43 +25,49 @@ pub fn isas() -> Vec<Isa> {
     isas
 }
 
-/// How far a result may be from the reference, relative to the largest element of the array.
+/// How far a result may be from the reference, which computes in f64, relative to the scale of the array.
 ///
-/// The reference computes in f64. A sum of n rounded products is off by at most about n·ε times the sum of their
-/// magnitudes, typically √n·ε. Excitation is a sum of positive terms of which inhibition then removes nearly all, so
-/// the error of ẑ is larger than its own ε by the ratio of excitation to spread, about √d.
+/// The scale is the largest element, or what the result would change by, scaled up, if the inputs changed in their last
+/// digits: excitation is a sum of positive terms of which inhibition removes nearly all, so rounding can weigh more than
+/// it seems from the result. A sum of n products, rounded one by one, is off by about √n·ε of that.
 pub trait Tolerance: Element {
-    /// One pass of a layer: √n · √d · ε for sums and layers of up to a few hundred, times a margin of about 10.
+    /// One pass of a layer with up to 130 units, inputs and examples: √130·ε and a margin of about 10.
     const LAYER: f64;
-    /// Parameters after some steps of a network: errors pass through the layers and add up over the steps.
+    /// Ten steps of a network of three layers, whose errors add up.
     const NETWORK: f64;
 }
 
 impl Tolerance for f32 {
-    const LAYER: f64 = 1e-4;
-    const NETWORK: f64 = 2e-4;
+    const LAYER: f64 = 1e-5;
+    const NETWORK: f64 = 1e-5;
 }
 
 impl Tolerance for f64 {
-    const LAYER: f64 = 1e-12;
-    const NETWORK: f64 = 1e-11;
+    const LAYER: f64 = 2e-14;
+    const NETWORK: f64 = 1e-13;
 }
 
-/// The largest difference, relative to the largest element of `want`.
-pub fn distance<T: Element>(got: &[T], want: &[f64]) -> f64 {
-    assert_eq!(got.len(), want.len(), "length");
-    let scale = want.iter().fold(0.0, |m: f64, w| m.max(w.abs()));
-    let difference = got.iter().zip(want).map(|(g, w)| (g.to_f64() - w).abs());
-    // A NaN must not pass as small.
-    let largest = difference.fold(0.0, |m: f64, d| if d > m || d.is_nan() { d } else { m });
-    if largest == 0.0 { 0.0 } else { largest / scale }
+/// The largest magnitude in an array.
+pub fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |m: f64, value| m.max(value.abs()))
 }
 
-/// Panics unless `got` is close to `want`.
+/// Panics unless `got` is close to `want`, relative to the largest element of `want`.
 #[track_caller]
 pub fn assert_close<T: Element>(what: &str, got: &[T], want: &[f64], tolerance: f64) {
-    let distance = distance(got, want);
-    assert!(distance <= tolerance, "{what}: off by {distance:.2e} of the largest element, allowed {tolerance:.0e}");
+    assert_within(what, got, want, largest(want), tolerance);
+}
+
+/// Panics unless `got` differs from `want` nowhere by more than `tolerance · scale`.
+#[track_caller]
+pub fn assert_within<T: Element>(what: &str, got: &[T], want: &[f64], scale: f64, tolerance: f64) {
+    assert_eq!(got.len(), want.len(), "{what}: length");
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let difference = (got.to_f64() - want).abs();
+        // Written so that a NaN fails.
+        let close = difference <= tolerance * scale;
+        assert!(close, "{what}[{i}] is {got}, expected {want}: off by {:.1e} of {scale:.1e}", difference / scale);
+    }
 }
 
 /// The array in another element type.
