@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "32", value_parser = count)]
     pub batch: usize,
     /// Learning rate of all networks; the default depends on the network: mlp 0.2976, dann 0.1107, dann-nc 0.003981
-    #[arg(long, value_name = "RATE", value_parser = rate)]
+    #[arg(long, value_name = "RATE", value_parser = rate, allow_negative_numbers = true)]
     pub lr: Option<f64>,
     /// Seed of the parameters, of the order of the images and of drawn images
     #[arg(long, value_name = "N", default_value = "1")]

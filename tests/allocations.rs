@@ -1,0 +1,78 @@
+//! A step allocates nothing once it has seen the batch size.
+
+mod common;
+
+use common::isas;
+use interneuron::*;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Counts what all threads allocate.
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: everything is left to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: the caller vouches for the layout.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: the caller vouches for pointer and layout.
+        unsafe { System.realloc(ptr, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+// One test in this file: another would allocate at the same time.
+#[test]
+fn steps_after_the_first_allocate_nothing() {
+    let x: Vec<f32> = (0..50 * 37).map(|i| (i % 11) as f32 / 11.0).collect();
+    let labels: Vec<u32> = (0..50).map(|i| i % 10).collect();
+    let x = MatRef::new("x", &x, 50, 37).unwrap();
+    let small = x.slice(0, 7).unwrap();
+    let update = Update::csgd(0.05);
+    let architectures = [
+        Architecture::dann(&[37, 53, 29, 10], &[7, 13, 1]).unwrap(),
+        Architecture::dann(&[37, 53, 29, 10], &[7, 13, 1]).unwrap().subtractive(),
+        Architecture::mlp(&[37, 53, 29, 10]).unwrap(),
+    ];
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    // The pool's threads allocate while they start.
+    pool.broadcast(|_| ());
+    for isa in isas() {
+        for architecture in &architectures {
+            let mut net: Network<f32> = architecture.clone().isa(isa).build().unwrap();
+            let mut gradients = net.zero_gradients().unwrap();
+            let mut once = |threads: Threads<'_>| {
+                net.train_step(threads, x, &labels, &update).unwrap();
+                net.train_step(threads, small, &labels[..7], &update).unwrap();
+                net.evaluate(threads, x, &labels).unwrap();
+                net.gradients(threads, x, &labels, &mut gradients).unwrap();
+            };
+            once(Threads::Serial);
+            let before = ALLOCATIONS.load(Ordering::SeqCst);
+            (0..5).for_each(|_| once(Threads::Serial));
+            assert_eq!(ALLOCATIONS.load(Ordering::SeqCst) - before, 0, "{isa}: serial");
+            // Inside the pool: entering it from outside lets the pool's queue allocate now and then.
+            let in_pool = pool.install(|| {
+                once(Threads::Pool(&pool));
+                let before = ALLOCATIONS.load(Ordering::SeqCst);
+                (0..5).for_each(|_| once(Threads::Pool(&pool)));
+                ALLOCATIONS.load(Ordering::SeqCst) - before
+            });
+            assert_eq!(in_pool, 0, "{isa}: in a pool");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Bad arguments: an error that names them, and outputs as they were.
+
+use interneuron::*;
+
+const SHAPE: DannShape = DannShape { d: 3, ne: 4, ni: 2, nonlinearity: Nonlinearity::Relu, divisive: true };
+
+fn layer() -> (Layer<f32>, DannParams<f32>) {
+    let params = Init::first().draw_dann(&SHAPE, &mut generator(1)).unwrap();
+    (Layer::new(SHAPE, Isa::best()).unwrap(), params)
+}
+
+#[test]
+fn dimensions() {
+    for (shape, name) in
+        [(DannShape { d: 0, ..SHAPE }, "d"), (DannShape { ne: 0, ..SHAPE }, "ne"), (DannShape { ni: 0, ..SHAPE }, "ni")]
+    {
+        let error = Layer::<f32>::new(shape, Isa::best()).err().unwrap();
+        assert_eq!(error, Error::Dimension { name, value: 0, expected: "at least 1" });
+        assert_eq!(error.to_string(), format!("{name} is 0: expected at least 1"));
+        assert_eq!(DannParams::<f32>::zeros(&shape).unwrap_err(), error);
+        assert_eq!(Init::first().draw_dann::<f32>(&shape, &mut generator(1)).unwrap_err(), error);
+    }
+    let overflowing = DannShape { d: usize::MAX / 2, ..SHAPE };
+    assert!(matches!(Layer::<f32>::new(overflowing, Isa::best()).err(), Some(Error::Dimension { name: "ne", .. })));
+    let huge = DannShape { d: 1 << 40, ne: 1 << 18, ..SHAPE };
+    assert!(matches!(DannParams::<f64>::zeros(&huge), Err(Error::TooLarge { .. })));
+    assert!(matches!(Init::first().draw_dann::<f64>(&huge, &mut generator(1)), Err(Error::TooLarge { .. })));
+    assert!(matches!(Architecture::mlp(&[5]), Err(Error::Dimension { name: "layers", .. })));
+    assert!(matches!(Architecture::mlp(&[]), Err(Error::Dimension { name: "layers", .. })));
+    assert!(matches!(Architecture::mlp(&[5, 0, 3]), Err(Error::Dimension { .. })));
+    assert!(matches!(Architecture::dann(&[5, 4, 3], &[1]), Err(Error::Length { name: "nis", len: 1, expected: 2 })));
+    let layers = vec![DenseShape::new(3, 4).into(), DannShape::new(5, 2, 1).into()];
+    let mismatch = Error::Mismatch { name: "inputs of a layer", value: 5, expected: 4, other: "the layer below" };
+    assert_eq!(Architecture::of(layers).unwrap_err(), mismatch);
+}
+
+#[test]
+fn views() {
+    let data = [0.0_f32; 12];
+    assert!(matches!(MatRef::new("x", &data, 3, 3), Err(Error::Length { name: "x", len: 12, expected: 9 })));
+    assert!(matches!(MatRef::new("x", &data, 0, 3), Err(Error::Length { .. })));
+    assert!(matches!(MatRef::new("x", &data[..0], 0, 3), Err(Error::Dimension { .. })));
+    assert!(matches!(MatRef::new("x", &data, usize::MAX, 2), Err(Error::Length { .. })));
+    let stride = MatRef::with_stride("x", &data, 2, 4, 3).unwrap_err();
+    assert_eq!(stride, Error::Stride { name: "x", stride: 3, width: 4 });
+    assert!(matches!(MatRef::with_stride("x", &data, 3, 4, 5), Err(Error::Length { expected: 14, .. })));
+    assert!(matches!(MatRef::with_stride("x", &data, 3, 1, usize::MAX), Err(Error::Length { .. })));
+    assert!(MatRef::with_stride("x", &data, 3, 2, 5).is_ok(), "the last row ends with the data");
+    let x = MatRef::new("x", &data, 4, 3).unwrap();
+    assert!(
+        x.slice(3, 1).is_ok() && x.slice(3, 2).is_err() && x.slice(0, 0).is_err() && x.slice(usize::MAX, 2).is_err()
+    );
+    let mut out = [0.0_f32; 4];
+    assert!(matches!(MatMut::new("h", &mut out, 3, 2), Err(Error::Length { name: "h", .. })));
+    assert!(matches!(MatMut::with_stride("h", &mut out, 3, 2, 2), Err(Error::Length { name: "h", .. })));
+}
+
+#[test]
+fn layer_calls_leave_their_outputs() {
+    let (mut layer, params) = layer();
+    let x = [0.5_f32; 6];
+    let x = MatRef::new("x", &x, 2, 3).unwrap();
+    let wide = [0.5_f32; 8];
+    let wide = MatRef::new("x", &wide, 2, 4).unwrap();
+    let mark = [7.0_f32; 12];
+
+    let mut forward = |params: DannRef<'_, f32>, x, rows, cols| {
+        let mut h = mark;
+        let out = MatMut::new("h", &mut h[..rows * cols], rows, cols).unwrap();
+        let result = layer.forward(Threads::Serial, params, x, out);
+        assert!(result.is_ok() || h == mark, "h was written");
+        result
+    };
+    let mismatch = |name, value, expected, other| Err(Error::Mismatch { name, value, expected, other });
+    assert_eq!(forward(params.view(), wide, 2, 4), mismatch("columns of x", 4, 3, "the layer's inputs"));
+    assert_eq!(forward(params.view(), x, 3, 4), mismatch("rows of h", 3, 2, "x"));
+    assert_eq!(forward(params.view(), x, 2, 3), mismatch("columns of h", 3, 4, "the layer's outputs"));
+    let short = Dann { wei: &params.wei[1..], ..params.view() };
+    assert_eq!(forward(short, x, 2, 4), Err(Error::Length { name: "Wei", len: 7, expected: 8 }));
+    assert_eq!(forward(params.view(), x, 2, 4), Ok(()));
+
+    let dense = DenseParams::<f32>::zeros(&DenseShape::new(3, 4)).unwrap();
+    let mut h = mark;
+    let wrong_kind = layer.forward(Threads::Serial, dense.view(), x, MatMut::new("h", &mut h[..8], 2, 4).unwrap());
+    assert_eq!(wrong_kind, Err(Error::Kind { expected: "DANN" }));
+
+    let dh = [1.0_f32; 8];
+    let dh = MatRef::new("dh", &dh, 2, 4).unwrap();
+    let mut changed = params.clone();
+    let mut update = |layer: &mut Layer<f32>, x, dh, update: &Update, dx_cols| {
+        let mut dx = mark;
+        let out = MatMut::new("dx", &mut dx[..2 * dx_cols], 2, dx_cols).unwrap();
+        let result = layer.update(Threads::Serial, changed.view_mut(), x, dh, update, Some(out));
+        assert!(result.is_ok() || (dx == mark && changed == params), "something was written");
+        result
+    };
+    let fine = Update::csgd(0.1);
+    layer.forward(Threads::Serial, params.view(), x, MatMut::new("h", &mut h[..8], 2, 4).unwrap()).unwrap();
+    assert_eq!(update(&mut layer, wide, dh, &fine, 3), mismatch("columns of x", 4, 3, "the layer's inputs"));
+    assert_eq!(update(&mut layer, x, wide.slice(0, 1).unwrap(), &fine, 3), mismatch("rows of dh", 1, 2, "x"));
+    assert_eq!(update(&mut layer, x, x, &fine, 3), mismatch("columns of dh", 3, 4, "the layer's outputs"));
+    assert_eq!(update(&mut layer, x, dh, &fine, 4), mismatch("columns of dx", 4, 3, "x"));
+    for lr in [f64::NAN, f64::INFINITY, -0.1, 1e60] {
+        let error = update(&mut layer, x, dh, &Update::csgd(lr), 3).unwrap_err();
+        assert!(matches!(error, Error::LearningRate { .. }), "{error}");
+    }
+    for value in [f64::NAN, -1.0, f64::INFINITY] {
+        let bad = Update { factors: Dann { wix: value, ..Dann::all(1.0) }, ..fine };
+        let error = update(&mut layer, x, dh, &bad, 3).unwrap_err();
+        assert!(matches!(error, Error::Factor { name: "Wix", .. }), "{error}");
+    }
+    assert_eq!(update(&mut layer, x, dh, &fine, 3), Ok(()), "errors did not use the forward pass up");
+    let (mut layer, _) = self::layer();
+    let mut again = params.clone();
+    let mut backward = |layer: &mut Layer<f32>| layer.update(Threads::Serial, again.view_mut(), x, dh, &fine, None);
+    assert!(matches!(backward(&mut layer), Err(Error::NoForward { .. })));
+    layer.forward(Threads::Serial, params.view(), x, MatMut::new("h", &mut h[..8], 2, 4).unwrap()).unwrap();
+    assert_eq!(backward(&mut layer), Ok(()));
+    assert!(matches!(backward(&mut layer), Err(Error::NoForward { .. })), "one backward for each forward");
+    layer.infer(Threads::Serial, params.view(), x, MatMut::new("h", &mut h[..8], 2, 4).unwrap()).unwrap();
+    assert!(matches!(backward(&mut layer), Err(Error::NoForward { .. })), "infer keeps nothing");
+    let mut zi = mark;
+    let out = MatMut::new("zi", &mut zi[..4], 2, 2).unwrap();
+    assert!(matches!(layer.interneurons(out), Err(Error::NoForward { .. })));
+    assert_eq!(zi, mark);
+}
+
+#[test]
+fn imported_parameters() {
+    let mut net: Network<f32> = Architecture::dann(&[3, 4, 2], &[2, 1]).unwrap().build().unwrap();
+    let good = net.params().next().unwrap().to_owned();
+    let LayerArrays::Dann(dann) = &good else { unreachable!() };
+    let before: Vec<_> = net.params().map(|params| params.to_owned()).collect();
+    for (bad, name, index) in [
+        (Dann { wex: vec![-0.5; 12], ..dann.clone() }, "Wex", 0),
+        (Dann { wix: [vec![0.0; 5], vec![f32::NAN]].concat(), ..dann.clone() }, "Wix", 5),
+        (Dann { wei: [vec![0.0; 3], vec![f32::INFINITY; 5]].concat(), ..dann.clone() }, "Wei", 3),
+        (Dann { alpha: vec![-1.0, f32::NAN], ..dann.clone() }, "alpha", 1),
+        (Dann { g: vec![1.0, -1e-30, 1.0, 1.0], ..dann.clone() }, "g", 1),
+        (Dann { b: vec![-1.0, -2.0, f32::NEG_INFINITY, 0.0], ..dann.clone() }, "b", 2),
+    ] {
+        let error = net.set_params(0, LayerArrays::Dann(bad)).unwrap_err();
+        assert!(matches!(error, Error::Value { name: n, index: i, .. } if n == name && i == index), "{error}");
+        assert!(error.to_string().starts_with(&format!("{name}[{index}] is ")), "{error}");
+    }
+    let short = LayerArrays::Dann(Dann { b: vec![0.0; 3], ..dann.clone() });
+    assert_eq!(net.set_params(0, short).unwrap_err(), Error::Length { name: "b", len: 3, expected: 4 });
+    let plain = LayerArrays::Dense(Dense { w: vec![0.0; 12], b: vec![0.0; 4] });
+    assert_eq!(net.set_params(0, plain).unwrap_err(), Error::Kind { expected: "DANN" });
+    assert!(matches!(net.set_params(2, good.clone()), Err(Error::Dimension { name: "k", value: 2, .. })));
+    let after: Vec<_> = net.params().map(|params| params.to_owned()).collect();
+    assert_eq!(before, after);
+    assert_eq!(net.set_params(0, good), Ok(()));
+}
+
+#[test]
+fn network_calls() {
+    let mut net: Network<f32> = Architecture::dann(&[3, 4, 2], &[2, 1]).unwrap().build().unwrap();
+    let before: Vec<_> = net.params().map(|params| params.to_owned()).collect();
+    let x = [0.5_f32; 6];
+    let x = MatRef::new("x", &x, 2, 3).unwrap();
+    let narrow = [0.5_f32; 4];
+    let narrow = MatRef::new("x", &narrow, 2, 2).unwrap();
+    let fine = Update::csgd(0.1);
+    let error = net.train_step(Threads::Serial, narrow, &[0, 1], &fine).unwrap_err();
+    assert_eq!(error, Error::Mismatch { name: "columns of x", value: 2, expected: 3, other: "the network's inputs" });
+    let error = net.train_step(Threads::Serial, x, &[0], &fine).unwrap_err();
+    assert_eq!(error, Error::Length { name: "labels", len: 1, expected: 2 });
+    let error = net.train_step(Threads::Serial, x, &[0, 2], &fine).unwrap_err();
+    assert_eq!(error, Error::Label { index: 1, label: 2, classes: 2 });
+    assert_eq!(error.to_string(), "label 1 is 2: expected less than 2, the number of classes");
+    assert!(matches!(net.evaluate(Threads::Serial, x, &[0, 9]), Err(Error::Label { .. })));
+    let error = net.train_step(Threads::Serial, x, &[0, 1], &Update::sgd(f64::NAN)).unwrap_err();
+    assert!(matches!(error, Error::LearningRate { .. }));
+    let poisoned = [f32::NAN; 6];
+    let poisoned = MatRef::new("x", &poisoned, 2, 3).unwrap();
+    let error = net.train_step(Threads::Serial, poisoned, &[0, 1], &fine).unwrap_err();
+    assert!(matches!(error, Error::Diverged { step: 0, .. }), "{error}");
+    let mut logits = [7.0; 4];
+    let out = MatMut::new("logits", &mut logits[..2], 1, 2).unwrap();
+    assert!(matches!(net.logits(Threads::Serial, x, out), Err(Error::Mismatch { name: "rows of logits", .. })));
+    let mut gradients = net.zero_gradients().unwrap();
+    gradients.pop();
+    let error = net.gradients(Threads::Serial, x, &[0, 1], &mut gradients).unwrap_err();
+    assert_eq!(error, Error::Length { name: "gradients", len: 1, expected: 2 });
+    assert_eq!(net.apply(&fine, &gradients).unwrap_err(), error);
+    let after: Vec<_> = net.params().map(|params| params.to_owned()).collect();
+    assert_eq!(before, after);
+    assert_eq!(net.steps(), 0);
+}

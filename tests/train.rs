@@ -1,0 +1,142 @@
+//! The example `train`: what it writes, and what it says to bad input.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The example, which cargo builds with the tests, beside them.
+fn train(args: &[&str]) -> Output {
+    let test = std::env::current_exe().unwrap();
+    let target = test.ancestors().find(|dir| dir.join("examples").is_dir()).expect("cargo test builds the examples");
+    let program = target.join("examples").join(format!("train{}", std::env::consts::EXE_SUFFIX));
+    Command::new(program).args(args).output().unwrap()
+}
+
+/// A small data set: the training images in the format of MNIST, uncompressed.
+fn small_data(dir: &Path) {
+    let drawn = interneuron::data::digits(120, 40, 2);
+    for (name, set) in [("train", &drawn.train), ("t10k", &drawn.test)] {
+        let header = |words: &[usize]| words.iter().flat_map(|&w| (w as u32).to_be_bytes()).collect::<Vec<u8>>();
+        let images = [header(&[0x0803, set.len(), 28, 28]), set.images.pixels.clone()].concat();
+        let labels = [header(&[0x0801, set.len()]), set.labels.clone()].concat();
+        std::fs::write(dir.join(format!("{name}-images-idx3-ubyte")), images).unwrap();
+        std::fs::write(dir.join(format!("{name}-labels-idx1-ubyte")), labels).unwrap();
+    }
+}
+
+#[test]
+fn it_trains_and_reports() {
+    let dir = tempfile::tempdir().unwrap();
+    small_data(dir.path());
+    let out = dir.path().join("deep/out");
+    let (data, out_name) = (dir.path().to_str().unwrap(), out.to_str().unwrap());
+    let args =
+        ["--data", data, "--out", out_name, "--epochs", "2", "--hidden", "12,7", "--inhibitory", "3", "--batch", "33"];
+    let output = train(&[&args[..], &["--threads", "2", "--seed", "5", "--model", "dann,mlp"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("test error") && table.contains("images/s") && table.contains("mlp"), "{table}");
+
+    let results: Value = serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap();
+    let runs = results["runs"].as_array().unwrap();
+    assert_eq!(runs.iter().map(|run| run["model"].as_str().unwrap()).collect::<Vec<_>>(), ["dann", "mlp"]);
+    for (run, lr) in runs.iter().zip([0.1107, 0.2976]) {
+        assert_eq!((&run["seed"], &run["threads"]), (&5.into(), &2.into()));
+        assert_eq!(run["lr"].as_f64().unwrap(), lr);
+        assert!(interneuron::Isa::NAMES.contains(&run["isa"].as_str().unwrap()));
+        assert!(run["step_us_median"].as_f64().unwrap() > 0.0);
+        let epochs = run["epochs"].as_array().unwrap();
+        assert_eq!(epochs.len(), 2);
+        for (epoch, number) in epochs.iter().zip(1..) {
+            assert_eq!(epoch["epoch"], number);
+            for key in ["train_loss", "test_loss", "seconds"] {
+                assert!(epoch[key].as_f64().unwrap() > 0.0, "{key}");
+            }
+            for key in ["train_error", "test_error"] {
+                assert!((0.0..=100.0).contains(&epoch[key].as_f64().unwrap()), "{key}");
+            }
+        }
+    }
+    let picture = std::fs::read_to_string(out.join("curves.svg")).unwrap();
+    assert!(picture.starts_with("<svg") && picture.contains("polyline"), "a picture with curves");
+}
+
+#[test]
+fn the_seed_decides_everything_but_time() {
+    let dir = tempfile::tempdir().unwrap();
+    small_data(dir.path());
+    let run = |out: &str, threads: &str, seed: &str| -> Vec<Value> {
+        let out: PathBuf = dir.path().join(out);
+        let args = ["--data", dir.path().to_str().unwrap(), "--out", out.to_str().unwrap(), "--epochs", "2"];
+        let output = train(&[&args[..], &["--hidden", "20", "--threads", threads, "--seed", seed]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let results: Value = serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap();
+        let runs = results["runs"].as_array().unwrap();
+        let epochs = runs.iter().flat_map(|run| run["epochs"].as_array().unwrap());
+        epochs.flat_map(|epoch| ["train_loss", "test_loss"].map(|key| epoch[key].clone())).collect()
+    };
+    assert_eq!(run("a", "1", "3"), run("b", "3", "3"));
+    assert_ne!(run("a", "1", "3"), run("c", "1", "4"));
+}
+
+#[test]
+fn bad_input_gets_one_line_and_exit_code_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    small_data(dir.path());
+    let bad = dir.path().join("bad");
+    std::fs::create_dir(&bad).unwrap();
+    small_data(&bad);
+    std::fs::write(bad.join("t10k-labels-idx1-ubyte"), [0, 0, 8, 1, 0, 0, 0, 99]).unwrap();
+    let [data, empty, file, bad] = [dir.path(), &empty, &file, &bad].map(|path| path.to_str().unwrap());
+    let below_file = format!("{file}/out");
+    let cases: &[(&[&str], &str)] = &[
+        (&["--model", "mlp,perceptron"], "perceptron"),
+        (&["--epochs", "0"], "--epochs"),
+        (&["--batch", "many"], "--batch"),
+        (&["--batch", "121", "--data", data], "--batch is 121: expected at most 120"),
+        (&["--lr", "-1"], "--lr"),
+        (&["--lr", "NaN"], "--lr"),
+        (&["--hidden", "10,0"], "--hidden"),
+        (&["--hidden", "1000000000000", "--data", data], "do not fit in memory"),
+        (&["--hidden", "18446744073709551615", "--data", data], "fits in memory"),
+        (&["--threads", "0"], "--threads"),
+        (&["--isa", "mmx"], "unknown instruction set \"mmx\""),
+        (&["--data", "/no/such/folder"], "/no/such/folder: no such folder"),
+        (&["--data", empty], "train-images-idx3-ubyte: no such file"),
+        (&["--data", bad], "t10k-labels-idx1-ubyte"),
+        (&["--out", file], "--out"),
+        (&["--out", &below_file], "--out"),
+        (&["--no-such-option"], "--no-such-option"),
+    ];
+    for (args, expected) in cases {
+        // Where a case does not name a folder of its own, it must fail before anything is written.
+        let out = dir.path().join("untouched");
+        let default = ["--out", out.to_str().unwrap()];
+        let args = if args.contains(&"--out") { args.to_vec() } else { [&default[..], args].concat() };
+        let output = train(&args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        let error: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert!(error.len() == 1 && error[0].contains(expected), "{args:?}: {stderr}");
+        assert!(stderr.trim_end().ends_with(error[0]), "the error ends the output of {args:?}: {stderr}");
+        assert!(!out.join("results.json").exists());
+    }
+}
+
+#[test]
+fn a_diverged_run_is_told_and_the_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    small_data(dir.path());
+    let out = dir.path().join("out");
+    let args = ["--data", dir.path().to_str().unwrap(), "--out", out.to_str().unwrap(), "--epochs", "2"];
+    let output = train(&[&args[..], &["--hidden", "20", "--lr", "1e30", "--model", "mlp,mlp"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr.matches("mlp stopped: the loss is").count(), 2, "{stderr}");
+    let results: Value = serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap();
+    assert_eq!(results["runs"].as_array().unwrap().len(), 2);
+}
