@@ -1,22 +1,24 @@
 //! The one error type.
 
-use crate::isa::Isa;
-
 /// What can be wrong with a call. Whenever an error is returned, outputs and parameters are as they were.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No instruction set has this name.
-    #[error("unknown instruction set {name:?}: expected one of {}", Isa::NAMES.join(", "))]
+    #[error("unknown instruction set {name:?}: expected one of {}", names.join(", "))]
     UnknownIsa {
         /// The name asked for.
         name: String,
+        /// The names that there are.
+        names: Vec<&'static str>,
     },
     /// The CPU lacks the instruction set.
-    #[error("this CPU has no {name}: it has {}", Isa::available().map(Isa::name).collect::<Vec<_>>().join(", "))]
+    #[error("this CPU has no {name}: it has {}", available.join(", "))]
     UnsupportedIsa {
         /// The name asked for.
         name: String,
+        /// The instruction sets that the CPU has.
+        available: Vec<&'static str>,
     },
     /// A dimension is zero or too large, or two dimensions disagree.
     #[error("{name} is {value}: expected {expected}")]

@@ -39,7 +39,7 @@ impl Isa {
 
     /// The instruction sets of this CPU, from the narrowest to the widest. The first is always `portable`.
     pub fn available() -> impl Iterator<Item = Self> {
-        Self::NAMES.iter().filter_map(|name| name.parse().ok())
+        Kind::ALL.iter().filter(|kind| kind.detected()).map(|&kind| Self(kind))
     }
 
     /// The widest instruction set of this CPU.
@@ -61,17 +61,41 @@ impl Isa {
 
     /// The name, as [`FromStr`] reads it.
     pub fn name(self) -> &'static str {
-        match self.0 {
-            Kind::Portable => "portable",
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => "avx2",
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => "avx512",
-        }
+        self.0.name()
     }
 
     pub(crate) fn kind(self) -> Kind {
         self.0
+    }
+}
+
+impl Kind {
+    const ALL: &[Self] = &[
+        Self::Portable,
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx2,
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx512,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    fn detected(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => crate::simd::Avx2::detect(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => crate::simd::Avx512::detect(),
+        }
     }
 }
 
@@ -80,24 +104,18 @@ impl FromStr for Isa {
 
     /// The instruction set of this name, if this CPU has it.
     fn from_str(name: &str) -> Result<Self, Error> {
-        let (kind, detected) = match name {
-            "portable" => (Some(Kind::Portable), true),
-            #[cfg(target_arch = "x86_64")]
-            "avx2" => (Some(Kind::Avx2), crate::simd::Avx2::detect()),
-            #[cfg(target_arch = "x86_64")]
-            "avx512" => (Some(Kind::Avx512), crate::simd::Avx512::detect()),
-            _ => (None, false),
-        };
-        match kind {
-            Some(kind) if detected => Ok(Self(kind)),
-            None if !Self::NAMES.contains(&name) => Err(Error::UnknownIsa { name: name.to_owned() }),
-            _ => Err(Error::UnsupportedIsa { name: name.to_owned() }),
+        if !Self::NAMES.contains(&name) {
+            return Err(Error::UnknownIsa { name: name.to_owned(), names: Self::NAMES.to_vec() });
         }
+        let available = || Self::available().map(Self::name).collect();
+        Self::available()
+            .find(|isa| isa.name() == name)
+            .ok_or_else(|| Error::UnsupportedIsa { name: name.to_owned(), available: available() })
     }
 }
 
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.pad(self.name())
     }
 }

@@ -30,13 +30,14 @@ fn a_forced_set_is_the_one_that_is_used() {
 #[test]
 fn unknown_and_missing_sets_are_refused_with_a_clear_message() {
     let error = "sse9".parse::<Isa>().unwrap_err();
-    assert_eq!(error, Error::UnknownIsa { name: "sse9".into() });
+    assert_eq!(error, Error::UnknownIsa { name: "sse9".into(), names: Isa::NAMES.to_vec() });
     assert_eq!(error.to_string(), "unknown instruction set \"sse9\": expected one of portable, avx2, avx512");
     for name in Isa::NAMES {
         match name.parse::<Isa>() {
             Ok(isa) => assert!(Isa::available().any(|available| available == isa)),
             Err(error) => {
-                assert_eq!(error, Error::UnsupportedIsa { name: name.into() });
+                let available = Isa::available().map(Isa::name).collect();
+                assert_eq!(error, Error::UnsupportedIsa { name: name.into(), available });
                 assert!(error.to_string().starts_with(&format!("this CPU has no {name}: it has portable")));
             }
         }

@@ -2,7 +2,6 @@
 
 use super::dann::{Dann, DannMut, DannParams, DannRef, DannShape};
 use super::dense::{DenseMut, DenseParams, DenseRef, DenseShape};
-use super::update::Update;
 use crate::element::Element;
 use crate::error::Error;
 
@@ -184,29 +183,6 @@ impl<'a, T: Element> LayerMut<'a, T> {
         match self {
             Self::Dann(params) => LayerArrays::Dann(params.view()),
             Self::Dense(params) => LayerArrays::Dense(params.view()),
-        }
-    }
-}
-
-impl Update {
-    /// Applies gradients that were handed out. The result has the same bits as the fused step.
-    ///
-    /// # Errors
-    /// [`Error::Kind`], [`Error::Length`], [`Error::LearningRate`] or [`Error::Factor`]; nothing is changed then.
-    pub fn apply<'p, 'g, T: Element>(
-        &self,
-        shape: &LayerShape,
-        params: impl Into<LayerMut<'p, T>>,
-        gradients: impl Into<LayerRef<'g, T>>,
-    ) -> Result<(), Error> {
-        match (shape, params.into(), gradients.into()) {
-            (LayerShape::Dann(shape), LayerArrays::Dann(params), LayerArrays::Dann(gradients)) => {
-                self.apply_dann(shape, params, gradients)
-            }
-            (LayerShape::Dense(shape), LayerArrays::Dense(params), LayerArrays::Dense(gradients)) => {
-                self.apply_dense(shape, params, gradients)
-            }
-            _ => Err(Error::Kind { expected: shape.kind() }),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::dann::{Dann, DannMut, DannRef, DannShape, SIGNED};
 use super::dense::{Dense, DenseMut, DenseRef, DenseShape};
+use super::layer::{LayerArrays, LayerMut, LayerRef, LayerShape};
 use crate::element::Element;
 use crate::error::Error;
 
@@ -70,8 +71,29 @@ impl Update {
         Dense { w: self.lr * self.factors.wex, b: self.lr * self.factors.b }
     }
 
+    /// Applies gradients that were handed out. The result has the same bits as the fused step.
+    ///
+    /// # Errors
+    /// [`Error::Kind`], [`Error::Length`], [`Error::LearningRate`] or [`Error::Factor`]; nothing is changed then.
+    pub fn apply<'p, 'g, T: Element>(
+        &self,
+        shape: &LayerShape,
+        params: impl Into<LayerMut<'p, T>>,
+        gradients: impl Into<LayerRef<'g, T>>,
+    ) -> Result<(), Error> {
+        match (shape, params.into(), gradients.into()) {
+            (LayerShape::Dann(shape), LayerArrays::Dann(params), LayerArrays::Dann(gradients)) => {
+                self.apply_dann(shape, params, gradients)
+            }
+            (LayerShape::Dense(shape), LayerArrays::Dense(params), LayerArrays::Dense(gradients)) => {
+                self.apply_dense(shape, params, gradients)
+            }
+            _ => Err(Error::Kind { expected: shape.kind() }),
+        }
+    }
+
     /// Applies gradients of a layer with inhibition.
-    pub(crate) fn apply_dann<T: Element>(
+    fn apply_dann<T: Element>(
         &self,
         shape: &DannShape,
         params: DannMut<'_, T>,
@@ -87,7 +109,7 @@ impl Update {
     }
 
     /// Applies gradients of a plain layer.
-    pub(crate) fn apply_dense<T: Element>(
+    fn apply_dense<T: Element>(
         &self,
         shape: &DenseShape,
         params: DenseMut<'_, T>,

@@ -1,5 +1,6 @@
 //! 256-bit vectors: AVX2 with fused multiply-add.
 
+use super::x86::x86_simd;
 use super::{Simd, Token, Vectorized};
 use std::arch::x86_64::*;
 
@@ -25,21 +26,61 @@ fn enabled<W: Vectorized>(work: W) -> W::Output {
     work.call()
 }
 
-/// All bits set in the first `n` of eight 32-bit lanes.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn first_32(n: usize) -> __m256i {
-    let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    _mm256_cmpgt_epi32(_mm256_set1_epi32(n.min(8) as i32), lane)
+/// What AVX2 does with masks that are vectors: all bits of a lane set, or none.
+macro_rules! masked {
+    (
+        $t:ty, $v:ty, $mask:ident = $lane_numbers:expr, $set1:ident as $int:ty, $greater:ident,
+        $load_first:ident: $maskload:ident, $store_first:ident: $maskstore:ident, $first:ident: $cast:ident,
+        $where_positive:ident: $cmp:ident, $and:ident, $zero:ident
+    ) => {
+        /// The first `n` lanes set.
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn $mask(n: usize) -> __m256i {
+            $greater($set1(n.min(size_of::<$v>() / size_of::<$t>()) as $int), $lane_numbers)
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        unsafe fn $load_first(p: *const $t, n: usize) -> $v {
+            // SAFETY: lanes outside the mask are not accessed, the caller vouches for the others.
+            unsafe { $maskload(p, $mask(n)) }
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        unsafe fn $store_first(p: *mut $t, x: $v, n: usize) {
+            // SAFETY: lanes outside the mask are not accessed, the caller vouches for the others.
+            unsafe { $maskstore(p, $mask(n), x) }
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn $first(x: $v, n: usize) -> $v {
+            $and($cast($mask(n)), x)
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn $where_positive(test: $v, x: $v) -> $v {
+            $and($cmp::<_CMP_GT_OQ>(test, $zero()), x)
+        }
+    };
 }
 
-/// All bits set in the first `n` of four 64-bit lanes.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn first_64(n: usize) -> __m256i {
-    let lane = _mm256_setr_epi64x(0, 1, 2, 3);
-    _mm256_cmpgt_epi64(_mm256_set1_epi64x(n.min(4) as i64), lane)
-}
+#[rustfmt::skip]
+masked!(
+    f32, __m256, mask_f32 = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32 as i32, _mm256_cmpgt_epi32,
+    load_first_f32: _mm256_maskload_ps, store_first_f32: _mm256_maskstore_ps, first_f32: _mm256_castsi256_ps,
+    where_positive_f32: _mm256_cmp_ps, _mm256_and_ps, _mm256_setzero_ps
+);
+
+#[rustfmt::skip]
+masked!(
+    f64, __m256d, mask_f64 = _mm256_setr_epi64x(0, 1, 2, 3), _mm256_set1_epi64x as i64, _mm256_cmpgt_epi64,
+    load_first_f64: _mm256_maskload_pd, store_first_f64: _mm256_maskstore_pd, first_f64: _mm256_castsi256_pd,
+    where_positive_f64: _mm256_cmp_pd, _mm256_and_pd, _mm256_setzero_pd
+);
 
 /// ((x0+x4)+(x2+x6)) + ((x1+x5)+(x3+x7))
 #[inline]
@@ -58,142 +99,18 @@ fn sum_f64(x: __m256d) -> f64 {
     _mm_cvtsd_f64(_mm_add_sd(x, _mm_unpackhi_pd(x, x)))
 }
 
-macro_rules! avx2 {
-    (
-        $t:ty, $v:ty, $lanes:literal, $first:ident, $sum:ident, $zero:ident, $set1:ident, $load:ident, $store:ident,
-        $maskload:ident, $maskstore:ident, $add:ident, $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $max:ident,
-        $cmp:ident, $and:ident, $cast:ident
-    ) => {
-        impl Simd<$t> for Avx2 {
-            type V = $v;
-            const LANES: usize = $lanes;
-
-            #[inline(always)]
-            fn vectorize<W: Vectorized>(self, work: W) -> W::Output {
-                // SAFETY: the token proves the features that `enabled` enables.
-                unsafe { enabled(work) }
-            }
-            #[inline(always)]
-            fn zero(self) -> $v {
-                // SAFETY: the token proves AVX2.
-                unsafe { $zero() }
-            }
-            #[inline(always)]
-            fn splat(self, x: $t) -> $v {
-                // SAFETY: the token proves AVX2.
-                unsafe { $set1(x) }
-            }
-            #[inline(always)]
-            unsafe fn load(self, p: *const $t) -> $v {
-                // SAFETY: the token proves AVX2; the caller vouches for `LANES` elements at `p`.
-                unsafe { $load(p) }
-            }
-            #[inline(always)]
-            unsafe fn store(self, p: *mut $t, x: $v) {
-                // SAFETY: the token proves AVX2; the caller vouches for `LANES` elements at `p`.
-                unsafe { $store(p, x) }
-            }
-            #[inline(always)]
-            unsafe fn load_first(self, p: *const $t, n: usize) -> $v {
-                // SAFETY: the token proves AVX2; masked lanes are not accessed, the caller vouches for the others.
-                unsafe { $maskload(p, $first(n)) }
-            }
-            #[inline(always)]
-            unsafe fn store_first(self, p: *mut $t, x: $v, n: usize) {
-                // SAFETY: the token proves AVX2; masked lanes are not accessed, the caller vouches for the others.
-                unsafe { $maskstore(p, $first(n), x) }
-            }
-            #[inline(always)]
-            fn add(self, a: $v, b: $v) -> $v {
-                // SAFETY: the token proves AVX2.
-                unsafe { $add(a, b) }
-            }
-            #[inline(always)]
-            fn sub(self, a: $v, b: $v) -> $v {
-                // SAFETY: the token proves AVX2.
-                unsafe { $sub(a, b) }
-            }
-            #[inline(always)]
-            fn mul(self, a: $v, b: $v) -> $v {
-                // SAFETY: the token proves AVX2.
-                unsafe { $mul(a, b) }
-            }
-            #[inline(always)]
-            fn div(self, a: $v, b: $v) -> $v {
-                // SAFETY: the token proves AVX2.
-                unsafe { $div(a, b) }
-            }
-            #[inline(always)]
-            fn mul_add(self, a: $v, b: $v, c: $v) -> $v {
-                // SAFETY: the token proves FMA.
-                unsafe { $fmadd(a, b, c) }
-            }
-            #[inline(always)]
-            fn at_least(self, x: $v, low: $v) -> $v {
-                // The instruction returns its second operand where either is NaN.
-                // SAFETY: the token proves AVX2.
-                unsafe { $max(low, x) }
-            }
-            #[inline(always)]
-            fn where_positive(self, test: $v, x: $v) -> $v {
-                // SAFETY: the token proves AVX2.
-                unsafe { $and($cmp::<_CMP_GT_OQ>(test, $zero()), x) }
-            }
-            #[inline(always)]
-            fn first(self, x: $v, n: usize) -> $v {
-                // SAFETY: the token proves AVX2.
-                unsafe { $and($cast($first(n)), x) }
-            }
-            #[inline(always)]
-            fn sum(self, x: $v) -> $t {
-                // SAFETY: the token proves AVX2.
-                unsafe { $sum(x) }
-            }
-        }
-    };
-}
-
-avx2!(
-    f32,
-    __m256,
-    8,
-    first_32,
-    sum_f32,
-    _mm256_setzero_ps,
-    _mm256_set1_ps,
-    _mm256_loadu_ps,
-    _mm256_storeu_ps,
-    _mm256_maskload_ps,
-    _mm256_maskstore_ps,
-    _mm256_add_ps,
-    _mm256_sub_ps,
-    _mm256_mul_ps,
-    _mm256_div_ps,
-    _mm256_fmadd_ps,
-    _mm256_max_ps,
-    _mm256_cmp_ps,
-    _mm256_and_ps,
-    _mm256_castsi256_ps
+#[rustfmt::skip]
+x86_simd!(
+    Avx2, f32, __m256, 8, enabled,
+    _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, load_first_f32, store_first_f32,
+    _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_max_ps,
+    where_positive_f32, first_f32, sum_f32
 );
-avx2!(
-    f64,
-    __m256d,
-    4,
-    first_64,
-    sum_f64,
-    _mm256_setzero_pd,
-    _mm256_set1_pd,
-    _mm256_loadu_pd,
-    _mm256_storeu_pd,
-    _mm256_maskload_pd,
-    _mm256_maskstore_pd,
-    _mm256_add_pd,
-    _mm256_sub_pd,
-    _mm256_mul_pd,
-    _mm256_div_pd,
-    _mm256_fmadd_pd,
-    _mm256_max_pd,
-    _mm256_cmp_pd,
-    _mm256_and_pd,
-    _mm256_castsi256_pd
+
+#[rustfmt::skip]
+x86_simd!(
+    Avx2, f64, __m256d, 4, enabled,
+    _mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, load_first_f64, store_first_f64,
+    _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_div_pd, _mm256_fmadd_pd, _mm256_max_pd,
+    where_positive_f64, first_f64, sum_f64
 );
