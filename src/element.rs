@@ -3,7 +3,7 @@
 use crate::isa::{Isa, Kind};
 use crate::kernels::Kernels;
 use crate::simd::Portable;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 use crate::simd::{Avx2, Avx512};
 use std::fmt::{Debug, Display};
 use std::ops::{Add, Div, Mul, Neg, Sub};
@@ -93,15 +93,15 @@ macro_rules! element {
         impl KernelsOf for $t {
             fn kernels(isa: Isa) -> &'static Table<Self> {
                 static PORTABLE: Table<$t> = Table(Kernels::of::<Portable>());
-                #[cfg(target_arch = "x86_64")]
+                #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
                 static AVX2: Table<$t> = Table(Kernels::of::<Avx2>());
-                #[cfg(target_arch = "x86_64")]
+                #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
                 static AVX512: Table<$t> = Table(Kernels::of::<Avx512>());
                 match isa.kind() {
                     Kind::Portable => &PORTABLE,
-                    #[cfg(target_arch = "x86_64")]
+                    #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
                     Kind::Avx2 => &AVX2,
-                    #[cfg(target_arch = "x86_64")]
+                    #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
                     Kind::Avx512 => &AVX512,
                 }
             }

@@ -24,9 +24,9 @@ pub struct Isa(Kind);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Portable,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
     Avx2,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
     Avx512,
 }
 
@@ -72,18 +72,18 @@ impl Isa {
 impl Kind {
     const ALL: &[Self] = &[
         Self::Portable,
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
         Self::Avx2,
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
         Self::Avx512,
     ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
             Self::Avx2 => "avx2",
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
             Self::Avx512 => "avx512",
         }
     }
@@ -91,9 +91,9 @@ impl Kind {
     fn detected(self) -> bool {
         match self {
             Self::Portable => true,
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
             Self::Avx2 => crate::simd::Avx2::detect(),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
             Self::Avx512 => crate::simd::Avx512::detect(),
         }
     }

@@ -9,7 +9,7 @@ use super::gradient::{Gradient, gradient_tile};
 use super::product::{Product, ProductTile};
 use super::tile::{Epilogue, Walk};
 use crate::layout::Group;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 use crate::simd::{Avx2, Avx512};
 use crate::simd::{Portable, Simd};
 
@@ -83,14 +83,14 @@ tiles_for_both!(
     gradient: 1 vectors, { 1 => [4, 2, 1] }
 );
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 tiles_for_both!(
     Avx2,
     product: 2 vectors, 12 rows, { 1 => [12, 6, 4, 2, 1], 2 => [6, 4, 2, 1], 3 => [4, 2, 1] },
     gradient: 2 vectors, { 1 => [8, 4, 1], 2 => [6, 4, 2, 1], 3 => [4, 2, 1] }
 );
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 tiles_for_both!(
     Avx512,
     product: 2 vectors, 12 rows, { 1 => [12, 8, 6, 4, 2, 1], 2 => [12, 8, 6, 4, 2, 1], 3 => [8, 4, 2, 1] },

@@ -4,17 +4,17 @@
 //! [`crate::Isa`] makes tokens, and it asks the CPU first. Vectors have no methods of their own; every operation
 //! goes through a token, so no path reaches an instruction that the CPU lacks.
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 mod avx2;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 mod avx512;
 mod portable;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 mod x86;
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 pub(crate) use avx2::Avx2;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 pub(crate) use avx512::Avx512;
 pub(crate) use portable::Portable;
 
