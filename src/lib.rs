@@ -109,3 +109,8 @@ pub use params::dense::{Dense, DenseMut, DenseParams, DenseRef, DenseShape};
 pub use params::layer::{LayerArrays, LayerMut, LayerParams, LayerRef, LayerShape};
 pub use params::update::Update;
 pub use threads::Threads;
+
+/// The example of the README, run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -13,6 +13,12 @@ impl Token for Portable {
     }
 }
 
+/// A function of its own, so that each tile gets its registers without regard to the others.
+#[inline(never)]
+fn enabled<W: Vectorized>(work: W) -> W::Output {
+    work.call()
+}
+
 macro_rules! portable {
     ($t:ty, $v:ty, $lanes:literal) => {
         impl Simd<$t> for Portable {
@@ -21,7 +27,7 @@ macro_rules! portable {
 
             #[inline(always)]
             fn vectorize<W: Vectorized>(self, work: W) -> W::Output {
-                work.call()
+                enabled(work)
             }
             #[inline(always)]
             fn zero(self) -> $v {
