@@ -498,3 +498,38 @@ fn nan_and_infinity_stay_in_their_rows() {
         }
     }
 }
+
+/// The padding of a batch takes part in every sum over the examples, times zero: nothing that is not finite may be in it.
+#[test]
+fn a_poisoned_batch_leaves_nothing_behind() {
+    for kind in [Kind::Divisive, Kind::Subtractive, Kind::Dense] {
+        let large = Problem::new((33, 21, 5, 32), kind, true, 2);
+        let small = Problem::new((33, 21, 5, 17), kind, true, 3);
+        let (d, ne) = (33, 21);
+        for isa in isas() {
+            let poison = vec![f32::NAN; 32 * d];
+            let poison_dh = vec![f32::NAN; 32 * ne];
+            let mut poisoned = large.params::<f32>();
+            let mut layer = Layer::<f32>::new(large.shape, isa).unwrap();
+            let mut h = vec![0.0; 32 * ne];
+            let x = MatRef::new("x", &poison, 32, d).unwrap();
+            let dh = MatRef::new("dh", &poison_dh, 32, ne).unwrap();
+            layer.forward(Threads::Serial, poisoned.view(), x, MatMut::new("h", &mut h, 32, ne).unwrap()).unwrap();
+            layer.update(Threads::Serial, poisoned.view_mut(), x, dh, &Update::sgd(0.1), None).unwrap();
+
+            let mut run_small = |layer: &mut Layer<f32>| {
+                let mut params = small.params::<f32>();
+                let (x, dh) = (cast::<f32>(&small.x), cast::<f32>(&small.dh));
+                let x = MatRef::new("x", &x, 17, d).unwrap();
+                let dh = MatRef::new("dh", &dh, 17, ne).unwrap();
+                let out = MatMut::new("h", &mut h[..17 * ne], 17, ne).unwrap();
+                layer.forward(Threads::Serial, params.view(), x, out).unwrap();
+                layer.update(Threads::Serial, params.view_mut(), x, dh, &Update::sgd(0.1), None).unwrap();
+                params
+            };
+            let after_poison = run_small(&mut layer);
+            let fresh = run_small(&mut Layer::<f32>::new(small.shape, isa).unwrap());
+            assert_eq!(after_poison, fresh, "{isa}, {kind:?}");
+        }
+    }
+}

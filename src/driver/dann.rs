@@ -332,3 +332,35 @@ impl<T: Element> DannDriver<T> {
         unsafe { run_gradients(crew, kernel, &[of_input(&self.du, wex), of_input(&self.dzi, wix), wei]) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threads::Threads;
+
+    #[test]
+    fn the_padding_of_the_output_is_zero() {
+        for shape in
+            [DannShape::new(7, 13, 3), DannShape::new(7, 13, 3).linear(), DannShape::new(7, 13, 3).subtractive()]
+        {
+            for isa in Isa::available() {
+                let lengths = shape.lengths().unwrap();
+                // A bias makes every output positive, even that of an example without any input.
+                let params = lengths.map(|len| vec![0.5_f32; len]);
+                let mut driver = DannDriver::new(shape, isa).unwrap();
+                driver.prepare(5, true).unwrap();
+                let mut x = Activations::new();
+                x.resize(7, driver.examples).unwrap();
+                Threads::Serial.region(|crew| driver.forward(crew, params.view(), &x, true));
+                let group = driver.examples.group(0);
+                for unit in 0..13 {
+                    let (inside, padding) = driver.output().row(unit, group).split_at(5);
+                    assert!(
+                        inside.iter().all(|&h| h == 0.5) && padding.iter().all(|&h| h == 0.0),
+                        "{isa}, unit {unit}"
+                    );
+                }
+            }
+        }
+    }
+}
