@@ -8,6 +8,9 @@ use std::path::Path;
 
 const CURVES: &str = "curves.svg";
 const RESULTS: &str = "results.json";
+/// Dark enough to be seen on white, and different also to the colour-blind.
+const COLORS: [RGBColor; 5] =
+    [RGBColor(0, 90, 181), RGBColor(220, 80, 30), RGBColor(20, 130, 90), RGBColor(150, 60, 150), RGBColor(90, 90, 90)];
 
 /// Makes the folder and checks that files can be written there, before anything takes time.
 pub fn check_folder(folder: &Path) -> Result<(), Box<dyn Error>> {
@@ -75,7 +78,7 @@ fn panel(
         .light_line_style(WHITE)
         .draw()?;
     for (i, run) in runs.iter().enumerate() {
-        let color = Palette99::pick(i).to_rgba();
+        let color = COLORS[i % COLORS.len()];
         let points = run.epochs.iter().map(|epoch| (epoch.epoch as f64, value(epoch)));
         let line = LineSeries::new(points, color.stroke_width(2));
         chart
@@ -83,7 +86,12 @@ fn panel(
             .label(run.model)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color.stroke_width(2)));
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.3)).draw()?;
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
     Ok(())
 }
 
