@@ -7,6 +7,7 @@
 
 use crate::element::Element;
 use crate::error::Error;
+use crate::loss::check_labels;
 use crate::params::Nonlinearity;
 use crate::params::dann::{Dann, DannParams, DannRef, DannShape};
 use crate::params::dense::{DenseParams, DenseRef, DenseShape};
@@ -88,7 +89,7 @@ impl<T> Operand<'_, T> {
 fn product<T: Gemm>(alpha: T, a: Operand<'_, T>, b: Operand<'_, T>, beta: T, c: &mut [T]) {
     let ((m, k), (inner, n)) = (a.shape(), b.shape());
     assert_eq!(k, inner, "inner dimensions");
-    assert_eq!(m * n, c.len(), "length of the product");
+    assert_eq!(m.checked_mul(n), Some(c.len()), "length of the product");
     // SAFETY: the lengths were checked.
     unsafe { T::gemm(m, k, n, alpha, a.pointer(), b.pointer(), beta, (c.as_mut_ptr(), n as isize, 1)) }
 }
@@ -115,12 +116,19 @@ impl<T: Gemm> Layer<T> {
     /// A layer of this shape.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if a dimension is zero or an array would not fit in memory.
+    /// [`Error::Dimension`] if a dimension is zero or overflows, [`Error::TooLarge`] if an array does not fit in memory.
     pub fn new(shape: impl Into<LayerShape>) -> Result<Self, Error> {
         let shape = shape.into();
         let gradients = LayerParams::zeros(&shape)?;
         let [a, zi, azi, gamma, zhat, h, du, dgamma, p, q, dx] = [(); 11].map(|()| Vec::new());
         Ok(Self { shape, a, zi, azi, gamma, zhat, h, du, dgamma, p, q, dx, gradients })
+    }
+
+    fn check(&self, params: &LayerRef<'_, T>, x: &[T]) {
+        params.check(&self.shape).expect("parameters of the layer's shape");
+        assert!(!x.is_empty() && x.len().is_multiple_of(self.shape.inputs()), "x has {} elements", x.len());
+        let batch = x.len() / self.shape.inputs();
+        assert!(batch.checked_mul(self.shape.outputs()).is_some(), "a batch of {batch} does not fit in memory");
     }
 
     /// `h [B, ne]` of the last forward pass.
@@ -143,6 +151,7 @@ impl<T: Gemm> Layer<T> {
     /// # Panics
     /// If an array has not the length or kind that the shape prescribes.
     pub fn forward(&mut self, params: LayerRef<'_, T>, x: &[T]) {
+        self.check(&params, x);
         match (self.shape, params) {
             (LayerShape::Dann(shape), LayerArrays::Dann(params)) => self.forward_dann(shape, params, x),
             (LayerShape::Dense(shape), LayerArrays::Dense(params)) => self.forward_dense(shape, params, x),
@@ -200,6 +209,7 @@ impl<T: Gemm> Layer<T> {
     /// # Panics
     /// If an array has not the length or kind that the shape prescribes.
     pub fn backward(&mut self, params: LayerRef<'_, T>, x: &[T], dh: &[T], want_dx: bool) {
+        self.check(&params, x);
         match (self.shape, params) {
             (LayerShape::Dann(shape), LayerArrays::Dann(params)) => self.backward_dann(shape, params, x, dh, want_dx),
             (LayerShape::Dense(shape), LayerArrays::Dense(params)) => {
@@ -271,6 +281,8 @@ impl<T: Gemm> Layer<T> {
     /// # Panics
     /// If an array has not the length or kind that the shape prescribes.
     pub fn update(&self, params: &mut LayerParams<T>, update: &Update) {
+        params.view().check(&self.shape).expect("parameters of the layer's shape");
+        update.check::<T>().expect("an update that can be used");
         match (self.shape, params, &self.gradients) {
             (LayerShape::Dann(shape), LayerArrays::Dann(params), LayerArrays::Dann(gradients)) => {
                 update_dann(shape, params, gradients, update);
@@ -360,6 +372,9 @@ impl<T: Gemm> Network<T> {
     }
 
     /// From `x [B, inputs]` to the logits `[B, classes]`.
+    ///
+    /// # Panics
+    /// If `x` is not a whole number of examples.
     pub fn forward(&mut self, x: &[T]) -> &[T] {
         for k in 0..self.layers.len() {
             let (below, here) = self.layers.split_at_mut(k);
@@ -369,8 +384,14 @@ impl<T: Gemm> Network<T> {
     }
 
     /// One step of training on `x [B, inputs]` with `labels [B]`; returns the loss before the update.
+    ///
+    /// # Panics
+    /// If `x` is not a whole number of examples, if there is not one label for each or one names no class, or if the
+    /// update cannot be used.
     pub fn train_step(&mut self, x: &[T], labels: &[u32], update: &Update) -> f64 {
         self.forward(x);
+        let (inputs, classes) = (self.layers[0].shape.inputs(), self.layers[self.layers.len() - 1].shape.outputs());
+        check_labels(labels, x.len() / inputs, classes).expect("a label for each example");
         let loss = self.loss(labels);
         for k in (0..self.layers.len()).rev() {
             let (below, here) = self.layers.split_at_mut(k);

@@ -113,7 +113,7 @@ impl Architecture {
     /// Draws the parameters.
     ///
     /// # Errors
-    /// Those of [`Isa::select`].
+    /// [`Error::TooLarge`] if the parameters do not fit in memory; those of [`Isa::select`] if no set was named.
     pub fn build<T: Element>(self) -> Result<Network<T>, Error> {
         let isa = self.isa.map_or_else(Isa::select, Ok)?;
         let mut rng = generator(self.seed);
@@ -201,7 +201,7 @@ impl<T: Element> Network<T> {
     /// Arrays for the gradients of all layers.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if they would not fit in memory.
+    /// [`Error::TooLarge`] if they do not fit in memory.
     pub fn zero_gradients(&self) -> Result<Vec<LayerParams<T>>, Error> {
         self.shapes().map(|shape| LayerParams::zeros(&shape)).collect()
     }
@@ -212,7 +212,7 @@ impl<T: Element> Network<T> {
     /// # Errors
     /// [`Error::Mismatch`], [`Error::Length`] or [`Error::Label`] if examples or labels do not fit the network,
     /// [`Error::LearningRate`] or [`Error::Factor`] if the update cannot be used, [`Error::Diverged`] if the loss is not
-    /// finite. Parameters are then as they were.
+    /// finite, [`Error::TooLarge`] if the scratch does not fit in memory. Parameters are then as they were.
     pub fn train_step(
         &mut self,
         threads: Threads<'_>,
@@ -329,7 +329,8 @@ impl<T: Element> Network<T> {
     /// Loss and errors on the examples `x [B, inputs]` with `labels [B]`, for any B.
     ///
     /// # Errors
-    /// [`Error::Mismatch`], [`Error::Length`] or [`Error::Label`] if examples or labels do not fit the network.
+    /// [`Error::Mismatch`], [`Error::Length`] or [`Error::Label`] if examples or labels do not fit the network,
+    /// [`Error::TooLarge`] if the scratch does not fit in memory.
     pub fn evaluate(&mut self, threads: Threads<'_>, x: MatRef<'_, T>, labels: &[u32]) -> Result<Evaluation, Error> {
         same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
         check_labels(labels, x.rows(), self.classes())?;
@@ -347,7 +348,8 @@ impl<T: Element> Network<T> {
     /// The outputs before the softmax: from `x [B, inputs]` to `logits [B, classes]`, which is overwritten, for any B.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if the dimensions do not fit the network.
+    /// [`Error::Mismatch`] if the dimensions do not fit the network, [`Error::TooLarge`] if the scratch does not fit in
+    /// memory.
     pub fn logits(&mut self, threads: Threads<'_>, x: MatRef<'_, T>, mut logits: MatMut<'_, T>) -> Result<(), Error> {
         same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
         same("rows of logits", logits.rows(), x.rows(), "x")?;

@@ -13,6 +13,36 @@ use std::f64::consts::PI;
 /// ε of γ: the divisor of an example whose interneurons are silent.
 pub const EPSILON: f64 = 1e-8;
 
+/// Panics unless an array of the caller has the length that the shape prescribes.
+#[track_caller]
+fn length(name: &str, len: usize, expected: usize) {
+    assert_eq!(len, expected, "length of {name}");
+}
+
+/// The examples of `x`, which are a whole number.
+#[track_caller]
+fn examples(x: &[f64], d: usize) -> usize {
+    length("x", x.len() % d, 0);
+    x.len() / d
+}
+
+#[track_caller]
+fn dann_lengths(shape: &DannShape, params: &DannParams<f64>) {
+    let &DannShape { d, ne, ni, divisive, .. } = shape;
+    length("Wex", params.wex.len(), ne * d);
+    length("Wix", params.wix.len(), ni * d);
+    length("Wei", params.wei.len(), ne * ni);
+    length("alpha", params.alpha.len(), if divisive { ni } else { 0 });
+    length("g", params.g.len(), if divisive { ne } else { 0 });
+    length("b", params.b.len(), ne);
+}
+
+#[track_caller]
+fn dense_lengths(shape: &DenseShape, params: &DenseParams<f64>) {
+    length("W", params.w.len(), shape.ne * shape.d);
+    length("b", params.b.len(), shape.ne);
+}
+
 /// `A Bᵀ` for `A [rows, k]` and `B [cols, k]`.
 fn times_transposed(a: &[f64], b: &[f64], k: usize) -> Vec<f64> {
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
@@ -75,6 +105,8 @@ pub struct DannForward {
 /// The forward pass of a layer with inhibition.
 pub fn dann_forward(shape: &DannShape, params: &DannParams<f64>, x: &[f64]) -> DannForward {
     let &DannShape { d, ne, ni, nonlinearity, divisive } = shape;
+    dann_lengths(shape, params);
+    examples(x, d);
     let ze = times_transposed(x, &params.wex, d);
     let zi = times_transposed(x, &params.wix, d);
     let s = times_transposed(&zi, &params.wei, ni);
@@ -101,7 +133,9 @@ pub fn dann_backward(
     dh: &[f64],
 ) -> (Vec<f64>, DannParams<f64>) {
     let &DannShape { d, ne, ni, nonlinearity, divisive } = shape;
-    let batch = x.len() / d;
+    dann_lengths(shape, params);
+    let batch = examples(x, d);
+    length("dh", dh.len(), batch * ne);
     let DannForward { zi, gamma, zhat, z, .. } = forward;
     let dz = through_activation(nonlinearity, z, dh);
     let db = sum_over_batch(&dz, ne);
@@ -133,6 +167,8 @@ pub fn dann_backward(
 
 /// One step of a layer with inhibition: projected gradient descent, with the corrections if the rule says so.
 pub fn dann_update(shape: &DannShape, params: &mut DannParams<f64>, gradients: &DannParams<f64>, rule: &Update) {
+    dann_lengths(shape, params);
+    dann_lengths(shape, gradients);
     let (d, ne) = (shape.d as f64, shape.ne as f64);
     let correction = |value: f64| if rule.corrections { value } else { 1.0 };
     let subtract = |theta: &mut [f64], gradient: &[f64], scale: f64| {
@@ -153,6 +189,8 @@ pub fn dann_update(shape: &DannShape, params: &mut DannParams<f64>, gradients: &
 
 /// `z` and `h` of a plain layer, `[B, ne]` each.
 pub fn dense_forward(shape: &DenseShape, params: &DenseParams<f64>, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    dense_lengths(shape, params);
+    examples(x, shape.d);
     let wx = times_transposed(x, &params.w, shape.d);
     let z = elementwise(wx.len(), |i| wx[i] + params.b[i % shape.ne]);
     let h = activate(shape.nonlinearity, &z);
@@ -167,14 +205,20 @@ pub fn dense_backward(
     z: &[f64],
     dh: &[f64],
 ) -> (Vec<f64>, DenseParams<f64>) {
+    dense_lengths(shape, params);
+    let batch = examples(x, shape.d);
+    length("z", z.len(), batch * shape.ne);
+    length("dh", dh.len(), batch * shape.ne);
     let dz = through_activation(shape.nonlinearity, z, dh);
     let dx = times(&dz, &params.w, shape.ne);
-    let w = times(&transposed(&dz, shape.ne), x, x.len() / shape.d);
+    let w = times(&transposed(&dz, shape.ne), x, batch);
     (dx, Dense { w, b: sum_over_batch(&dz, shape.ne) })
 }
 
 /// One step of a plain layer. Its `W` takes the factor of `Wex`.
 pub fn dense_update(params: &mut DenseParams<f64>, gradients: &DenseParams<f64>, rule: &Update) {
+    length("dW", gradients.w.len(), params.w.len());
+    length("db", gradients.b.len(), params.b.len());
     let subtract = |theta: &mut [f64], gradient: &[f64], factor: f64| {
         theta.iter_mut().zip(gradient).for_each(|(theta, gradient)| *theta -= rule.lr * factor * gradient);
     };
@@ -183,8 +227,12 @@ pub fn dense_update(params: &mut DenseParams<f64>, gradients: &DenseParams<f64>,
 }
 
 /// Mean softmax cross-entropy of `logits [B, classes]` and its gradient.
+///
+/// # Panics
+/// If there is no label, if `logits` is not a whole number of classes for each, or if a label names no class.
 pub fn softmax_cross_entropy(logits: &[f64], labels: &[u32]) -> (f64, Vec<f64>) {
     let batch = labels.len();
+    assert!(batch > 0 && logits.len().is_multiple_of(batch), "{} logits for {batch} labels", logits.len());
     let classes = logits.len() / batch;
     let mut loss = 0.0;
     let mut gradient = Vec::with_capacity(logits.len());

@@ -3,8 +3,9 @@
 //! A step opens one parallel region and runs many short phases in it. A phase is a number of tasks, each of which
 //! writes its own outputs in an order of its own, so it does not matter for the result who computes what. The calling
 //! thread leads: it publishes a phase, takes tasks until none is left, and waits for those that helpers took. Helpers
-//! are volunteers: if the pool's threads are busy elsewhere the leader does everything itself, so that several
-//! networks may share a pool without waiting for each other.
+//! are volunteers: if the pool's threads are busy elsewhere the leader does everything itself, so several networks may share a
+//! pool without a deadlock. A helper stays until its region ends, so their steps may wait for one another: for speed,
+//! give each network a pool of its own, or one thread.
 
 #[cfg(feature = "rayon")]
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -198,22 +199,26 @@ impl Board {
     fn take_and_do(&self) -> bool {
         let Some(remaining) = self.take() else { return false };
         /// Counts the task as done, also when it panics, lest the leader wait for ever.
-        struct Done<'b>(&'b Board);
+        struct Done<'b> {
+            board: &'b Board,
+            returned: bool,
+        }
         impl Drop for Done<'_> {
             fn drop(&mut self) {
-                if std::thread::panicking() {
-                    self.0.poisoned.store(true, Ordering::Relaxed);
+                if !self.returned {
+                    self.board.poisoned.store(true, Ordering::Relaxed);
                 }
-                self.0.done.fetch_add(1, Ordering::Release);
+                self.board.done.fetch_add(1, Ordering::Release);
             }
         }
-        let _done = Done(self);
+        let mut done = Done { board: self, returned: false };
         // SAFETY: this thread has taken a task that is not done, so the leader is still in `run` of this phase, and
         // the pointer is the one it published before the task could be taken.
         unsafe {
             let phase = &*self.phase.load(Ordering::Acquire);
             (phase.call)(phase.task, phase.tasks - remaining as usize);
         }
+        done.returned = true;
         true
     }
 }
@@ -244,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn regions_that_share_a_pool_do_not_wait_for_each_other() {
+    fn regions_that_share_a_pool_do_not_deadlock() {
         let pool = pool(2);
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -263,6 +268,25 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn a_region_in_a_destructor_survives_unwinding() {
+        struct Guard<'a>(&'a rayon::ThreadPool, &'a AtomicUsize);
+        impl Drop for Guard<'_> {
+            fn drop(&mut self) {
+                Threads::Pool(self.0).region(|crew| crew.run(50, |_| _ = self.1.fetch_add(1, Ordering::Relaxed)));
+            }
+        }
+        let (pool, count) = (pool(2), AtomicUsize::new(0));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            pool.install(|| {
+                let _guard = Guard(&pool, &count);
+                panic!("on purpose");
+            })
+        }));
+        assert!(result.is_err());
+        assert_eq!(count.into_inner(), 50);
     }
 
     #[test]

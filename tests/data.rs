@@ -94,6 +94,11 @@ fn truncated_and_corrupt_files() {
     assert_fails(&dir, train, "truncated");
     put(&dir, train, b"this is no gzip, whatever its name says");
     assert_fails(&dir, train, "corrupt gzip");
+    put(&dir, train, &[&whole[..], b"garbage"].concat());
+    assert_fails(&dir, train, "");
+    let (front, back) = (images(4)[..20].to_vec(), images(4)[20..].to_vec());
+    put(&dir, train, &[gzip(&front), gzip(&back)].concat());
+    assert_eq!(load(dir.path(), 10).unwrap().train.images, load(folder().path(), 10).unwrap().train.images, "members");
     let mut corrupt = whole.clone();
     let checksum = corrupt.len() - 6;
     corrupt[checksum] ^= 0xff;

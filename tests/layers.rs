@@ -150,7 +150,9 @@ struct Solution {
 /// The solution of a problem, and on which scale each of its arrays is to be compared.
 struct Expected {
     outcome: Outcome<f64>,
-    scales: Vec<f64>,
+    /// For each array, a scale for each of its rows: one for an example of h and dx, because an example without input
+    /// has a γ of ε and a gradient 1e8 times that of others; one for a whole parameter.
+    scales: Vec<Vec<f64>>,
     /// A unit is so close to the kink of its ReLU that rounding could carry it across: there the gradient jumps, and
     /// two right answers differ.
     at_a_kink: bool,
@@ -161,25 +163,38 @@ impl Expected {
         /// A hundred times the rounding of f32: what is to be compared must not change its course within that.
         const CHANGE: f64 = 1e-5;
         let Solution { z, outcome } = problem.solve(update, None);
-        let mut scales: Vec<f64> = outcome.arrays().into_iter().map(|(_, array)| largest(array)).collect();
+        let rows = |array: usize| if array < 2 { problem.batch } else { 1 };
+        let mut scales: Vec<Vec<f64>> = vec![];
+        for (k, (_, array)) in outcome.arrays().into_iter().enumerate() {
+            let width = (array.len() / rows(k)).max(1);
+            scales.push(array.chunks(width).map(largest).collect());
+        }
         let mut at_a_kink = false;
         for seed in 0..4 {
             let rng = &mut generator(seed);
             let moved = problem.perturbed(CHANGE, rng).solve(update, Some((CHANGE, rng)));
             at_a_kink |= z.iter().zip(&moved.z).any(|(z, moved)| (*z > 0.0) != (*moved > 0.0));
             let pairs = outcome.arrays().into_iter().zip(moved.outcome.arrays());
-            for (scale, ((_, here), (_, moved))) in scales.iter_mut().zip(pairs) {
-                let change = here.iter().zip(moved).fold(0.0, |m: f64, (here, moved)| m.max((here - moved).abs()));
-                *scale = scale.max(change / CHANGE);
+            for (scales, ((_, here), (_, moved))) in scales.iter_mut().zip(pairs) {
+                let width = (here.len() / scales.len().max(1)).max(1);
+                for (scale, (here, moved)) in scales.iter_mut().zip(here.chunks(width).zip(moved.chunks(width))) {
+                    let change = here.iter().zip(moved).fold(0.0, |m: f64, (here, moved)| m.max((here - moved).abs()));
+                    *scale = scale.max(change / CHANGE);
+                }
             }
         }
         Self { outcome, scales, at_a_kink }
     }
 
     fn assert<T: Tolerance>(&self, what: &str, got: &Outcome<T>) {
-        for (((name, want), (_, got)), &scale) in self.outcome.arrays().into_iter().zip(got.arrays()).zip(&self.scales)
-        {
-            assert_within(&format!("{what}: {name}"), got, want, scale, T::LAYER);
+        let arrays = self.outcome.arrays().into_iter().zip(got.arrays()).zip(&self.scales);
+        for (((name, want), (_, got)), scales) in arrays {
+            assert_eq!(got.len(), want.len(), "{what}: length of {name}");
+            let width = (got.len() / scales.len().max(1)).max(1);
+            let rows = got.chunks(width).zip(want.chunks(width)).zip(scales);
+            for (row, ((got, want), &scale)) in rows.enumerate() {
+                assert_within(&format!("{what}: {name}, row {row}"), got, want, scale, T::LAYER);
+            }
         }
     }
 }

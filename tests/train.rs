@@ -1,4 +1,6 @@
 //! The example `train`: what it writes, and what it says to bad input.
+//!
+//! Run all tests (`cargo test`): cargo then builds the example too. `--test train` alone finds it as it was last built.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -124,6 +126,20 @@ fn bad_input_gets_one_line_and_exit_code_2() {
         assert!(error.len() == 1 && error[0].contains(expected), "{args:?}: {stderr}");
         assert!(stderr.trim_end().ends_with(error[0]), "the error ends the output of {args:?}: {stderr}");
         assert!(!out.join("results.json").exists());
+    }
+}
+
+#[test]
+fn divergence_in_the_last_step_is_told_too() {
+    let dir = tempfile::tempdir().unwrap();
+    small_data(dir.path());
+    for lr in ["1e20", "1e30"] {
+        let out = dir.path().join(lr);
+        let args = ["--data", dir.path().to_str().unwrap(), "--out", out.to_str().unwrap(), "--epochs", "1"];
+        let output = train(&[&args[..], &["--batch", "120", "--hidden", "20", "--lr", lr, "--model", "mlp"]].concat());
+        assert_eq!(output.status.code(), Some(1), "{lr}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("mlp stopped"), "{lr}");
+        assert!(out.join("curves.svg").exists() && out.join("results.json").exists());
     }
 }
 

@@ -30,10 +30,12 @@ pub fn write(folder: &Path, runs: &[Run]) -> Result<(), Box<dyn Error>> {
 fn put(folder: &Path, name: &str, text: &str) -> Result<(), Box<dyn Error>> {
     let path = folder.join(name);
     let fail = |e: std::io::Error| format!("{}: {e}", path.display());
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
-    fs::write(file.path(), text).map_err(fail)?;
-    file.persist(&path).map_err(|e| fail(e.error))?;
-    Ok(())
+    // Not a temporary file of the usual kind: those can be read by nobody else.
+    let unfinished = folder.join(format!(".{name}.{}", std::process::id()));
+    fs::write(&unfinished, text).and_then(|()| fs::rename(&unfinished, &path)).map_err(|e| {
+        let _ = fs::remove_file(&unfinished);
+        fail(e).into()
+    })
 }
 
 /// The learning curves: training loss and test error, each on a logarithmic scale.
@@ -59,7 +61,7 @@ fn panel(
     /// Below this a logarithmic scale tells nothing.
     const FLOOR: f64 = 1e-5;
     let value = |epoch: &Epoch| value(epoch).max(FLOOR);
-    let values = || runs.iter().flat_map(|run| &run.epochs).map(&value);
+    let values = || runs.iter().flat_map(|run| &run.epochs).map(&value).filter(|value| value.is_finite());
     let low = values().fold(f64::INFINITY, f64::min).min(1.0) * 0.8;
     let high = values().fold(low * 2.0, f64::max) * 1.25;
     let last = runs.iter().map(|run| run.epochs.len()).max().unwrap_or(0).max(2);
@@ -79,7 +81,8 @@ fn panel(
         .draw()?;
     for (i, run) in runs.iter().enumerate() {
         let color = COLORS[i % COLORS.len()];
-        let points = run.epochs.iter().map(|epoch| (epoch.epoch as f64, value(epoch)));
+        let points =
+            run.epochs.iter().map(|epoch| (epoch.epoch as f64, value(epoch))).filter(|point| point.1.is_finite());
         let line = LineSeries::new(points, color.stroke_width(2));
         chart
             .draw_series(line)?

@@ -124,7 +124,7 @@ pub fn train(model: Model, settings: &Settings, data: &TrainTest) -> Result<Run,
     let mut order: Vec<usize> = (0..data.train.len()).collect();
     let mut rng = generator(settings.seed);
     let mut examples = Examples { x: vec![], labels: vec![] };
-    let mut step_us = Vec::with_capacity(settings.epochs * order.len().div_ceil(settings.batch));
+    let mut step_us = vec![];
     let (mut epochs, mut seconds, mut diverged) = (vec![], 0.0, None);
     let progress = Progress::new(model, settings.epochs, data.train.len());
     'run: for epoch in 1..=settings.epochs {
@@ -148,6 +148,10 @@ pub fn train(model: Model, settings: &Settings, data: &TrainTest) -> Result<Run,
         seconds += epoch_seconds;
         let train = evaluate(&mut net, threads, &data.train, &mut examples)?;
         let test = evaluate(&mut net, threads, &data.test, &mut examples)?;
+        if !(train.loss.is_finite() && test.loss.is_finite()) {
+            diverged = Some(format!("after epoch {epoch} at learning rate {lr} the loss is not finite"));
+            break;
+        }
         let epoch = Epoch {
             epoch,
             train_loss: train.loss,

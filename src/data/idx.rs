@@ -8,7 +8,7 @@
 
 use super::{Dataset, Images, TrainTest};
 use crate::error::Error;
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -91,7 +91,7 @@ fn read_idx<const D: usize>(path: &Path) -> Result<([usize; D], Vec<u8>), Error>
     let file_len = file.metadata().map_err(|e| fail(e.to_string()))?.len();
     let zipped = path.extension().is_some_and(|extension| extension == "gz");
     let mut reader: Box<dyn Read> = if zipped {
-        Box::new(BufReader::new(GzDecoder::new(BufReader::new(file))))
+        Box::new(BufReader::new(MultiGzDecoder::new(BufReader::new(file))))
     } else {
         Box::new(BufReader::new(file))
     };

@@ -180,7 +180,7 @@ impl<T: Element> DannRef<'_, T> {
     /// `Wix`, `Wei` and `g` are nowhere negative.
     ///
     /// # Errors
-    /// [`Error::Length`] or [`Error::Value`], naming the parameter.
+    /// [`Error::Length`] or [`Error::Value`], naming the parameter; [`Error::Dimension`] if the shape itself is impossible.
     pub fn validate(&self, shape: &DannShape) -> Result<(), Error> {
         self.check(shape)?;
         let arrays = self.zip(Dann::<()>::NAMES).zip(SIGNED);

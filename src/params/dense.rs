@@ -93,7 +93,7 @@ impl<T: Element> DenseRef<'_, T> {
     /// Checks that the arrays can be a layer's parameters: their lengths, and that all values are finite.
     ///
     /// # Errors
-    /// [`Error::Length`] or [`Error::Value`], naming the parameter.
+    /// [`Error::Length`] or [`Error::Value`], naming the parameter; [`Error::Dimension`] if the shape itself is impossible.
     pub fn validate(&self, shape: &DenseShape) -> Result<(), Error> {
         self.check(shape)?;
         values("W", self.w, true)?;

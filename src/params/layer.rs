@@ -49,17 +49,24 @@ impl LayerShape {
     }
 
     /// Useful floating-point operations of a train step with `batch` examples, forward and backward, with or without
-    /// the input gradient: `2·B·d·(ne+ni)·c + 12·B·ne·ni`, c = 3 or 2.
+    /// the input gradient: `2·B·d·(ne+ni)·c + 12·B·ne·ni`, c = 3 or 2. Half of the last term is division's and is not
+    /// counted in the subtractive variant.
     pub fn train_flops(&self, batch: usize, input_gradient: bool) -> f64 {
         let products = if input_gradient { 3.0 } else { 2.0 };
         let (b, d, ne, ni) = self.sizes(batch);
-        2.0 * b * d * (ne + ni) * products + 12.0 * b * ne * ni
+        2.0 * b * d * (ne + ni) * products + 6.0 * self.inhibitions() * b * ne * ni
     }
 
-    /// Useful floating-point operations of a forward pass: `2·B·d·(ne+ni) + 4·B·ne·ni`.
+    /// Useful floating-point operations of a forward pass: `2·B·d·(ne+ni) + 4·B·ne·ni`, half of the last term being
+    /// division's.
     pub fn forward_flops(&self, batch: usize) -> f64 {
         let (b, d, ne, ni) = self.sizes(batch);
-        2.0 * b * d * (ne + ni) + 4.0 * b * ne * ni
+        2.0 * b * d * (ne + ni) + 2.0 * self.inhibitions() * b * ne * ni
+    }
+
+    /// Kinds of inhibition: subtractive, or subtractive and divisive.
+    fn inhibitions(&self) -> f64 {
+        if matches!(self, Self::Dann(DannShape { divisive: true, .. })) { 2.0 } else { 1.0 }
     }
 
     fn sizes(&self, batch: usize) -> (f64, f64, f64, f64) {
@@ -104,7 +111,7 @@ impl<T: Element> LayerParams<T> {
     /// Arrays of zeros.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if a dimension is zero or an array would not fit in memory.
+    /// [`Error::Dimension`] if a dimension is zero or overflows, [`Error::TooLarge`] if an array does not fit in memory.
     pub fn zeros(shape: &LayerShape) -> Result<Self, Error> {
         Ok(match shape {
             LayerShape::Dann(shape) => Self::Dann(DannParams::zeros(shape)?),
@@ -159,7 +166,7 @@ impl<'a, T: Element> LayerRef<'a, T> {
     /// the sign is kept.
     ///
     /// # Errors
-    /// [`Error::Kind`], [`Error::Length`] or [`Error::Value`].
+    /// [`Error::Kind`], [`Error::Length`] or [`Error::Value`]; [`Error::Dimension`] if the shape itself is impossible.
     pub fn validate(&self, shape: &LayerShape) -> Result<(), Error> {
         match (self, shape) {
             (Self::Dann(params), LayerShape::Dann(shape)) => params.validate(shape),
