@@ -79,6 +79,12 @@ impl<T: Element> Activations<T> {
         self.columns
     }
 
+    /// Panics unless it is `rows` by `columns`: what a kernel is about to be told.
+    #[track_caller]
+    pub fn assert_shape(&self, name: &str, rows: usize, columns: Split) {
+        assert_eq!((self.rows, self.columns), (rows, columns), "rows and columns of {name}");
+    }
+
     /// For kernels that read.
     pub fn grouped(&self) -> Grouped<T> {
         Grouped::new(self.data.as_ptr().cast_mut(), self.rows)

@@ -14,47 +14,24 @@ use crate::params::dense::{DenseParams, DenseRef, DenseShape};
 use crate::params::layer::{LayerArrays, LayerParams, LayerRef, LayerShape};
 use crate::params::update::Update;
 
+/// A matrix product as `matrixmultiply` has it: `m`, `k`, `n`, then `α`, `A`, `B`, `β` and `C` of `C ← α A B + β C`,
+/// each matrix a pointer with the distances of its rows and of its columns.
+pub type Product<T> =
+    unsafe fn(usize, usize, usize, T, *const T, isize, isize, *const T, isize, isize, T, *mut T, isize, isize);
+
 /// An element type with a matrix product in `matrixmultiply`.
 pub trait Gemm: Element {
-    /// `C ← α A B + β C`, each matrix a pointer with the distances of its rows and of its columns.
-    ///
-    /// # Safety
-    /// `A [m, k]` and `B [k, n]` are valid for reading, `C [m, n]` for reading and writing.
-    #[expect(clippy::too_many_arguments, reason = "the signature of the library")]
-    unsafe fn gemm(
-        m: usize,
-        k: usize,
-        n: usize,
-        alpha: Self,
-        a: (*const Self, isize, isize),
-        b: (*const Self, isize, isize),
-        beta: Self,
-        c: (*mut Self, isize, isize),
-    );
+    /// The product.
+    const PRODUCT: Product<Self>;
 }
 
-macro_rules! gemm {
-    ($t:ty, $gemm:path) => {
-        impl Gemm for $t {
-            unsafe fn gemm(
-                m: usize,
-                k: usize,
-                n: usize,
-                alpha: Self,
-                a: (*const Self, isize, isize),
-                b: (*const Self, isize, isize),
-                beta: Self,
-                c: (*mut Self, isize, isize),
-            ) {
-                // SAFETY: the caller vouches for the matrices.
-                unsafe { $gemm(m, k, n, alpha, a.0, a.1, a.2, b.0, b.1, b.2, beta, c.0, c.1, c.2) }
-            }
-        }
-    };
+impl Gemm for f32 {
+    const PRODUCT: Product<Self> = matrixmultiply::sgemm;
 }
 
-gemm!(f32, matrixmultiply::sgemm);
-gemm!(f64, matrixmultiply::dgemm);
+impl Gemm for f64 {
+    const PRODUCT: Product<Self> = matrixmultiply::dgemm;
+}
 
 /// A matrix operand: an array, its stored columns, and whether it is used transposed.
 #[derive(Clone, Copy)]
@@ -90,8 +67,9 @@ fn product<T: Gemm>(alpha: T, a: Operand<'_, T>, b: Operand<'_, T>, beta: T, c: 
     let ((m, k), (inner, n)) = (a.shape(), b.shape());
     assert_eq!(k, inner, "inner dimensions");
     assert_eq!(m.checked_mul(n), Some(c.len()), "length of the product");
+    let ((a, row_a, col_a), (b, row_b, col_b)) = (a.pointer(), b.pointer());
     // SAFETY: the lengths were checked.
-    unsafe { T::gemm(m, k, n, alpha, a.pointer(), b.pointer(), beta, (c.as_mut_ptr(), n as isize, 1)) }
+    unsafe { (T::PRODUCT)(m, k, n, alpha, a, row_a, col_a, b, row_b, col_b, beta, c.as_mut_ptr(), n as isize, 1) }
 }
 
 /// One layer: its scratch, gradients and output.

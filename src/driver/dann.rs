@@ -1,6 +1,6 @@
 //! The layer with inhibition.
 
-use super::{Backward, Examples, grid::Grid, run_gradients, run_product, totals, transpose};
+use super::{Backward, Examples, Fused, grid::Grid, run_gradients, run_product, totals, transpose};
 use crate::buffer::{Activations, Buffer};
 use crate::element::Element;
 use crate::error::Error;
@@ -124,7 +124,10 @@ impl<T: Element> DannDriver<T> {
         let Self { shape, kernels, examples, .. } = *self;
         let DannShape { d, ni, divisive, .. } = shape;
         params.check(&shape).expect("checked by the layer");
-        assert_eq!((x.rows(), x.columns()), (d, examples), "units and examples of x");
+        x.assert_shape("x", d, examples);
+        if training {
+            self.assert_prepared_for_training();
+        }
         let relu = shape.nonlinearity == Nonlinearity::Relu;
         self.a.iter_mut().zip(params.alpha).for_each(|(a, &alpha)| *a = alpha.exp());
 
@@ -203,9 +206,30 @@ impl<T: Element> DannDriver<T> {
         });
     }
 
+    /// Panics unless the scratch has the size of the batch: the last `prepare` may have been for inference.
+    fn assert_prepared_for_training(&self) {
+        let Self { shape: DannShape { ne, ni, divisive, .. }, kernels, examples, .. } = *self;
+        let units = Split::new(ni, kernels.lanes, kernels.input_vectors);
+        self.h.assert_shape("h", ne, examples);
+        self.du.assert_shape("du", ne, examples);
+        self.dzi.assert_shape("dzI", ni, examples);
+        self.minus_zi_examples.assert_shape("zI", examples.len(), units);
+        assert_eq!(self.db.len(), ne * examples.groups(), "partial sums of db");
+        if divisive {
+            self.dgamma.assert_shape("dγ", ne, examples);
+            self.azi.assert_shape("a ⊙ zI", ni, examples);
+            self.azi_examples.assert_shape("a ⊙ zI", examples.len(), units);
+            assert_eq!(self.a.len(), ni, "length of a");
+            assert_eq!(self.dg.len(), ne * examples.groups(), "partial sums of dg");
+            assert_eq!(self.dalpha.len(), ni * examples.groups(), "partial sums of dalpha");
+        }
+    }
+
     /// Where `dh` goes. It turns 1/γ into du and ẑ into dγ, so it can be used once after each forward pass.
     pub fn backward<'a>(&'a mut self, params: DannRef<'a, T>) -> Backward<'a, T> {
         params.check(&self.shape).expect("checked by the layer");
+        self.assert_prepared_for_training();
+        let DannShape { ne, .. } = self.shape;
         let h = (self.shape.nonlinearity == Nonlinearity::Relu).then(|| self.h.grouped());
         let db = Partials::new(self.db.as_mut_ptr(), self.shape.ne);
         if self.shape.divisive {
@@ -217,16 +241,16 @@ impl<T: Element> DannDriver<T> {
                 db,
                 dg: Partials::new(self.dg.as_mut_ptr(), self.shape.ne),
             };
-            Backward::Inhibit(epilogue, PhantomData)
+            Backward::Inhibit(Fused { epilogue, units: ne, examples: self.examples, borrow: PhantomData })
         } else {
-            Backward::Excite(ExciteBackward { h, du: self.du.grouped_mut(), db }, PhantomData)
+            let epilogue = ExciteBackward { h, du: self.du.grouped_mut(), db };
+            Backward::Excite(Fused { epilogue, units: ne, examples: self.examples, borrow: PhantomData })
         }
     }
 
     /// Lets a `dh` that is in an array go where it should.
     pub fn backward_from(&mut self, crew: &Crew<'_>, params: DannRef<'_, T>, dh: &Activations<T>) {
         let Self { shape, kernels, examples, .. } = *self;
-        assert_eq!((dh.rows(), dh.columns()), (shape.ne, examples), "units and examples of dh");
         // SAFETY: there are no terms.
         unsafe { self.backward(params).run(crew, kernels, Some(dh), [None, None], (shape.ne, examples)) };
     }
@@ -235,6 +259,7 @@ impl<T: Element> DannDriver<T> {
     pub fn interneurons_backward(&mut self, crew: &Crew<'_>, params: DannRef<'_, T>) {
         let Self { shape: DannShape { ne, ni, divisive, .. }, kernels, examples, .. } = *self;
         params.check(&self.shape).expect("checked by the layer");
+        self.assert_prepared_for_training();
         let product = Product {
             init: None,
             terms: [Some(Operand { a: params.wei.as_ptr(), lda: ni, b: self.du.grouped() }), None],
@@ -260,6 +285,7 @@ impl<T: Element> DannDriver<T> {
     pub fn input_gradient(&self, crew: &Crew<'_>, params: DannRef<'_, T>, into: Backward<'_, T>) {
         let Self { shape: DannShape { d, .. }, kernels, examples, .. } = *self;
         params.check(&self.shape).expect("checked by the layer");
+        self.assert_prepared_for_training();
         let terms = [
             Some(Operand { a: params.wex.as_ptr(), lda: d, b: self.du.grouped() }),
             Some(Operand { a: params.wix.as_ptr(), lda: d, b: self.dzi.grouped() }),
@@ -305,6 +331,7 @@ impl<T: Element> DannDriver<T> {
     ) {
         let Self { shape: DannShape { d, ne, ni, divisive, .. }, kernels, examples, .. } = *self;
         x.check(examples.len(), d);
+        self.assert_prepared_for_training();
         let split = |n| Split::new(n, kernels.lanes, kernels.input_vectors);
         let of_input = |delta: &Activations<T>, epilogue| Gradient {
             terms: [Some(Outer { delta: delta.grouped(), x: x.pointer() }), None],
@@ -337,6 +364,17 @@ impl<T: Element> DannDriver<T> {
 mod tests {
     use super::*;
     use crate::threads::Threads;
+
+    #[test]
+    #[should_panic(expected = "rows and columns of du")]
+    fn a_backward_pass_after_inference_is_refused() {
+        let shape = DannShape::new(7, 13, 3);
+        let params = shape.lengths().unwrap().map(|len| vec![0.5_f32; len]);
+        let mut driver = DannDriver::new(shape, Isa::best()).unwrap();
+        driver.prepare(5, true).unwrap();
+        driver.prepare(500, false).unwrap();
+        let _ = driver.backward(params.view());
+    }
 
     #[test]
     fn the_padding_of_the_output_is_zero() {

@@ -1,6 +1,6 @@
 //! The plain layer.
 
-use super::{Backward, Examples, grid::Grid, run_gradients, totals, transpose};
+use super::{Backward, Examples, Fused, grid::Grid, run_gradients, totals, transpose};
 use crate::buffer::{Activations, Buffer};
 use crate::element::Element;
 use crate::error::Error;
@@ -71,7 +71,7 @@ impl<T: Element> DenseDriver<T> {
     pub fn forward(&mut self, crew: &Crew<'_>, params: DenseRef<'_, T>, x: &Activations<T>, training: bool) {
         let Self { shape, kernels, examples, .. } = *self;
         params.check(&shape).expect("checked by the layer");
-        assert_eq!((x.rows(), x.columns()), (shape.d, examples), "units and examples of x");
+        x.assert_shape("x", shape.d, examples);
         let h = self.h.grouped_mut();
         let to_examples = training.then(|| (self.h_examples.grouped_mut(), self.h_examples.columns()));
         let product = Product {
@@ -97,19 +97,22 @@ impl<T: Element> DenseDriver<T> {
 
     /// Where `dh` goes.
     pub fn backward(&mut self, _: DenseRef<'_, T>) -> Backward<'_, T> {
-        let relu = self.shape.nonlinearity == Nonlinearity::Relu;
+        let Self { shape: DenseShape { ne, nonlinearity, .. }, examples, .. } = *self;
+        self.h.assert_shape("h", ne, examples);
+        self.du.assert_shape("du", ne, examples);
+        assert_eq!(self.db.len(), ne * examples.groups(), "partial sums of db");
+        let relu = nonlinearity == Nonlinearity::Relu;
         let epilogue = ExciteBackward {
             h: relu.then(|| self.h.grouped()),
             du: self.du.grouped_mut(),
             db: Partials::new(self.db.as_mut_ptr(), self.shape.ne),
         };
-        Backward::Excite(epilogue, PhantomData)
+        Backward::Excite(Fused { epilogue, units: ne, examples, borrow: PhantomData })
     }
 
     /// Lets a `dh` that is in an array go where it should.
     pub fn backward_from(&mut self, crew: &Crew<'_>, params: DenseRef<'_, T>, dh: &Activations<T>) {
         let Self { shape, kernels, examples, .. } = *self;
-        assert_eq!((dh.rows(), dh.columns()), (shape.ne, examples), "units and examples of dh");
         // SAFETY: there are no terms.
         unsafe { self.backward(params).run(crew, kernels, Some(dh), [None, None], (shape.ne, examples)) };
     }
@@ -118,6 +121,7 @@ impl<T: Element> DenseDriver<T> {
     pub fn input_gradient(&self, crew: &Crew<'_>, params: DenseRef<'_, T>, into: Backward<'_, T>) {
         let Self { shape, kernels, examples, .. } = *self;
         params.check(&shape).expect("checked by the layer");
+        self.du.assert_shape("du", shape.ne, examples);
         let terms = [Some(Operand { a: params.w.as_ptr(), lda: shape.d, b: self.du.grouped() }), None];
         // SAFETY: the weights are borrowed and were checked, du has the batch's size.
         unsafe { into.run(crew, kernels, None, terms, (shape.d, examples)) };
@@ -145,6 +149,7 @@ impl<T: Element> DenseDriver<T> {
     fn weight_gradient<E>(&self, crew: &Crew<'_>, x: Examples<'_, T>, kernel: GradientKernel<T, E>, epilogue: E) {
         let Self { shape, kernels, examples, .. } = *self;
         x.check(examples.len(), shape.d);
+        self.du.assert_shape("du", shape.ne, examples);
         let gradient = Gradient {
             terms: [Some(Outer { delta: self.du.grouped(), x: x.pointer() }), None],
             rows: shape.ne,

@@ -61,9 +61,18 @@ pub(crate) enum Backward<'a, T> {
     /// Stored.
     Store(&'a mut Activations<T>),
     /// Into a layer that does not divide.
-    Excite(ExciteBackward<T>, PhantomData<&'a mut T>),
+    Excite(Fused<'a, ExciteBackward<T>>),
     /// Into a layer that divides.
-    Inhibit(InhibitBackward<T>, PhantomData<&'a mut T>),
+    Inhibit(Fused<'a, InhibitBackward<T>>),
+}
+
+/// An epilogue that borrows the arrays of a layer, and the layer's units and examples: all its arrays were checked to
+/// have them.
+pub(crate) struct Fused<'a, E> {
+    epilogue: E,
+    units: usize,
+    examples: Split,
+    borrow: PhantomData<&'a mut ()>,
 }
 
 impl<T: Element> Backward<'_, T> {
@@ -79,23 +88,34 @@ impl<T: Element> Backward<'_, T> {
         terms: [Option<Operand<T>>; 2],
         (rows, examples): (usize, Split),
     ) {
-        let init = init.map(Activations::grouped);
         let k = terms.iter().flatten().map(|term| term.b.rows()).max().unwrap_or(1);
         let grid = Grid::of_product::<T>(kernels, rows, examples, k);
         macro_rules! run {
             ($kernel:expr, $epilogue:expr) => {{
+                let init = init.map(Activations::grouped);
                 let product = Product { init, terms, examples, epilogue: $epilogue, walk: PhantomData::<DownColumns> };
-                // SAFETY: the caller vouches for the terms; the epilogue borrows its arrays mutably through `self`.
+                // SAFETY: the caller vouches for the terms; the epilogue borrows its arrays mutably through `self`, and
+                // `check` compared their units and examples with those of the product.
                 unsafe { run_product(crew, grid, $kernel, &product) }
             }};
         }
+        let check = |units, of| assert_eq!((units, of), (rows, examples), "units and examples of the layer below");
+        if let Some(init) = init {
+            check(init.rows(), init.columns());
+        }
         match self {
             Self::Store(out) => {
-                assert_eq!((out.rows(), out.columns()), (rows, examples), "units and examples of dx");
+                check(out.rows(), out.columns());
                 run!(kernels.input_gradient, Store { out: out.grouped_mut() });
             }
-            Self::Excite(epilogue, _) => run!(kernels.excite_backward, epilogue),
-            Self::Inhibit(epilogue, _) => run!(kernels.inhibit_backward, epilogue),
+            Self::Excite(fused) => {
+                check(fused.units, fused.examples);
+                run!(kernels.excite_backward, fused.epilogue);
+            }
+            Self::Inhibit(fused) => {
+                check(fused.units, fused.examples);
+                run!(kernels.inhibit_backward, fused.epilogue);
+            }
         }
     }
 }

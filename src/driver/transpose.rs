@@ -58,6 +58,9 @@ pub(super) unsafe fn to_examples<T: Element>(
     for group in groups {
         for columns in units.iter(0..units.groups()) {
             let columns_here = rows.start.max(columns.start)..rows.end.min(columns.start + columns.len);
+            if columns_here.is_empty() {
+                continue;
+            }
             for i in 0..group.len {
                 for unit in columns_here.clone() {
                     // SAFETY: the caller vouches for these elements.

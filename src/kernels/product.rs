@@ -57,7 +57,7 @@ pub(crate) struct Product<T, W, E> {
     pub walk: PhantomData<W>,
 }
 
-// SAFETY: addresses without rights; `run` is unsafe and its caller argues for the accesses.
+// SAFETY: addresses without rights; `product` is unsafe and its caller argues for the accesses.
 unsafe impl<T: Sync, W, E> Sync for Product<T, W, E> {}
 
 /// The kernel of a [`Product`] with one kind of walk and epilogue: computes all tiles of some rows by some groups.

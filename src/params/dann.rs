@@ -193,11 +193,6 @@ impl<T: Element> DannMut<'_, T> {
     pub fn view(&self) -> DannRef<'_, T> {
         Dann { wex: self.wex, wix: self.wix, wei: self.wei, alpha: self.alpha, g: self.g, b: self.b }
     }
-
-    /// The same arrays, borrowed anew.
-    pub fn reborrow(&mut self) -> DannMut<'_, T> {
-        Dann { wex: self.wex, wix: self.wix, wei: self.wei, alpha: self.alpha, g: self.g, b: self.b }
-    }
 }
 
 /// Which parameters may be negative.

@@ -106,9 +106,4 @@ impl<T: Element> DenseMut<'_, T> {
     pub fn view(&self) -> DenseRef<'_, T> {
         Dense { w: self.w, b: self.b }
     }
-
-    /// The same arrays, borrowed anew.
-    pub fn reborrow(&mut self) -> DenseMut<'_, T> {
-        Dense { w: self.w, b: self.b }
-    }
 }
