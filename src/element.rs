@@ -48,6 +48,9 @@ pub trait Element:
     fn exp(self) -> Self;
     /// Neither infinite nor NaN.
     fn is_finite(self) -> bool;
+    /// Rows for columns. In registers: the layouts of activations are made of such blocks.
+    #[doc(hidden)]
+    fn transpose(block: [[Self; 4]; 4]) -> [[Self; 4]; 4];
 }
 
 /// Finds the kernels of an element type; apart from [`Element`] so that no public trait names private types.
@@ -66,7 +69,7 @@ impl<T> Table<T> {
 }
 
 macro_rules! element {
-    ($t:ident) => {
+    ($t:ident, $four:ident) => {
         impl Element for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -87,6 +90,10 @@ macro_rules! element {
             #[inline]
             fn is_finite(self) -> bool {
                 self.is_finite()
+            }
+            #[inline]
+            fn transpose(block: [[Self; 4]; 4]) -> [[Self; 4]; 4] {
+                wide::$four::transpose(block.map(wide::$four::from)).map(wide::$four::to_array)
             }
         }
 
@@ -109,5 +116,5 @@ macro_rules! element {
     };
 }
 
-element!(f32);
-element!(f64);
+element!(f32, f32x4);
+element!(f64, f64x4);

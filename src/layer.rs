@@ -139,7 +139,8 @@ impl<T: Element> Layer<T> {
         let (params, gradients) = (params.into(), gradients.into());
         params.check(&self.shape)?;
         gradients.view().check(&self.shape)?;
-        self.check_backward(x, dh, dx.as_ref())?;
+        same("columns of x", x.cols(), self.shape.inputs(), "the layer's inputs")?;
+        self.check_backward(x.rows(), dh, dx.as_ref())?;
         threads.region(|crew| {
             self.through(crew, params, dh, dx);
             self.driver.gradients(crew, gradients, Examples::Rows(x));
@@ -168,7 +169,8 @@ impl<T: Element> Layer<T> {
         let params = params.into();
         params.view().check(&self.shape)?;
         update.check::<T>()?;
-        self.check_backward(x, dh, dx.as_ref())?;
+        same("columns of x", x.cols(), self.shape.inputs(), "the layer's inputs")?;
+        self.check_backward(x.rows(), dh, dx.as_ref())?;
         threads.region(|crew| {
             self.through(crew, params.view(), dh, dx);
             self.driver.update(crew, params, Examples::Rows(x), update);
@@ -176,15 +178,36 @@ impl<T: Element> Layer<T> {
         Ok(())
     }
 
-    fn check_backward(&mut self, x: MatRef<'_, T>, dh: MatRef<'_, T>, dx: Option<&MatMut<'_, T>>) -> Result<(), Error> {
-        same("columns of x", x.cols(), self.shape.inputs(), "the layer's inputs")?;
-        same("rows of dh", dh.rows(), x.rows(), "x")?;
+    /// The gradient of the input alone: from `dh [B, ne]` to `dx [B, d]`, which is overwritten, for layers that do not
+    /// learn. `params` are those of the forward pass that went before.
+    ///
+    /// # Errors
+    /// As [`Layer::backward`].
+    pub fn input_gradient<'p>(
+        &mut self,
+        threads: Threads<'_>,
+        params: impl Into<LayerRef<'p, T>>,
+        dh: MatRef<'_, T>,
+        dx: MatMut<'_, T>,
+    ) -> Result<(), Error>
+    where
+        T: 'p,
+    {
+        let params = params.into();
+        params.check(&self.shape)?;
+        self.check_backward(dh.rows(), dh, Some(&dx))?;
+        threads.region(|crew| self.through(crew, params, dh, Some(dx)));
+        Ok(())
+    }
+
+    fn check_backward(&mut self, batch: usize, dh: MatRef<'_, T>, dx: Option<&MatMut<'_, T>>) -> Result<(), Error> {
+        same("rows of dh", dh.rows(), batch, "x")?;
         same("columns of dh", dh.cols(), self.shape.outputs(), "the layer's outputs")?;
         if let Some(dx) = dx {
-            same("rows of dx", dx.rows(), x.rows(), "x")?;
-            same("columns of dx", dx.cols(), x.cols(), "x")?;
+            same("rows of dx", dx.rows(), batch, "dh")?;
+            same("columns of dx", dx.cols(), self.shape.inputs(), "the layer's inputs")?;
         }
-        if self.forward != Some(x.rows()) {
+        if self.forward != Some(batch) {
             return Err(Error::NoForward { expected: "number of examples" });
         }
         self.dh.resize(dh.cols(), self.driver.output().columns())?;

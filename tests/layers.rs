@@ -230,6 +230,11 @@ fn run<T: Element>(problem: &Problem, isa: Isa, threads: Threads<'_>, update: &U
     let dx_out = MatMut::new("dx", &mut dx, batch, d).unwrap();
     layer.backward(threads, params.view(), x, dh, gradients.view_mut(), Some(dx_out)).unwrap();
     forward(&mut layer, &mut h);
+    let mut alone = nan(batch * d);
+    let alone_out = MatMut::new("dx", &mut alone, batch, d).unwrap();
+    layer.input_gradient(threads, params.view(), dh, alone_out).unwrap();
+    assert_eq!(bits(&alone), bits(&dx), "{isa}: dx without the other gradients");
+    forward(&mut layer, &mut h);
     layer.update(threads, updated.view_mut(), x, dh, update, None).unwrap();
     Outcome { h, dx, gradients, updated }
 }

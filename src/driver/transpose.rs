@@ -10,6 +10,35 @@ use std::ops::Range;
 /// Units that a task transposes: their values for one group of examples stay in the first-level cache.
 const UNITS: usize = 64;
 
+/// Side of the blocks that are transposed in registers.
+const SIDE: usize = 4;
+
+/// `to[j, i] = from[i, j]` for `rows` by `cols` elements of `from`; both matrices are given by their first element and
+/// the distance of their rows.
+///
+/// # Safety
+/// `from` is valid for reading `rows` by `cols` elements, `to` for writing `cols` by `rows`; they do not overlap.
+unsafe fn transpose<T: Element>((from, ld): (*const T, usize), (to, ldt): (*mut T, usize), rows: usize, cols: usize) {
+    let (whole_rows, whole_cols) = (rows - rows % SIDE, cols - cols % SIDE);
+    for j in (0..whole_cols).step_by(SIDE) {
+        for i in (0..whole_rows).step_by(SIDE) {
+            // SAFETY: the block lies within the rows and columns that the caller vouches for.
+            unsafe {
+                let block = std::array::from_fn(|r| from.add((i + r) * ld + j).cast::<[T; SIDE]>().read_unaligned());
+                for (c, column) in T::transpose(block).into_iter().enumerate() {
+                    to.add((j + c) * ldt + i).cast::<[T; SIDE]>().write_unaligned(column);
+                }
+            }
+        }
+    }
+    for i in 0..rows {
+        for j in if i < whole_rows { whole_cols..cols } else { 0..cols } {
+            // SAFETY: as above.
+            unsafe { *to.add(j * ldt + i) = *from.add(i * ld + j) };
+        }
+    }
+}
+
 /// `out [units, examples] = xᵀ`, zero in the padding of the examples.
 pub(crate) fn from_rows<T: Element>(crew: &Crew<'_>, x: MatRef<'_, T>, out: &mut Activations<T>) {
     let (units, examples) = (x.cols(), out.columns());
@@ -19,14 +48,16 @@ pub(crate) fn from_rows<T: Element>(crew: &Crew<'_>, x: MatRef<'_, T>, out: &mut
     crew.run(pieces * examples.groups(), |task| {
         let group = examples.group(task / pieces);
         let start = task % pieces * UNITS;
-        for unit in start..(start + UNITS).min(units) {
-            // SAFETY: `out` is borrowed mutably, has this row and group, and no other task writes them.
-            let row = unsafe { std::slice::from_raw_parts_mut(target.at(unit, group), group.width) };
-            let (inside, padding) = row.split_at_mut(group.len);
-            for (i, value) in inside.iter_mut().enumerate() {
-                *value = x.row(group.start + i)[unit];
+        let count = UNITS.min(units - start);
+        let from = x.as_ptr().wrapping_add(group.start * x.stride() + start);
+        // SAFETY: x is borrowed and has these examples and units; `out` is borrowed mutably, has these rows and this
+        // group, and no other task writes them.
+        unsafe {
+            transpose((from, x.stride()), (target.at(start, group), group.width), group.len, count);
+            for unit in start..start + count {
+                let padding = target.at(unit, group).add(group.len);
+                std::slice::from_raw_parts_mut(padding, group.width - group.len).fill(T::ZERO);
             }
-            padding.fill(T::ZERO);
         }
     });
 }
@@ -61,14 +92,10 @@ pub(super) unsafe fn to_examples<T: Element>(
             if columns_here.is_empty() {
                 continue;
             }
-            for i in 0..group.len {
-                for unit in columns_here.clone() {
-                    // SAFETY: the caller vouches for these elements.
-                    unsafe {
-                        *to.at(group.start + i, columns).add(unit - columns.start) = *from.at(unit, group).add(i)
-                    };
-                }
-            }
+            let to = to.at(group.start, columns).wrapping_add(columns_here.start - columns.start);
+            let from = from.at(columns_here.start, group);
+            // SAFETY: the caller vouches for these units and examples.
+            unsafe { transpose((from, group.width), (to, columns.width), columns_here.len(), group.len) };
         }
     }
 }

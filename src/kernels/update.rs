@@ -27,31 +27,46 @@ pub(crate) struct HandOut<T> {
     pub ld: usize,
 }
 
-/// Where vector `j` of a row belongs in a row-major matrix, and how many of its lanes are inside.
+/// Replaces vector after vector of the tile's part of a row-major matrix by `f(matrix, dW)`.
+///
+/// A tile that ends inside a vector has a path of its own, lest every vector of every tile ask: the questions kept the
+/// accumulators from staying in registers and cost a tenth of an update.
+///
+/// # Safety
+/// The matrix is valid for reading and writing in the rows `row..row + MR` and the columns of `group`.
 #[inline(always)]
-fn place<T>((matrix, ld): (*mut T, usize), row: usize, group: Group, j: usize, lanes: usize) -> (*mut T, usize) {
-    let lane = j * lanes;
-    (matrix.wrapping_add(row * ld + group.start + lane), (group.len - lane).min(lanes))
+unsafe fn replace<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
+    s: S,
+    acc: Acc<S::V, MR, NV>,
+    (matrix, ld): (*mut T, usize),
+    (row, group): (usize, Group),
+    f: impl Fn(S::V, S::V) -> S::V,
+) {
+    let matrix = matrix.wrapping_add(row * ld + group.start);
+    let whole = group.len == group.width;
+    for (i, dw) in acc.into_iter().enumerate() {
+        for (j, dw) in dw.into_iter().enumerate() {
+            let w = matrix.wrapping_add(i * ld + j * S::LANES);
+            // SAFETY: the caller vouches for the matrix.
+            unsafe {
+                if whole {
+                    s.store(w, f(s.load(w), dw));
+                } else {
+                    let lanes = (group.len - j * S::LANES).min(S::LANES);
+                    s.store_first(w, f(s.load_first(w, lanes), dw), lanes);
+                }
+            }
+        }
+    }
 }
 
 impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Step<T> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
-        let scale = s.splat(self.scale);
-        let low = s.splat(self.low);
-        for (i, dw) in acc.into_iter().enumerate() {
-            for (j, dw) in dw.into_iter().enumerate() {
-                let (w, lanes) = place((self.w, self.ld), row + i, group, j, S::LANES);
-                let change = s.mul(scale, dw);
-                // SAFETY: the caller vouches for the weights in these rows and columns.
-                unsafe {
-                    if lanes == S::LANES {
-                        s.store(w, s.at_least(s.sub(s.load(w), change), low));
-                    } else {
-                        s.store_first(w, s.at_least(s.sub(s.load_first(w, lanes), change), low), lanes);
-                    }
-                }
-            }
+        let (scale, low) = (s.splat(self.scale), s.splat(self.low));
+        // SAFETY: the caller vouches for the weights in these rows and columns.
+        unsafe {
+            replace(s, acc, (self.w, self.ld), (row, group), |w, dw| s.at_least(s.sub(w, s.mul(scale, dw)), low));
         }
     }
 }
@@ -59,18 +74,7 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Step<T> {
 impl<T: Copy, S: Simd<T>> Epilogue<T, S> for HandOut<T> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
-        for (i, dw) in acc.into_iter().enumerate() {
-            for (j, dw) in dw.into_iter().enumerate() {
-                let (grad, lanes) = place((self.grad, self.ld), row + i, group, j, S::LANES);
-                // SAFETY: the caller vouches for the gradient in these rows and columns.
-                unsafe {
-                    if lanes == S::LANES {
-                        s.store(grad, dw);
-                    } else {
-                        s.store_first(grad, dw, lanes);
-                    }
-                }
-            }
-        }
+        // SAFETY: the caller vouches for the gradient in these rows and columns.
+        unsafe { replace(s, acc, (self.grad, self.ld), (row, group), |_, dw| dw) };
     }
 }
