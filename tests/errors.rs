@@ -99,7 +99,15 @@ fn layer_calls_leave_their_outputs() {
     assert_eq!(update(&mut layer, wide, dh, &fine, 3), mismatch("columns of x", 4, 3, "the layer's inputs"));
     assert_eq!(update(&mut layer, x, wide.slice(0, 1).unwrap(), &fine, 3), mismatch("rows of dh", 1, 2, "x"));
     assert_eq!(update(&mut layer, x, x, &fine, 3), mismatch("columns of dh", 3, 4, "the layer's outputs"));
-    assert_eq!(update(&mut layer, x, dh, &fine, 4), mismatch("columns of dx", 4, 3, "x"));
+    assert_eq!(update(&mut layer, x, dh, &fine, 4), mismatch("columns of dx", 4, 3, "the layer's inputs"));
+    let mut dx = mark;
+    let mut alone = |rows, cols| {
+        let out = MatMut::new("dx", &mut dx[..rows * cols], rows, cols).unwrap();
+        layer.input_gradient(Threads::Serial, params.view(), dh, out)
+    };
+    assert_eq!(alone(2, 4), mismatch("columns of dx", 4, 3, "the layer's inputs"));
+    assert_eq!(alone(1, 3), mismatch("rows of dx", 1, 2, "dh"));
+    assert_eq!(dx, mark);
     for lr in [f64::NAN, f64::INFINITY, -0.1, 1e60] {
         let error = update(&mut layer, x, dh, &Update::csgd(lr), 3).unwrap_err();
         assert!(matches!(error, Error::LearningRate { .. }), "{error}");
