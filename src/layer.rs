@@ -1,7 +1,7 @@
 //! One layer on a caller's arrays.
 
 use crate::buffer::Activations;
-use crate::driver::{Driver, Examples, from_rows, to_rows};
+use crate::driver::{Driver, copy_examples, from_rows, to_rows};
 use crate::element::Element;
 use crate::error::Error;
 use crate::isa::Isa;
@@ -36,6 +36,7 @@ pub struct Layer<T: Element> {
     isa: Isa,
     driver: Driver<T>,
     x: Activations<T>,
+    x_examples: Activations<T>,
     dh: Activations<T>,
     dx: Activations<T>,
     /// Examples of the forward pass that no backward pass followed yet.
@@ -50,8 +51,8 @@ impl<T: Element> Layer<T> {
     pub fn new(shape: impl Into<LayerShape>, isa: Isa) -> Result<Self, Error> {
         let shape = shape.into();
         let driver = Driver::new(shape, isa)?;
-        let [x, dh, dx] = [(); 3].map(|()| Activations::new());
-        Ok(Self { shape, isa, driver, x, dh, dx, forward: None })
+        let [x, x_examples, dh, dx] = [(); 4].map(|()| Activations::new());
+        Ok(Self { shape, isa, driver, x, x_examples, dh, dx, forward: None })
     }
 
     /// Its shape.
@@ -109,6 +110,9 @@ impl<T: Element> Layer<T> {
         self.forward = None;
         self.driver.prepare(x.rows(), training)?;
         self.x.resize(x.cols(), self.driver.output().columns())?;
+        if training {
+            self.x_examples.resize(x.rows(), self.driver.inputs())?;
+        }
         threads.region(|crew| {
             from_rows(crew, x, &mut self.x);
             self.driver.forward(crew, params, &self.x, training);
@@ -143,7 +147,8 @@ impl<T: Element> Layer<T> {
         self.check_backward(x.rows(), dh, dx.as_ref())?;
         threads.region(|crew| {
             self.through(crew, params, dh, dx);
-            self.driver.gradients(crew, gradients, Examples::Rows(x));
+            copy_examples(crew, x, &mut self.x_examples);
+            self.driver.gradients(crew, gradients, &self.x_examples);
         });
         Ok(())
     }
@@ -173,7 +178,8 @@ impl<T: Element> Layer<T> {
         self.check_backward(x.rows(), dh, dx.as_ref())?;
         threads.region(|crew| {
             self.through(crew, params.view(), dh, dx);
-            self.driver.update(crew, params, Examples::Rows(x), update);
+            copy_examples(crew, x, &mut self.x_examples);
+            self.driver.update(crew, params, &self.x_examples, update);
         });
         Ok(())
     }

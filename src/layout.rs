@@ -126,37 +126,6 @@ unsafe impl<T: Sync> Sync for Grouped<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for Grouped<T> {}
 
-/// A matrix with a row an example, as a pointer for the kernels: a caller's row-major array, or a copy in groups.
-#[derive(Debug)]
-pub(crate) enum ExampleMajor<T> {
-    /// Rows `stride` elements apart, not padded.
-    Rows { ptr: *const T, stride: usize },
-    /// Columns in groups, padded.
-    Grouped(Grouped<T>),
-}
-
-impl<T> Clone for ExampleMajor<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T> Copy for ExampleMajor<T> {}
-
-// SAFETY: an address without rights; whoever dereferences it argues for the access.
-unsafe impl<T: Sync> Sync for ExampleMajor<T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Send for ExampleMajor<T> {}
-
-impl<T> ExampleMajor<T> {
-    /// Where the columns of `group` begin in row `example`, and the distance of rows.
-    pub fn at(&self, example: usize, group: Group) -> (*const T, usize) {
-        match *self {
-            Self::Rows { ptr, stride } => (ptr.wrapping_add(example * stride + group.start), stride),
-            Self::Grouped(grouped) => (grouped.at(example, group), group.width),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -49,14 +49,21 @@ pub(crate) fn softmax_cross_entropy<T: Element>(
             let logit = |class: usize| logits.row(class, group)[i];
             let best = (1..classes).fold(0, |best, class| if logit(class) > logit(best) { class } else { best });
             // The largest exponent is 0, so no exponential overflows. A NaN anywhere makes the sum NaN.
-            let power = |class: usize| (logit(class) - logit(best)).exp();
-            let sum = (0..classes).map(power).fold(T::ZERO, |sum, power| sum + power);
+            let mut sum = T::ZERO;
+            for class in 0..classes {
+                let power = (logit(class) - logit(best)).exp();
+                sum = sum + power;
+                if let Some(gradient) = gradient.as_deref_mut() {
+                    gradient.row_mut(class, group)[i] = power;
+                }
+            }
             loss += sum.to_f64().ln() + (logit(best) - logit(label)).to_f64();
             errors += usize::from(best != label || !sum.is_finite());
             if let Some(gradient) = gradient.as_deref_mut() {
                 for class in 0..classes {
                     let target = if class == label { T::ONE } else { T::ZERO };
-                    gradient.row_mut(class, group)[i] = (power(class) / sum - target) * per_example;
+                    let power = &mut gradient.row_mut(class, group)[i];
+                    *power = (*power / sum - target) * per_example;
                 }
             }
         }

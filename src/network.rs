@@ -1,7 +1,7 @@
 //! Networks of layers, trained on labels.
 
 use crate::buffer::Activations;
-use crate::driver::{Driver, Examples, from_rows, to_rows};
+use crate::driver::{Driver, copy_examples, from_rows, to_rows};
 use crate::element::Element;
 use crate::error::Error;
 use crate::init::{Init, generator};
@@ -122,7 +122,14 @@ impl Architecture {
             Ok(Block { shape: *shape, params: init.draw(shape, &mut rng)?, driver: Driver::new(*shape, isa)? })
         };
         let blocks = self.layers.iter().enumerate().map(layer).collect::<Result<_, Error>>()?;
-        Ok(Network { blocks, isa, x: Activations::new(), dlogits: Activations::new(), steps: 0 })
+        Ok(Network {
+            blocks,
+            isa,
+            x: Activations::new(),
+            x_examples: Activations::new(),
+            dlogits: Activations::new(),
+            steps: 0,
+        })
     }
 }
 
@@ -142,6 +149,7 @@ pub struct Network<T: Element> {
     blocks: Vec<Block<T>>,
     isa: Isa,
     x: Activations<T>,
+    x_examples: Activations<T>,
     dlogits: Activations<T>,
     steps: u64,
 }
@@ -221,7 +229,7 @@ impl<T: Element> Network<T> {
         update: &Update,
     ) -> Result<f64, Error> {
         update.check::<T>()?;
-        let finish = |crew: &Crew<'_>, _: usize, block: &mut Block<T>, x: Examples<'_, T>| {
+        let finish = |crew: &Crew<'_>, _: usize, block: &mut Block<T>, x: &Activations<T>| {
             block.driver.update(crew, block.params.view_mut(), x, update);
         };
         let loss = self.pass(threads, x, labels, update.lr, finish)?;
@@ -242,7 +250,7 @@ impl<T: Element> Network<T> {
         gradients: &mut [LayerParams<T>],
     ) -> Result<f64, Error> {
         self.check_gradients(gradients)?;
-        let finish = |crew: &Crew<'_>, k: usize, block: &mut Block<T>, x: Examples<'_, T>| {
+        let finish = |crew: &Crew<'_>, k: usize, block: &mut Block<T>, x: &Activations<T>| {
             block.driver.gradients(crew, gradients[k].view_mut(), x);
         };
         self.pass(threads, x, labels, 0.0, finish)
@@ -278,13 +286,15 @@ impl<T: Element> Network<T> {
         x: MatRef<'_, T>,
         labels: &[u32],
         lr: f64,
-        mut finish: impl FnMut(&Crew<'_>, usize, &mut Block<T>, Examples<'_, T>) + Send,
+        mut finish: impl FnMut(&Crew<'_>, usize, &mut Block<T>, &Activations<T>) + Send,
     ) -> Result<f64, Error> {
         same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
         check_labels(labels, x.rows(), self.classes())?;
         self.prepare(x, true)?;
         self.dlogits.resize(self.classes(), self.last().driver.output().columns())?;
+        self.x_examples.resize(x.rows(), self.blocks[0].driver.inputs())?;
         threads.region(|crew| {
+            copy_examples(crew, x, &mut self.x_examples);
             self.forward(crew, x, true);
             let last = self.blocks.last_mut().expect("an architecture has a layer");
             let (loss, _) = softmax_cross_entropy(last.driver.output(), labels, Some(&mut self.dlogits));
@@ -303,7 +313,7 @@ impl<T: Element> Network<T> {
                         here.driver.input_gradient(crew, here.params.view(), into);
                         finish(crew, k, here, below.driver.output_examples());
                     }
-                    None => finish(crew, k, here, Examples::Rows(x)),
+                    None => finish(crew, k, here, &self.x_examples),
                 }
             }
             Ok(loss)

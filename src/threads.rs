@@ -44,7 +44,7 @@ impl Threads<'_> {
             Self::Pool(pool) if pool.current_num_threads() > 1 => {
                 let helpers = pool.current_num_threads() - 1;
                 pool.install(|| {
-                    let board = Board::default();
+                    let board = Board { threads: helpers + 1, ..Board::default() };
                     board.with_helpers(helpers, lead)
                 })
             }
@@ -62,6 +62,15 @@ pub(crate) struct Crew<'b> {
 }
 
 impl Crew<'_> {
+    /// How many threads may take tasks.
+    pub fn threads(&self) -> usize {
+        #[cfg(feature = "rayon")]
+        if let Some(board) = self.board {
+            return board.threads;
+        }
+        1
+    }
+
     /// Runs `task(0)`, …, `task(tasks - 1)`, each once, and returns when all are done.
     pub fn run<F: Fn(usize) + Sync>(&self, tasks: usize, task: F) {
         #[cfg(feature = "rayon")]
@@ -99,6 +108,8 @@ struct Board {
     over: AtomicBool,
     /// A task panicked.
     poisoned: AtomicBool,
+    /// The leader and its helpers.
+    threads: usize,
 }
 
 #[cfg(feature = "rayon")]

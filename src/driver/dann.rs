@@ -1,6 +1,6 @@
 //! The layer with inhibition.
 
-use super::{Backward, Examples, Fused, grid::Grid, run_gradients, run_product, totals, transpose};
+use super::{Backward, Fused, grid::Grid, run_gradients, run_product, totals, transpose};
 use crate::buffer::{Activations, Buffer};
 use crate::element::Element;
 use crate::error::Error;
@@ -105,8 +105,12 @@ impl<T: Element> DannDriver<T> {
         &self.h
     }
 
-    pub fn output_examples(&self) -> Examples<'_, T> {
-        Examples::Units(&self.h_examples)
+    pub fn output_examples(&self) -> &Activations<T> {
+        &self.h_examples
+    }
+
+    pub fn inputs(&self) -> Split {
+        Split::new(self.shape.d, self.kernels.lanes, self.kernels.input_vectors)
     }
 
     /// `−zI [ni, B]` of the last forward pass.
@@ -142,7 +146,7 @@ impl<T: Element> DannDriver<T> {
             epilogue: Interneurons { minus_zi, divisive: divisive.then(|| (azi, self.a.as_ptr())) },
             walk: PhantomData::<AlongRows>,
         };
-        let grid = Grid::of_product::<T>(kernels, ni, examples, d);
+        let grid = Grid::of_product::<T>(kernels, crew.threads(), ni, examples, d);
         crew.run(grid.tasks(), |task| {
             let (rows, groups) = grid.task(task);
             // SAFETY: parameters and x are borrowed and were checked, the outputs and their copies are borrowed
@@ -192,7 +196,7 @@ impl<T: Element> DannDriver<T> {
         let Self { shape: DannShape { d, ne, .. }, kernels, examples, .. } = *self;
         let h_examples = training.then(|| (self.h_examples.grouped_mut(), self.h_examples.columns()));
         let product = Product { init: None, terms, examples, epilogue, walk: PhantomData };
-        let grid = Grid::of_product::<T>(kernels, ne, examples, d);
+        let grid = Grid::of_product::<T>(kernels, crew.threads(), ne, examples, d);
         crew.run(grid.tasks(), |task| {
             let (rows, groups) = grid.task(task);
             // SAFETY: `forward` borrows and checked the operands; what the epilogue writes and the copy of h are
@@ -275,7 +279,7 @@ impl<T: Element> DannDriver<T> {
             },
             walk: PhantomData::<DownColumns>,
         };
-        let grid = Grid::of_product::<T>(kernels, ni, examples, ne);
+        let grid = Grid::of_product::<T>(kernels, crew.threads(), ni, examples, ne);
         // SAFETY: the parameters are borrowed and were checked, the activations have the batch's size, and those that
         // are written are borrowed mutably.
         unsafe { run_product(crew, grid, kernels.interneurons_backward, &product) };
@@ -295,55 +299,54 @@ impl<T: Element> DannDriver<T> {
     }
 
     /// `θ ← θ − scale · dθ`, clamped where a parameter keeps its sign.
-    pub fn update(&mut self, crew: &Crew<'_>, params: DannMut<'_, T>, x: Examples<'_, T>, scales: Dann<f64>) {
-        let DannShape { d, ne, ni, .. } = self.shape;
+    pub fn update(&mut self, crew: &Crew<'_>, params: DannMut<'_, T>, x: &Activations<T>, scales: Dann<f64>) {
+        let DannShape { d, ne, ni, divisive, .. } = self.shape;
         params.view().check(&self.shape).expect("checked by the layer");
         let scales = scales.map(T::from_f64);
         let step = |w: &mut [T], ld, scale| Step { w: w.as_mut_ptr(), ld, scale, low: T::ZERO };
         let epilogues =
             [step(params.wex, d, scales.wex), step(params.wix, d, scales.wix), step(params.wei, ni, scales.wei)];
         self.weight_gradients(crew, x, self.kernels.step, epilogues);
-        descend(params.b, totals(&self.db, ne), scales.b, true);
-        descend(params.g, totals(&self.dg, ne), scales.g, false);
-        descend(params.alpha, totals(&self.dalpha, ni), scales.alpha, true);
+        descend(params.b, totals(&mut self.db, ne), scales.b, true);
+        if divisive {
+            descend(params.g, totals(&mut self.dg, ne), scales.g, false);
+            descend(params.alpha, totals(&mut self.dalpha, ni), scales.alpha, true);
+        }
     }
 
     /// All gradients, without corrections.
-    pub fn gradients(&mut self, crew: &Crew<'_>, gradients: DannMut<'_, T>, x: Examples<'_, T>) {
-        let DannShape { d, ne, ni, .. } = self.shape;
+    pub fn gradients(&mut self, crew: &Crew<'_>, gradients: DannMut<'_, T>, x: &Activations<T>) {
+        let DannShape { d, ne, ni, divisive, .. } = self.shape;
         gradients.view().check(&self.shape).expect("checked by the layer");
         let hand_out = |grad: &mut [T], ld| HandOut { grad: grad.as_mut_ptr(), ld };
         let epilogues = [hand_out(gradients.wex, d), hand_out(gradients.wix, d), hand_out(gradients.wei, ni)];
         self.weight_gradients(crew, x, self.kernels.hand_out, epilogues);
-        let fill = |to: &mut [T], partials, rows| to.iter_mut().zip(totals(partials, rows)).for_each(|(to, x)| *to = x);
-        fill(gradients.b, &self.db, ne);
-        fill(gradients.g, &self.dg, ne);
-        fill(gradients.alpha, &self.dalpha, ni);
+        gradients.b.copy_from_slice(totals(&mut self.db, ne));
+        if divisive {
+            gradients.g.copy_from_slice(totals(&mut self.dg, ne));
+            gradients.alpha.copy_from_slice(totals(&mut self.dalpha, ni));
+        }
     }
 
     /// `dWex = duᵀ x`, `dWix = dzIᵀ x`, `dWei = −duᵀ zI + dγᵀ (a ⊙ zI)`: one phase.
     fn weight_gradients<E>(
         &self,
         crew: &Crew<'_>,
-        x: Examples<'_, T>,
+        x: &Activations<T>,
         kernel: GradientKernel<T, E>,
         [wex, wix, wei]: [E; 3],
     ) {
-        let Self { shape: DannShape { d, ne, ni, divisive, .. }, kernels, examples, .. } = *self;
-        x.check(examples.len(), d);
+        let Self { shape: DannShape { ne, ni, divisive, .. }, kernels, examples, .. } = *self;
+        x.assert_shape("x", examples.len(), self.inputs());
         self.assert_prepared_for_training();
-        let split = |n| Split::new(n, kernels.lanes, kernels.input_vectors);
         let of_input = |delta: &Activations<T>, epilogue| Gradient {
-            terms: [Some(Outer { delta: delta.grouped(), x: x.pointer() }), None],
+            terms: [Some(Outer { delta: delta.grouped(), x: x.grouped() }), None],
             rows: delta.rows(),
             examples,
-            inputs: split(d),
+            inputs: self.inputs(),
             epilogue,
         };
-        let outer = |delta: &Activations<T>, x: &Activations<T>| Outer {
-            delta: delta.grouped(),
-            x: Examples::Units(x).pointer(),
-        };
+        let outer = |delta: &Activations<T>, x: &Activations<T>| Outer { delta: delta.grouped(), x: x.grouped() };
         let wei = Gradient {
             terms: [
                 Some(outer(&self.du, &self.minus_zi_examples)),
@@ -351,7 +354,7 @@ impl<T: Element> DannDriver<T> {
             ],
             rows: ne,
             examples,
-            inputs: split(ni),
+            inputs: Split::new(ni, kernels.lanes, kernels.input_vectors),
             epilogue: wei,
         };
         // SAFETY: the activations have the batch's size; the epilogues write arrays of the layer's shape that the

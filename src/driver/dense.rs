@@ -1,6 +1,6 @@
 //! The plain layer.
 
-use super::{Backward, Examples, Fused, grid::Grid, run_gradients, totals, transpose};
+use super::{Backward, Fused, grid::Grid, run_gradients, totals, transpose};
 use crate::buffer::{Activations, Buffer};
 use crate::element::Element;
 use crate::error::Error;
@@ -63,8 +63,12 @@ impl<T: Element> DenseDriver<T> {
         &self.h
     }
 
-    pub fn output_examples(&self) -> Examples<'_, T> {
-        Examples::Units(&self.h_examples)
+    pub fn output_examples(&self) -> &Activations<T> {
+        &self.h_examples
+    }
+
+    pub fn inputs(&self) -> Split {
+        Split::new(self.shape.d, self.kernels.lanes, self.kernels.input_vectors)
     }
 
     /// `h = f(x Wᵀ + b)`
@@ -81,7 +85,7 @@ impl<T: Element> DenseDriver<T> {
             epilogue: Excite { b: params.b.as_ptr(), relu: shape.nonlinearity == Nonlinearity::Relu, h },
             walk: PhantomData::<AlongRows>,
         };
-        let grid = Grid::of_product::<T>(kernels, shape.ne, examples, shape.d);
+        let grid = Grid::of_product::<T>(kernels, crew.threads(), shape.ne, examples, shape.d);
         crew.run(grid.tasks(), |task| {
             let (rows, groups) = grid.task(task);
             // SAFETY: parameters and x are borrowed and were checked, h and its copy are borrowed mutably; tasks are
@@ -128,33 +132,33 @@ impl<T: Element> DenseDriver<T> {
     }
 
     /// `W ← W − scale · duᵀ x`, `b ← b − scale · db`
-    pub fn update(&mut self, crew: &Crew<'_>, params: DenseMut<'_, T>, x: Examples<'_, T>, scales: Dense<f64>) {
+    pub fn update(&mut self, crew: &Crew<'_>, params: DenseMut<'_, T>, x: &Activations<T>, scales: Dense<f64>) {
         let shape = self.shape;
         params.view().check(&shape).expect("checked by the layer");
         let scales = scales.map(T::from_f64);
         let epilogue = Step { w: params.w.as_mut_ptr(), ld: shape.d, scale: scales.w, low: T::NEG_INFINITY };
         self.weight_gradient(crew, x, self.kernels.step, epilogue);
-        descend(params.b, totals(&self.db, shape.ne), scales.b, true);
+        descend(params.b, totals(&mut self.db, shape.ne), scales.b, true);
     }
 
     /// `dW = duᵀ x`, `db`
-    pub fn gradients(&mut self, crew: &Crew<'_>, gradients: DenseMut<'_, T>, x: Examples<'_, T>) {
+    pub fn gradients(&mut self, crew: &Crew<'_>, gradients: DenseMut<'_, T>, x: &Activations<T>) {
         let shape = self.shape;
         gradients.view().check(&shape).expect("checked by the layer");
         let epilogue = HandOut { grad: gradients.w.as_mut_ptr(), ld: shape.d };
         self.weight_gradient(crew, x, self.kernels.hand_out, epilogue);
-        gradients.b.iter_mut().zip(totals(&self.db, shape.ne)).for_each(|(db, total)| *db = total);
+        gradients.b.copy_from_slice(totals(&mut self.db, shape.ne));
     }
 
-    fn weight_gradient<E>(&self, crew: &Crew<'_>, x: Examples<'_, T>, kernel: GradientKernel<T, E>, epilogue: E) {
-        let Self { shape, kernels, examples, .. } = *self;
-        x.check(examples.len(), shape.d);
+    fn weight_gradient<E>(&self, crew: &Crew<'_>, x: &Activations<T>, kernel: GradientKernel<T, E>, epilogue: E) {
+        let Self { shape, examples, .. } = *self;
+        x.assert_shape("x", examples.len(), self.inputs());
         self.du.assert_shape("du", shape.ne, examples);
         let gradient = Gradient {
-            terms: [Some(Outer { delta: self.du.grouped(), x: x.pointer() }), None],
+            terms: [Some(Outer { delta: self.du.grouped(), x: x.grouped() }), None],
             rows: shape.ne,
             examples,
-            inputs: Split::new(shape.d, kernels.lanes, kernels.input_vectors),
+            inputs: self.inputs(),
             epilogue,
         };
         // SAFETY: x and du have the batch's size; the epilogue writes an array of the layer's shape that the caller

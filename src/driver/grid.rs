@@ -23,24 +23,30 @@ impl Grid {
     /// Units of rows that even out the last tiles: every tile height but the smallest is a multiple of it or of half.
     const UNIT: usize = 4;
 
-    /// Rows of a weight gradient in a task: enough to hide the cost of taking it, few enough to share evenly.
-    const GRADIENT_ROWS: usize = 128;
+    /// Tasks of a phase for each thread: the threads that have no task left wait for the last, on average half a task.
+    /// One thread never waits and takes everything that shares a run of groups at once.
+    const TASKS: usize = 32;
 
-    fn new(rows: usize, unit: usize, piece: usize, groups: usize, run: usize) -> Self {
-        let pieces = rows.div_ceil(unit).div_ceil((piece / unit).max(1));
-        Self { rows, unit, pieces, groups, run: run.clamp(1, groups) }
+    /// Rows of a weight gradient in a task: enough to hide the cost of taking it.
+    const GRADIENT_ROWS: usize = 64;
+
+    fn new(rows: usize, (unit, piece): (usize, usize), groups: usize, run: usize, threads: usize) -> Self {
+        let run = run.clamp(1, groups);
+        let wanted = if threads == 1 { 1 } else { (Self::TASKS * threads).div_ceil(groups.div_ceil(run)) };
+        let most = rows.div_ceil(unit).div_ceil((piece / unit).max(1));
+        Self { rows, unit, pieces: wanted.min(most), groups, run }
     }
 
     /// The tasks of a product with `rows` rows and sums of length `k`.
-    pub fn of_product<T>(kernels: &Kernels<T>, rows: usize, examples: Split, k: usize) -> Self {
+    pub fn of_product<T>(kernels: &Kernels<T>, threads: usize, rows: usize, examples: Split, k: usize) -> Self {
         let group_bytes = k * kernels.example_vectors * kernels.lanes * size_of::<T>();
-        Self::new(rows, Self::UNIT, kernels.rows, examples.groups(), Self::STREAM / group_bytes)
+        Self::new(rows, (Self::UNIT, kernels.rows), examples.groups(), Self::STREAM / group_bytes, threads)
     }
 
     /// The tasks of a weight gradient with `rows` rows: one group of inputs each, whose examples stay in the
     /// first-level cache.
-    pub fn of_gradient(rows: usize, inputs: Split) -> Self {
-        Self::new(rows, 2 * Self::UNIT, Self::GRADIENT_ROWS, inputs.groups(), 1)
+    pub fn of_gradient(threads: usize, rows: usize, inputs: Split) -> Self {
+        Self::new(rows, (2 * Self::UNIT, Self::GRADIENT_ROWS), inputs.groups(), 1, threads)
     }
 
     /// How many tasks there are.
@@ -66,8 +72,8 @@ mod tests {
     fn tasks_cover_the_grid_once() {
         for rows in [1, 2, 3, 4, 5, 11, 12, 13, 50, 127, 128, 129, 500] {
             for groups in [1, 2, 3, 7, 32] {
-                for (unit, piece, run) in [(4, 4, 1), (4, 12, 3), (8, 128, 2)] {
-                    let grid = Grid::new(rows, unit, piece, groups, run);
+                for (unit, piece, run, threads) in [(4, 4, 1, 1), (4, 4, 1, 2), (4, 12, 3, 2), (8, 128, 2, 4)] {
+                    let grid = Grid::new(rows, (unit, piece), groups, run, threads);
                     let mut seen = vec![0; rows * groups];
                     for task in 0..grid.tasks() {
                         let (r, g) = grid.task(task);

@@ -10,7 +10,7 @@ mod transpose;
 
 pub(crate) use dann::DannDriver;
 pub(crate) use dense::DenseDriver;
-pub(crate) use transpose::{from_rows, to_rows};
+pub(crate) use transpose::{copy_examples, from_rows, to_rows};
 
 use crate::buffer::Activations;
 use crate::element::Element;
@@ -21,39 +21,12 @@ use crate::kernels::backward::{ExciteBackward, InhibitBackward, Store};
 use crate::kernels::gradient::{Gradient, GradientKernel};
 use crate::kernels::product::{Operand, Product, ProductKernel};
 use crate::kernels::tile::DownColumns;
-use crate::layout::{ExampleMajor, Split};
-use crate::matrix::MatRef;
+use crate::layout::Split;
 use crate::params::layer::{LayerArrays, LayerMut, LayerRef, LayerShape};
 use crate::params::update::Update;
 use crate::threads::Crew;
 use grid::Grid;
 use std::marker::PhantomData;
-
-/// A layer's input with a row an example, for the weight gradient.
-#[derive(Clone, Copy)]
-pub(crate) enum Examples<'a, T> {
-    /// The caller's array.
-    Rows(MatRef<'a, T>),
-    /// The output of the layer below.
-    Units(&'a Activations<T>),
-}
-
-impl<T: Element> Examples<'_, T> {
-    fn pointer(self) -> ExampleMajor<T> {
-        match self {
-            Self::Rows(x) => ExampleMajor::Rows { ptr: x.as_ptr(), stride: x.stride() },
-            Self::Units(x) => ExampleMajor::Grouped(x.grouped()),
-        }
-    }
-
-    fn check(self, examples: usize, units: usize) {
-        let (rows, cols) = match self {
-            Self::Rows(x) => (x.rows(), x.cols()),
-            Self::Units(x) => (x.rows(), x.columns().len()),
-        };
-        assert_eq!((rows, cols), (examples, units), "examples and units of a layer's input");
-    }
-}
 
 /// Where `dh` of a layer comes from, or where a layer's input gradient `dx` goes: into an array, or on through the
 /// nonlinearity and the inhibition of the layer below, before it leaves the registers.
@@ -89,7 +62,7 @@ impl<T: Element> Backward<'_, T> {
         (rows, examples): (usize, Split),
     ) {
         let k = terms.iter().flatten().map(|term| term.b.rows()).max().unwrap_or(1);
-        let grid = Grid::of_product::<T>(kernels, rows, examples, k);
+        let grid = Grid::of_product::<T>(kernels, crew.threads(), rows, examples, k);
         macro_rules! run {
             ($kernel:expr, $epilogue:expr) => {{
                 let init = init.map(Activations::grouped);
@@ -163,7 +136,7 @@ impl<T: Element> Driver<T> {
     }
 
     /// `h [B, ne]` of the last forward pass of training, as the layer above needs it for its weight gradient.
-    pub fn output_examples(&self) -> Examples<'_, T> {
+    pub fn output_examples(&self) -> &Activations<T> {
         match self {
             Self::Dann(driver) => driver.output_examples(),
             Self::Dense(driver) => driver.output_examples(),
@@ -197,8 +170,16 @@ impl<T: Element> Driver<T> {
         with_params!((self, params), (driver, params) => driver.input_gradient(crew, params, into))
     }
 
-    /// The fused step. The rule was checked.
-    pub fn update(&mut self, crew: &Crew<'_>, params: LayerMut<'_, T>, x: Examples<'_, T>, rule: &Update) {
+    /// How the weight gradient wants the layer's input: its units, cut into groups.
+    pub fn inputs(&self) -> Split {
+        match self {
+            Self::Dann(driver) => driver.inputs(),
+            Self::Dense(driver) => driver.inputs(),
+        }
+    }
+
+    /// The fused step, with the layer's input `x [B, d]`. The rule was checked.
+    pub fn update(&mut self, crew: &Crew<'_>, params: LayerMut<'_, T>, x: &Activations<T>, rule: &Update) {
         match (self, params) {
             (Self::Dann(driver), LayerArrays::Dann(params)) => {
                 let scales = rule.scales(&driver.shape());
@@ -209,8 +190,8 @@ impl<T: Element> Driver<T> {
         }
     }
 
-    /// All gradients but `dx`.
-    pub fn gradients(&mut self, crew: &Crew<'_>, gradients: LayerMut<'_, T>, x: Examples<'_, T>) {
+    /// All gradients but `dx`, with the layer's input `x [B, d]`.
+    pub fn gradients(&mut self, crew: &Crew<'_>, gradients: LayerMut<'_, T>, x: &Activations<T>) {
         with_params!((self, gradients), (driver, gradients) => driver.gradients(crew, gradients, x))
     }
 }
@@ -237,7 +218,7 @@ unsafe fn run_product<T: Element, W: Sync, E>(
 /// # Safety
 /// As [`crate::kernels::gradient::gradient`], for all rows and groups of each gradient.
 unsafe fn run_gradients<T: Element, E>(crew: &Crew<'_>, kernel: GradientKernel<T, E>, gradients: &[Gradient<T, E>]) {
-    let grid = |gradient: &Gradient<T, E>| Grid::of_gradient(gradient.rows, gradient.inputs);
+    let grid = |gradient: &Gradient<T, E>| Grid::of_gradient(crew.threads(), gradient.rows, gradient.inputs);
     let tasks = gradients.iter().map(|gradient| grid(gradient).tasks()).sum();
     crew.run(tasks, |mut task| {
         for gradient in gradients {
@@ -252,7 +233,12 @@ unsafe fn run_gradients<T: Element, E>(crew: &Crew<'_>, kernel: GradientKernel<T
     });
 }
 
-/// The sums over the examples that the groups' partial sums make up, one after the other.
-fn totals<T: Element>(partials: &[T], rows: usize) -> impl Iterator<Item = T> {
-    (0..rows).map(move |row| partials[row..].iter().step_by(rows).fold(T::ZERO, |sum, &part| sum + part))
+/// The sums over the examples that the groups' partial sums make up, added to those of the first group one after the
+/// other.
+fn totals<T: Element>(partials: &mut [T], rows: usize) -> &[T] {
+    let (first, rest) = partials.split_at_mut(rows);
+    for group in rest.chunks_exact(rows) {
+        first.iter_mut().zip(group).for_each(|(sum, &part)| *sum = *sum + part);
+    }
+    first
 }

@@ -62,6 +62,25 @@ pub(crate) fn from_rows<T: Element>(crew: &Crew<'_>, x: MatRef<'_, T>, out: &mut
     });
 }
 
+/// `out [examples, units] = x`, in the layout of the weight gradient: whole vectors that follow each other, where the
+/// rows of a caller's array would often begin between cache lines and compete for the same few cache sets.
+pub(crate) fn copy_examples<T: Element>(crew: &Crew<'_>, x: MatRef<'_, T>, out: &mut Activations<T>) {
+    let units = out.columns();
+    assert_eq!((x.rows(), x.cols()), (out.rows(), units.len()), "examples and units");
+    let (target, examples) = (out.grouped_mut(), x.rows());
+    crew.run(examples.div_ceil(UNITS), |task| {
+        for group in units.iter(0..units.groups()) {
+            for i in task * UNITS..examples.min((task + 1) * UNITS) {
+                let from = &x.row(i)[group.start..][..group.len];
+                // SAFETY: `out` is borrowed mutably, has this row and group, and no other task writes it.
+                let to = unsafe { std::slice::from_raw_parts_mut(target.at(i, group), group.width) };
+                to[..group.len].copy_from_slice(from);
+                to[group.len..].fill(T::ZERO);
+            }
+        }
+    });
+}
+
 /// `out = hᵀ`, without the padding.
 pub(crate) fn to_rows<T: Element>(h: &Activations<T>, out: &mut MatMut<'_, T>, map: impl Fn(T) -> T) {
     let examples = h.columns();

@@ -167,7 +167,7 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for InterneuronsBackward<T> {
             // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
             let q = unsafe {
                 let term = divisive.q.term::<DownColumns>(row, group);
-                accumulate::<T, S, DownColumns, MR, NV>(s, zeros::<T, S, MR, NV>(s), term, None)
+                accumulate::<T, S, DownColumns, MR, NV>(s, zeros::<T, S, MR, NV>(s), term)
             };
             for (i, (dzi, q)) in dzi.iter_mut().zip(q).enumerate() {
                 let mut dalpha = s.zero();

@@ -97,7 +97,7 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Inhibit<T> {
         // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
         let gamma = unsafe {
             let term = self.gamma.term::<AlongRows>(row, group);
-            accumulate::<T, S, AlongRows, MR, NV>(s, zeros::<T, S, MR, NV>(s), term, None)
+            accumulate::<T, S, AlongRows, MR, NV>(s, zeros::<T, S, MR, NV>(s), term)
         };
         for (i, (difference, gamma)) in acc.into_iter().zip(gamma).enumerate() {
             // SAFETY: as above.

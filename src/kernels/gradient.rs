@@ -6,7 +6,7 @@
 
 use super::Tiled;
 use super::tile::{AlongRows, Epilogue, Term, accumulate, zeros};
-use crate::layout::{ExampleMajor, Group, Grouped, Split};
+use crate::layout::{Group, Grouped, Split};
 use crate::simd::{Simd, Vectorized};
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use std::ops::Range;
 #[derive(Debug)]
 pub(crate) struct Outer<T> {
     pub delta: Grouped<T>,
-    pub x: ExampleMajor<T>,
+    pub x: Grouped<T>,
 }
 
 impl<T> Clone for Outer<T> {
@@ -102,18 +102,10 @@ pub(crate) unsafe fn gradient_tile<T, S, E, const MR: usize, const NV: usize>(
     let mut acc = zeros::<T, S, MR, NV>(s);
     for outer in gradient.terms.iter().flatten() {
         for examples in gradient.examples.iter(0..gradient.examples.groups()) {
-            let (b, ldb) = outer.x.at(examples.start, group);
-            let term = Term { a: outer.delta.at(row, examples), lda: examples.width, b, ldb, k: examples.len };
-            // SAFETY: the caller vouches for the operands; a row that is not padded is read to its last element only.
-            acc = unsafe {
-                match outer.x {
-                    ExampleMajor::Rows { .. } if group.len < group.width => {
-                        let last = group.len - (NV - 1) * S::LANES;
-                        accumulate::<T, S, AlongRows, MR, NV>(s, acc, term, Some(last))
-                    }
-                    _ => accumulate::<T, S, AlongRows, MR, NV>(s, acc, term, None),
-                }
-            };
+            let (delta, x) = (outer.delta.at(row, examples), outer.x.at(examples.start, group));
+            let term = Term { a: delta, lda: examples.width, b: x, ldb: group.width, k: examples.len };
+            // SAFETY: the caller vouches for the operands.
+            acc = unsafe { accumulate::<T, S, AlongRows, MR, NV>(s, acc, term) };
         }
     }
     // SAFETY: the caller vouches for the epilogue's pointers.

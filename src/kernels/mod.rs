@@ -33,8 +33,11 @@ pub(crate) trait Tiled<T: Copy>: Simd<T> {
     const EXAMPLE_VECTORS: usize;
     /// Vectors in a group of inputs.
     const INPUT_VECTORS: usize;
-    /// Rows that a task takes at a time.
+    /// Rows of a product whose weights stay in the first-level cache while the groups pass by: whole tiles of any shape.
     const ROWS: usize;
+    /// The most rows that are taken together when none are left after them: a tile that is a little taller than the
+    /// others costs less than a small one, which waits for its own multiply-adds.
+    const LAST_ROWS: usize;
 
     /// Computes the tallest tile that fits in `left` rows and returns its height.
     ///
@@ -69,7 +72,7 @@ pub(crate) struct Kernels<T> {
     pub example_vectors: usize,
     /// Vectors in a group of inputs.
     pub input_vectors: usize,
-    /// Rows that a task takes at a time.
+    /// Rows of a product that are best taken together; see [`Tiled::ROWS`].
     pub rows: usize,
 
     pub interneurons: ProductKernel<T, AlongRows, Interneurons<T>>,

@@ -63,7 +63,7 @@ unsafe impl<T: Sync, W, E> Sync for Product<T, W, E> {}
 /// The kernel of a [`Product`] with one kind of walk and epilogue: computes all tiles of some rows by some groups.
 pub(crate) type ProductKernel<T, W, E> = unsafe fn(&Product<T, W, E>, Range<usize>, Range<usize>);
 
-/// Computes the tiles of `rows` by `groups`.
+/// Computes the tiles of `rows` by `groups`: the weights of a few rows meet all groups before the next rows do.
 ///
 /// # Safety
 /// The CPU has the instruction set of `S`. The operands are valid for reading, the epilogue's pointers for their use,
@@ -77,12 +77,17 @@ where
 {
     // SAFETY: the caller vouches for the instruction set.
     let s = unsafe { S::token() };
-    for group in product.examples.iter(groups) {
-        let mut row = rows.start;
-        while row < rows.end {
-            // SAFETY: the caller vouches for these rows and groups; the tile takes at most the rows that are left.
-            row += unsafe { s.product_tile(product, row, rows.end - row, group) };
+    let mut start = rows.start;
+    while start < rows.end {
+        let end = if rows.end - start <= S::LAST_ROWS { rows.end } else { start + S::ROWS };
+        for group in product.examples.iter(groups.clone()) {
+            let mut row = start;
+            while row < end {
+                // SAFETY: the caller vouches for these rows and groups; a tile takes at most the rows that are left.
+                row += unsafe { s.product_tile(product, row, end - row, group) };
+            }
         }
+        start = end;
     }
 }
 
@@ -118,7 +123,7 @@ where
         }
         for operand in product.terms.iter().flatten() {
             // SAFETY: as above.
-            acc = unsafe { accumulate::<T, S, W, MR, NV>(s, acc, operand.term::<W>(row, group), None) };
+            acc = unsafe { accumulate::<T, S, W, MR, NV>(s, acc, operand.term::<W>(row, group)) };
         }
         // SAFETY: as above.
         unsafe { product.epilogue.finish(s, acc, row, group) };

@@ -17,13 +17,14 @@ use crate::simd::{Portable, Simd};
 macro_rules! tiles {
     (
         $token:ty, $t:ty,
-        product: $example_vectors:literal vectors, $rows:literal rows, { $($pv:literal => [$($pr:literal),*]),* },
+        product: $example_vectors:literal vectors, $rows:literal to $last_rows:literal rows, { $($pv:literal => [$($pr:literal),*]),* },
         gradient: $input_vectors:literal vectors, { $($gv:literal => [$($gr:literal),*]),* }
     ) => {
         impl Tiled<$t> for $token {
             const EXAMPLE_VECTORS: usize = $example_vectors;
             const INPUT_VECTORS: usize = $input_vectors;
             const ROWS: usize = $rows;
+            const LAST_ROWS: usize = $last_rows;
 
             #[inline(always)]
             unsafe fn product_tile<W: Walk, E: Epilogue<$t, Self>>(
@@ -79,20 +80,20 @@ macro_rules! tiles_for_both {
 // Sixteen 128-bit registers on x86 without AVX; a vector of `wide` takes two of them.
 tiles_for_both!(
     Portable,
-    product: 1 vectors, 12 rows, { 1 => [6, 4, 2, 1] },
+    product: 1 vectors, 12 to 12 rows, { 1 => [6, 4, 2, 1] },
     gradient: 1 vectors, { 1 => [4, 2, 1] }
 );
 
 #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 tiles_for_both!(
     Avx2,
-    product: 2 vectors, 12 rows, { 1 => [12, 6, 4, 2, 1], 2 => [6, 4, 2, 1], 3 => [4, 2, 1] },
+    product: 2 vectors, 12 to 12 rows, { 1 => [12, 6, 4, 2, 1], 2 => [6, 4, 2, 1], 3 => [4, 2, 1] },
     gradient: 2 vectors, { 1 => [8, 4, 1], 2 => [6, 4, 2, 1], 3 => [4, 2, 1] }
 );
 
 #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 tiles_for_both!(
     Avx512,
-    product: 2 vectors, 12 rows, { 1 => [12, 8, 6, 4, 2, 1], 2 => [12, 8, 6, 4, 2, 1], 3 => [8, 4, 2, 1] },
-    gradient: 3 vectors, { 1 => [12, 8, 4, 1], 2 => [12, 8, 4, 2, 1], 3 => [8, 4, 2, 1] }
+    product: 2 vectors, 12 to 14 rows, { 1 => [12, 8, 6, 4, 2, 1], 2 => [14, 12, 8, 6, 4, 2, 1], 3 => [8, 4, 2, 1] },
+    gradient: 3 vectors, { 1 => [12, 8, 4, 1], 2 => [8, 4, 2, 1], 3 => [5, 4, 2, 1] }
 );

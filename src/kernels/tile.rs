@@ -73,30 +73,21 @@ pub(crate) fn zeros<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(s: S)
     [[s.zero(); NV]; MR]
 }
 
-/// `acc + A · B`, the sum over k in ascending order. With `last`, only that many lanes of the last vector of `B` are
-/// read.
+/// `acc + A · B`, the sum over k in ascending order.
 ///
 /// # Safety
-/// `A` is valid for reading `MR` rows by `k`, `B` for reading `k` rows of `NV` vectors, or of `NV - 1` vectors and
-/// `last` elements.
+/// `A` is valid for reading `MR` rows by `k`, `B` for reading `k` rows of `NV` vectors.
 #[inline(always)]
 pub(crate) unsafe fn accumulate<T: Copy, S: Simd<T>, W: Walk, const MR: usize, const NV: usize>(
     s: S,
     mut acc: Acc<S::V, MR, NV>,
     term: Term<T>,
-    last: Option<usize>,
 ) -> Acc<S::V, MR, NV> {
     for k in 0..term.k {
         let mut b = [s.zero(); NV];
         for (j, b) in b.iter_mut().enumerate() {
             // SAFETY: the caller vouches for row k of `B`.
-            *b = unsafe {
-                let p = term.b.add(k * term.ldb + j * S::LANES);
-                match last {
-                    Some(n) if j == NV - 1 => s.load_first(p, n),
-                    _ => s.load(p),
-                }
-            };
+            *b = unsafe { s.load(term.b.add(k * term.ldb + j * S::LANES)) };
         }
         for (i, row) in acc.iter_mut().enumerate() {
             // SAFETY: the caller vouches for `MR` rows of `A`.

@@ -103,7 +103,7 @@ impl Update {
         params.view().check(shape)?;
         gradients.check(shape)?;
         params.zip(gradients).zip(self.scales(shape).zip(SIGNED)).map(|((params, gradients), (scale, signed))| {
-            descend(params, gradients.iter().copied(), T::from_f64(scale), signed);
+            descend(params, gradients, T::from_f64(scale), signed);
         });
         Ok(())
     }
@@ -119,15 +119,15 @@ impl Update {
         params.view().check(shape)?;
         gradients.check(shape)?;
         let scales = self.dense_scales().map(T::from_f64);
-        descend(params.w, gradients.w.iter().copied(), scales.w, true);
-        descend(params.b, gradients.b.iter().copied(), scales.b, true);
+        descend(params.w, gradients.w, scales.w, true);
+        descend(params.b, gradients.b, scales.b, true);
         Ok(())
     }
 }
 
 /// `θ ← θ − scale · dθ`, then not below zero unless `signed`; NaN stays NaN, so that a diverged run shows.
-pub(crate) fn descend<T: Element>(params: &mut [T], gradients: impl Iterator<Item = T>, scale: T, signed: bool) {
-    for (param, gradient) in params.iter_mut().zip(gradients) {
+pub(crate) fn descend<T: Element>(params: &mut [T], gradients: &[T], scale: T, signed: bool) {
+    for (param, &gradient) in params.iter_mut().zip(gradients) {
         let next = *param - scale * gradient;
         *param = if !signed && next < T::ZERO { T::ZERO } else { next };
     }
