@@ -1,0 +1,101 @@
+//! The command line, and what follows from it.
+
+use clap::Parser;
+use interneuron::Isa;
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Batches on both sides of everything that a kernel might round up to.
+const QUICK_BATCHES: [usize; 30] = [
+    1, 2, 3, 4, 6, 8, 12, 15, 16, 17, 24, 31, 32, 33, 40, 47, 48, 49, 63, 64, 65, 80, 81, 96, 97, 112, 113, 128, 129,
+    130,
+];
+/// The largest batch of the whole sweep.
+const LAST_BATCH: usize = 130;
+
+/// Measure how close the kernels come to the limits of this machine.
+#[derive(Parser)]
+#[command(name = "roofline")]
+pub struct Args {
+    /// Shorter turns, and only some batches of the sweep: under a minute instead of about four
+    #[arg(long)]
+    quick: bool,
+    /// Seconds to measure for, though never fewer than three rounds; the default is 225, or 38 with --quick
+    #[arg(long, value_name = "N", value_parser = count)]
+    seconds: Option<usize>,
+    /// Threads to measure with besides one; the default is 2, or 1 where there is one core
+    #[arg(long, value_name = "N", value_parser = count)]
+    threads: Option<usize>,
+    /// Instruction sets: portable, avx2, avx512; the default is all that this CPU has
+    #[arg(long = "isa", value_name = "LIST", value_delimiter = ',')]
+    isas: Vec<Isa>,
+    /// File for the figures, for other programs
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+impl Args {
+    /// Reads the command line; an error is one line.
+    pub fn read() -> Result<Self, Box<dyn Error>> {
+        use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
+        Self::try_parse().map_err(|error| {
+            if matches!(error.kind(), DisplayHelp | DisplayVersion) {
+                error.exit();
+            }
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            line.strip_prefix("error: ").unwrap_or(line).to_owned().into()
+        })
+    }
+
+    /// What is to be measured, and for how long.
+    pub fn plan(&self) -> Plan {
+        let asked_for = |isa: &Isa| self.isas.is_empty() || self.isas.contains(isa);
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let mut threads = vec![1, self.threads.unwrap_or_else(|| cores().min(2))];
+        threads.dedup();
+        let (milliseconds, calls, seconds) = if self.quick { (4, 2, 38) } else { (20, 3, 225) };
+        Plan {
+            isas: Isa::available().filter(asked_for).collect(),
+            threads,
+            batches: if self.quick { QUICK_BATCHES.to_vec() } else { (1..=LAST_BATCH).collect() },
+            turn: Duration::from_millis(milliseconds),
+            calls,
+            time: Duration::from_secs(self.seconds.map_or(seconds, |seconds| seconds as u64)),
+        }
+    }
+}
+
+/// A number of things, at least one.
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number, at least 1".to_owned())
+}
+
+/// What is measured, and for how long.
+pub struct Plan {
+    /// From the narrowest to the widest, at least one.
+    pub isas: Vec<Isa>,
+    /// One, and the larger number if there is one.
+    pub threads: Vec<usize>,
+    /// Batches of the sweep, ascending.
+    pub batches: Vec<usize>,
+    /// How long an item is measured in each round, if `calls` calls do not take longer.
+    pub turn: Duration,
+    /// Calls in each round, at least.
+    pub calls: usize,
+    /// How long all rounds may take.
+    pub time: Duration,
+}
+
+impl Plan {
+    /// The widest instruction set that was asked for.
+    pub fn widest(&self) -> Isa {
+        *self.isas.last().expect("at least one instruction set")
+    }
+
+    /// The largest number of threads.
+    pub fn most_threads(&self) -> usize {
+        self.threads.iter().copied().max().unwrap_or(1)
+    }
+}
