@@ -1,7 +1,7 @@
 //! One layer on a caller's arrays.
 
 use crate::buffer::Activations;
-use crate::driver::{Driver, copy_examples, from_rows, to_rows};
+use crate::driver::{Driver, copy_examples, from_rows, slabs, to_rows};
 use crate::element::Element;
 use crate::error::Error;
 use crate::isa::Isa;
@@ -108,17 +108,24 @@ impl<T: Element> Layer<T> {
         same("rows of h", h.rows(), x.rows(), "x")?;
         same("columns of h", h.cols(), self.shape.outputs(), "the layer's outputs")?;
         self.forward = None;
-        self.driver.prepare(x.rows(), training)?;
-        self.x.resize(x.cols(), self.driver.output().columns())?;
+        // Without a backward pass nothing need stay, so a large batch goes through in slabs.
+        let whole = std::iter::once((0, x.rows())).filter(|_| training);
+        let slabs = slabs(x.rows()).filter(|_| !training);
+        threads.region(|crew| {
+            for (start, len) in whole.chain(slabs) {
+                let x = x.slice(start, len)?;
+                self.driver.prepare(x.rows(), training)?;
+                self.x.resize(x.cols(), self.driver.output().columns())?;
+                from_rows(crew, x, &mut self.x);
+                self.driver.forward(crew, params, &self.x, training);
+                to_rows(crew, self.driver.output(), &mut h.slice_mut(start, x.rows()), |h| h);
+            }
+            Ok::<_, Error>(())
+        })?;
         if training {
             self.x_examples.resize(x.rows(), self.driver.inputs())?;
+            self.forward = Some(x.rows());
         }
-        threads.region(|crew| {
-            from_rows(crew, x, &mut self.x);
-            self.driver.forward(crew, params, &self.x, training);
-            to_rows(self.driver.output(), &mut h, |h| h);
-        });
-        self.forward = training.then_some(x.rows());
         Ok(())
     }
 
@@ -229,7 +236,7 @@ impl<T: Element> Layer<T> {
         self.driver.interneurons_backward(crew, params);
         if let Some(mut dx) = dx {
             self.driver.input_gradient(crew, params, crate::driver::Backward::Store(&mut self.dx));
-            to_rows(&self.dx, &mut dx, |dx| dx);
+            to_rows(crew, &self.dx, &mut dx, |dx| dx);
         }
     }
 
@@ -243,7 +250,7 @@ impl<T: Element> Layer<T> {
             return Err(Error::Kind { expected: "DANN" });
         };
         self.check_kept(&zi, shape.ni)?;
-        to_rows(driver.minus_zi(), &mut zi, |minus_zi| -minus_zi);
+        Threads::Serial.region(|crew| to_rows(crew, driver.minus_zi(), &mut zi, |minus_zi| -minus_zi));
         Ok(())
     }
 
@@ -261,8 +268,10 @@ impl<T: Element> Layer<T> {
         self.check_kept(&zhat, shape.ne)?;
         self.check_kept(&gamma, shape.ne)?;
         let (inverse, standardised) = driver.standardised();
-        to_rows(standardised, &mut zhat, |zhat| zhat);
-        to_rows(inverse, &mut gamma, |inverse| T::ONE / inverse);
+        Threads::Serial.region(|crew| {
+            to_rows(crew, standardised, &mut zhat, |zhat| zhat);
+            to_rows(crew, inverse, &mut gamma, |inverse| T::ONE / inverse);
+        });
         Ok(())
     }
 

@@ -33,15 +33,14 @@ pub(crate) fn check_labels(labels: &[u32], examples: usize, classes: usize) -> R
     }
 }
 
-/// The sum of the losses and the number of errors of a batch, from `logits [classes, B]`; with `gradient`, also the
-/// gradient of the mean loss: `(softmax − onehot)/B`, zero in the padding of the batch.
+/// The sum of the losses and the number of errors of some examples, from their `logits [classes, n]`; with `gradient`,
+/// also the gradient of the mean loss of a batch of so many examples: `(softmax − onehot)/B`, zero in the padding.
 pub(crate) fn softmax_cross_entropy<T: Element>(
     logits: &Activations<T>,
     labels: &[u32],
-    mut gradient: Option<&mut Activations<T>>,
+    mut gradient: Option<(&mut Activations<T>, usize)>,
 ) -> (f64, usize) {
     let (classes, examples) = (logits.rows(), logits.columns());
-    let per_example = T::ONE / T::from_f64(examples.len() as f64);
     let (mut loss, mut errors) = (0.0, 0);
     for group in examples.iter(0..examples.groups()) {
         for i in 0..group.len {
@@ -53,13 +52,14 @@ pub(crate) fn softmax_cross_entropy<T: Element>(
             for class in 0..classes {
                 let power = (logit(class) - logit(best)).exp();
                 sum = sum + power;
-                if let Some(gradient) = gradient.as_deref_mut() {
+                if let Some((gradient, _)) = &mut gradient {
                     gradient.row_mut(class, group)[i] = power;
                 }
             }
             loss += sum.to_f64().ln() + (logit(best) - logit(label)).to_f64();
             errors += usize::from(best != label || !sum.is_finite());
-            if let Some(gradient) = gradient.as_deref_mut() {
+            if let Some((gradient, batch)) = &mut gradient {
+                let per_example = T::ONE / T::from_f64(*batch as f64);
                 for class in 0..classes {
                     let target = if class == label { T::ONE } else { T::ZERO };
                     let power = &mut gradient.row_mut(class, group)[i];
@@ -67,7 +67,7 @@ pub(crate) fn softmax_cross_entropy<T: Element>(
                 }
             }
         }
-        if let Some(gradient) = gradient.as_deref_mut() {
+        if let Some((gradient, _)) = &mut gradient {
             for class in 0..classes {
                 gradient.row_mut(class, group)[group.len..].fill(T::ZERO);
             }

@@ -32,6 +32,23 @@ pub struct MatMut<'a, T> {
     stride: usize,
 }
 
+/// The address of a row-major matrix, without rights.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedRows<T> {
+    ptr: *mut T,
+    stride: usize,
+}
+
+// SAFETY: an address without rights; whoever dereferences it argues for the access.
+unsafe impl<T: Sync> Sync for SharedRows<T> {}
+
+impl<T> SharedRows<T> {
+    /// Where an element is, and the distance of rows.
+    pub fn at(&self, row: usize, col: usize) -> (*mut T, usize) {
+        (self.ptr.wrapping_add(row * self.stride + col), self.stride)
+    }
+}
+
 /// Checks that `len` elements hold the matrix.
 fn check(name: &'static str, len: usize, rows: usize, cols: usize, stride: usize) -> Result<(), Error> {
     if rows == 0 || cols == 0 {
@@ -151,6 +168,11 @@ impl<'a, T> MatMut<'a, T> {
     }
 
     /// The rows `start..start + rows`, which must exist.
+    /// Its place in memory, for tasks that write disjoint parts.
+    pub(crate) fn as_shared(&mut self) -> SharedRows<T> {
+        SharedRows { ptr: self.data.as_mut_ptr(), stride: self.stride }
+    }
+
     pub(crate) fn slice_mut(&mut self, start: usize, rows: usize) -> MatMut<'_, T> {
         assert!(start + rows <= self.rows, "rows {start}..{} of {}", start + rows, self.rows);
         MatMut { data: &mut self.data[start * self.stride..], rows, cols: self.cols, stride: self.stride }

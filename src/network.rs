@@ -1,7 +1,7 @@
 //! Networks of layers, trained on labels.
 
 use crate::buffer::Activations;
-use crate::driver::{Driver, copy_examples, from_rows, to_rows};
+use crate::driver::{Driver, copy_examples, from_rows, slabs, to_rows};
 use crate::element::Element;
 use crate::error::Error;
 use crate::init::{Init, generator};
@@ -155,9 +155,6 @@ pub struct Network<T: Element> {
 }
 
 impl<T: Element> Network<T> {
-    /// Examples that [`Network::evaluate`] and [`Network::logits`] take at a time.
-    const EVALUATED: usize = 256;
-
     /// The instruction set that it runs on.
     pub fn isa(&self) -> Isa {
         self.isa
@@ -290,34 +287,54 @@ impl<T: Element> Network<T> {
     ) -> Result<f64, Error> {
         same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
         check_labels(labels, x.rows(), self.classes())?;
-        self.prepare(x, true)?;
-        self.dlogits.resize(self.classes(), self.last().driver.output().columns())?;
-        self.x_examples.resize(x.rows(), self.blocks[0].driver.inputs())?;
+        let batch = x.rows();
+        for block in &mut self.blocks {
+            block.driver.prepare_slabs(slabs(batch).len())?;
+        }
         threads.region(|crew| {
-            copy_examples(crew, x, &mut self.x_examples);
-            self.forward(crew, x, true);
-            let last = self.blocks.last_mut().expect("an architecture has a layer");
-            let (loss, _) = softmax_cross_entropy(last.driver.output(), labels, Some(&mut self.dlogits));
-            let loss = loss / x.rows() as f64;
-            if !loss.is_finite() {
-                return Err(Error::Diverged { step: self.steps, lr, loss });
-            }
-            last.driver.backward_from(crew, last.params.view(), &self.dlogits);
-            for k in (0..self.blocks.len()).rev() {
-                let (below, here) = self.blocks.split_at_mut(k);
-                let here = &mut here[0];
-                here.driver.interneurons_backward(crew, here.params.view());
-                match below.last_mut() {
-                    Some(below) => {
-                        let into = below.driver.backward(below.params.view());
-                        here.driver.input_gradient(crew, here.params.view(), into);
-                        finish(crew, k, here, below.driver.output_examples());
+            let mut loss = 0.0;
+            for (start, len) in slabs(batch) {
+                let slab = x.slice(start, len)?;
+                self.prepare(slab, true)?;
+                self.dlogits.resize(self.classes(), self.last().driver.output().columns())?;
+                self.x_examples.resize(len, self.blocks[0].driver.inputs())?;
+                self.forward(crew, slab, true);
+                loss += self.backward(crew, &labels[start..][..len], batch);
+                let last = start + len == batch;
+                if last && !loss.is_finite() {
+                    return Err(Error::Diverged { step: self.steps, lr, loss: loss / batch as f64 });
+                }
+                copy_examples(crew, slab, &mut self.x_examples);
+                for k in (0..self.blocks.len()).rev() {
+                    let (below, here) = self.blocks.split_at_mut(k);
+                    let x = below.last().map_or(&self.x_examples, |below| below.driver.output_examples());
+                    if last {
+                        finish(crew, k, &mut here[0], x);
+                    } else {
+                        here[0].driver.carry(crew, x);
                     }
-                    None => finish(crew, k, here, &self.x_examples),
                 }
             }
-            Ok(loss)
+            Ok(loss / batch as f64)
         })
+    }
+
+    /// From the logits of a slab to the deltas of all layers; returns the sum of the losses.
+    fn backward(&mut self, crew: &Crew<'_>, labels: &[u32], batch: usize) -> f64 {
+        let last = self.blocks.last_mut().expect("an architecture has a layer");
+        let gradient = Some((&mut self.dlogits, batch));
+        let (loss, _) = softmax_cross_entropy(last.driver.output(), labels, gradient);
+        last.driver.backward_from(crew, last.params.view(), &self.dlogits);
+        for k in (0..self.blocks.len()).rev() {
+            let (below, here) = self.blocks.split_at_mut(k);
+            let here = &mut here[0];
+            here.driver.interneurons_backward(crew, here.params.view());
+            if let Some(below) = below.last_mut() {
+                let into = below.driver.backward(below.params.view());
+                here.driver.input_gradient(crew, here.params.view(), into);
+            }
+        }
+        loss
     }
 
     fn prepare(&mut self, x: MatRef<'_, T>, training: bool) -> Result<(), Error> {
@@ -345,7 +362,7 @@ impl<T: Element> Network<T> {
         same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
         check_labels(labels, x.rows(), self.classes())?;
         let mut sum = Evaluation { examples: x.rows(), ..Evaluation::default() };
-        self.in_pieces(threads, x, |start, logits| {
+        self.in_pieces(threads, x, |_, start, logits| {
             let labels = &labels[start..][..logits.columns().len()];
             let (loss, errors) = softmax_cross_entropy(logits, labels, None);
             sum.loss += loss;
@@ -364,9 +381,9 @@ impl<T: Element> Network<T> {
         same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
         same("rows of logits", logits.rows(), x.rows(), "x")?;
         same("columns of logits", logits.cols(), self.classes(), "the network's classes")?;
-        self.in_pieces(threads, x, |start, piece| {
+        self.in_pieces(threads, x, |crew, start, piece| {
             let mut rows = logits.slice_mut(start, piece.columns().len());
-            to_rows(piece, &mut rows, |logit| logit);
+            to_rows(crew, piece, &mut rows, |logit| logit);
         })
     }
 
@@ -375,17 +392,17 @@ impl<T: Element> Network<T> {
         &mut self,
         threads: Threads<'_>,
         x: MatRef<'_, T>,
-        mut each: impl FnMut(usize, &Activations<T>) + Send,
+        mut each: impl FnMut(&Crew<'_>, usize, &Activations<T>) + Send,
     ) -> Result<(), Error> {
-        for start in (0..x.rows()).step_by(Self::EVALUATED) {
-            let piece = x.slice(start, Self::EVALUATED.min(x.rows() - start))?;
-            self.prepare(piece, false)?;
-            threads.region(|crew| {
-                self.forward(crew, piece, false);
-                each(start, self.last().driver.output());
-            });
-        }
-        Ok(())
+        threads.region(|crew| {
+            for (start, len) in slabs(x.rows()) {
+                let slab = x.slice(start, len)?;
+                self.prepare(slab, false)?;
+                self.forward(crew, slab, false);
+                each(crew, start, self.last().driver.output());
+            }
+            Ok(())
+        })
     }
 }
 

@@ -1,12 +1,14 @@
 //! The layer with inhibition.
 
-use super::{Backward, Fused, grid::Grid, run_gradients, run_product, totals, transpose};
+use super::{Backward, Fused, grid::Grid, partials, run_gradients, run_product, totals, transpose};
 use crate::buffer::{Activations, Buffer};
 use crate::element::Element;
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernels::Kernels;
-use crate::kernels::backward::{DivisiveBackward, ExciteBackward, InhibitBackward, InterneuronsBackward, Partials};
+use crate::kernels::backward::{
+    DivisiveBackward, ExciteBackward, InhibitBackward, InterneuronsBackward, Partials, Store,
+};
 use crate::kernels::forward::{Excite, Inhibit, Interneurons};
 use crate::kernels::gradient::{Gradient, GradientKernel, Outer};
 use crate::kernels::product::{Operand, Product, ProductKernel};
@@ -44,6 +46,10 @@ pub(crate) struct DannDriver<T: Element> {
     db: Buffer<T>,
     dg: Buffer<T>,
     dalpha: Buffer<T>,
+    /// `dWex`, `dWix` and `dWei` of the slabs before.
+    carried: [Activations<T>; 3],
+    /// Whether there were any.
+    carries: bool,
 }
 
 impl<T: Element> DannDriver<T> {
@@ -66,6 +72,8 @@ impl<T: Element> DannDriver<T> {
             db: Buffer::default(),
             dg: Buffer::default(),
             dalpha: Buffer::default(),
+            carried: [(); 3].map(|()| Activations::new()),
+            carries: false,
         })
     }
 
@@ -89,15 +97,29 @@ impl<T: Element> DannDriver<T> {
             self.minus_zi_examples.resize(batch, units(ni))?;
             self.du.resize(ne, examples)?;
             self.dzi.resize(ni, examples)?;
-            self.db.resize(ne * examples.groups())?;
+            self.db.resize(partials(ne, examples))?;
             if divisive {
                 self.azi_examples.resize(batch, units(ni))?;
                 self.dgamma.resize(ne, examples)?;
-                self.dg.resize(ne * examples.groups())?;
-                self.dalpha.resize(ni * examples.groups())?;
+                self.dg.resize(partials(ne, examples))?;
+                self.dalpha.resize(partials(ni, examples))?;
             }
         }
         self.examples = examples;
+        Ok(())
+    }
+
+    /// Makes room for gradients that are carried over from slab to slab, and begins with none.
+    pub fn prepare_slabs(&mut self, slabs: usize) -> Result<(), Error> {
+        let DannShape { ne, ni, .. } = self.shape;
+        self.carries = false;
+        if slabs > 1 {
+            let (inputs, interneurons) = (self.inputs(), self.interneurons());
+            let [wex, wix, wei] = &mut self.carried;
+            wex.resize(ne, inputs)?;
+            wix.resize(ni, inputs)?;
+            wei.resize(ne, interneurons)?;
+        }
         Ok(())
     }
 
@@ -111,6 +133,10 @@ impl<T: Element> DannDriver<T> {
 
     pub fn inputs(&self) -> Split {
         Split::new(self.shape.d, self.kernels.lanes, self.kernels.input_vectors)
+    }
+
+    fn interneurons(&self) -> Split {
+        Split::new(self.shape.ni, self.kernels.lanes, self.kernels.input_vectors)
     }
 
     /// `−zI [ni, B]` of the last forward pass.
@@ -136,7 +162,7 @@ impl<T: Element> DannDriver<T> {
         self.a.iter_mut().zip(params.alpha).for_each(|(a, &alpha)| *a = alpha.exp());
 
         let (minus_zi, azi, h) = (self.minus_zi.grouped_mut(), self.azi.grouped_mut(), self.h.grouped_mut());
-        let units = Split::new(ni, kernels.lanes, kernels.input_vectors);
+        let units = self.interneurons();
         let minus_zi_examples = training.then(|| (self.minus_zi_examples.grouped_mut(), units));
         let azi_examples = (training && divisive).then(|| (self.azi_examples.grouped_mut(), units));
         let product = Product {
@@ -212,21 +238,30 @@ impl<T: Element> DannDriver<T> {
 
     /// Panics unless the scratch has the size of the batch: the last `prepare` may have been for inference.
     fn assert_prepared_for_training(&self) {
-        let Self { shape: DannShape { ne, ni, divisive, .. }, kernels, examples, .. } = *self;
-        let units = Split::new(ni, kernels.lanes, kernels.input_vectors);
+        let Self { shape: DannShape { ne, ni, divisive, .. }, examples, .. } = *self;
+        let units = self.interneurons();
         self.h.assert_shape("h", ne, examples);
         self.du.assert_shape("du", ne, examples);
         self.dzi.assert_shape("dzI", ni, examples);
         self.minus_zi_examples.assert_shape("zI", examples.len(), units);
-        assert_eq!(self.db.len(), ne * examples.groups(), "partial sums of db");
+        assert_eq!(self.db.len(), partials(ne, examples), "partial sums of db");
         if divisive {
             self.dgamma.assert_shape("dγ", ne, examples);
             self.azi.assert_shape("a ⊙ zI", ni, examples);
             self.azi_examples.assert_shape("a ⊙ zI", examples.len(), units);
             assert_eq!(self.a.len(), ni, "length of a");
-            assert_eq!(self.dg.len(), ne * examples.groups(), "partial sums of dg");
-            assert_eq!(self.dalpha.len(), ni * examples.groups(), "partial sums of dalpha");
+            assert_eq!(self.dg.len(), partials(ne, examples), "partial sums of dg");
+            assert_eq!(self.dalpha.len(), partials(ni, examples), "partial sums of dalpha");
         }
+    }
+
+    /// Panics unless there is room for the gradients that are carried over.
+    fn assert_room_to_carry(&self) {
+        let DannShape { ne, ni, .. } = self.shape;
+        let [dwex, dwix, dwei] = &self.carried;
+        dwex.assert_shape("dWex", ne, self.inputs());
+        dwix.assert_shape("dWix", ni, self.inputs());
+        dwei.assert_shape("dWei", ne, self.interneurons());
     }
 
     /// Where `dh` goes. It turns 1/γ into du and ẑ into dγ, so it can be used once after each forward pass.
@@ -307,11 +342,12 @@ impl<T: Element> DannDriver<T> {
         let epilogues =
             [step(params.wex, d, scales.wex), step(params.wix, d, scales.wix), step(params.wei, ni, scales.wei)];
         self.weight_gradients(crew, x, self.kernels.step, epilogues);
-        descend(params.b, totals(&mut self.db, ne), scales.b, true);
+        descend(params.b, totals(&mut self.db, ne, self.carries), scales.b, true);
         if divisive {
-            descend(params.g, totals(&mut self.dg, ne), scales.g, false);
-            descend(params.alpha, totals(&mut self.dalpha, ni), scales.alpha, true);
+            descend(params.g, totals(&mut self.dg, ne, self.carries), scales.g, false);
+            descend(params.alpha, totals(&mut self.dalpha, ni, self.carries), scales.alpha, true);
         }
+        self.carries = false;
     }
 
     /// All gradients, without corrections.
@@ -321,11 +357,26 @@ impl<T: Element> DannDriver<T> {
         let hand_out = |grad: &mut [T], ld| HandOut { grad: grad.as_mut_ptr(), ld };
         let epilogues = [hand_out(gradients.wex, d), hand_out(gradients.wix, d), hand_out(gradients.wei, ni)];
         self.weight_gradients(crew, x, self.kernels.hand_out, epilogues);
-        gradients.b.copy_from_slice(totals(&mut self.db, ne));
+        gradients.b.copy_from_slice(totals(&mut self.db, ne, self.carries));
         if divisive {
-            gradients.g.copy_from_slice(totals(&mut self.dg, ne));
-            gradients.alpha.copy_from_slice(totals(&mut self.dalpha, ni));
+            gradients.g.copy_from_slice(totals(&mut self.dg, ne, self.carries));
+            gradients.alpha.copy_from_slice(totals(&mut self.dalpha, ni, self.carries));
         }
+        self.carries = false;
+    }
+
+    /// Adds the gradients to those of the slabs before.
+    pub fn carry(&mut self, crew: &Crew<'_>, x: &Activations<T>) {
+        let DannShape { ne, ni, divisive, .. } = self.shape;
+        self.assert_room_to_carry();
+        let epilogues = self.carried.each_mut().map(|carried| Store { out: carried.grouped_mut() });
+        self.weight_gradients(crew, x, self.kernels.carry, epilogues);
+        totals(&mut self.db, ne, self.carries);
+        if divisive {
+            totals(&mut self.dg, ne, self.carries);
+            totals(&mut self.dalpha, ni, self.carries);
+        }
+        self.carries = true;
     }
 
     /// `dWex = duᵀ x`, `dWix = dzIᵀ x`, `dWei = −duᵀ zI + dγᵀ (a ⊙ zI)`: one phase.
@@ -336,10 +387,15 @@ impl<T: Element> DannDriver<T> {
         kernel: GradientKernel<T, E>,
         [wex, wix, wei]: [E; 3],
     ) {
-        let Self { shape: DannShape { ne, ni, divisive, .. }, kernels, examples, .. } = *self;
+        let Self { shape: DannShape { ne, divisive, .. }, examples, .. } = *self;
         x.assert_shape("x", examples.len(), self.inputs());
+        if self.carries {
+            self.assert_room_to_carry();
+        }
         self.assert_prepared_for_training();
-        let of_input = |delta: &Activations<T>, epilogue| Gradient {
+        let init = |carried: &Activations<T>| self.carries.then(|| carried.grouped());
+        let of_input = |delta: &Activations<T>, carried, epilogue| Gradient {
+            init: init(carried),
             terms: [Some(Outer { delta: delta.grouped(), x: x.grouped() }), None],
             rows: delta.rows(),
             examples,
@@ -348,18 +404,22 @@ impl<T: Element> DannDriver<T> {
         };
         let outer = |delta: &Activations<T>, x: &Activations<T>| Outer { delta: delta.grouped(), x: x.grouped() };
         let wei = Gradient {
+            init: init(&self.carried[2]),
             terms: [
                 Some(outer(&self.du, &self.minus_zi_examples)),
                 divisive.then(|| outer(&self.dgamma, &self.azi_examples)),
             ],
             rows: ne,
             examples,
-            inputs: Split::new(ni, kernels.lanes, kernels.input_vectors),
+            inputs: self.interneurons(),
             epilogue: wei,
         };
         // SAFETY: the activations have the batch's size; the epilogues write arrays of the layer's shape that the
         // caller borrows mutably.
-        unsafe { run_gradients(crew, kernel, &[of_input(&self.du, wex), of_input(&self.dzi, wix), wei]) };
+        unsafe {
+            let [dwex, dwix, _] = &self.carried;
+            run_gradients(crew, kernel, &[of_input(&self.du, dwex, wex), of_input(&self.dzi, dwix, wix), wei]);
+        };
     }
 }
 

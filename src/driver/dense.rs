@@ -1,12 +1,12 @@
 //! The plain layer.
 
-use super::{Backward, Fused, grid::Grid, run_gradients, totals, transpose};
+use super::{Backward, Fused, grid::Grid, partials, run_gradients, totals, transpose};
 use crate::buffer::{Activations, Buffer};
 use crate::element::Element;
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernels::Kernels;
-use crate::kernels::backward::{ExciteBackward, Partials};
+use crate::kernels::backward::{ExciteBackward, Partials, Store};
 use crate::kernels::forward::Excite;
 use crate::kernels::gradient::{Gradient, GradientKernel, Outer};
 use crate::kernels::product::{Operand, Product};
@@ -29,6 +29,10 @@ pub(crate) struct DenseDriver<T: Element> {
     h_examples: Activations<T>,
     du: Activations<T>,
     db: Buffer<T>,
+    /// `dW` of the slabs before.
+    carried: Activations<T>,
+    /// Whether there were any.
+    carries: bool,
 }
 
 impl<T: Element> DenseDriver<T> {
@@ -42,6 +46,8 @@ impl<T: Element> DenseDriver<T> {
             h_examples: Activations::new(),
             du: Activations::new(),
             db: Buffer::default(),
+            carried: Activations::new(),
+            carries: false,
         })
     }
 
@@ -53,9 +59,18 @@ impl<T: Element> DenseDriver<T> {
         if training {
             self.h_examples.resize(batch, Split::new(shape.ne, kernels.lanes, kernels.input_vectors))?;
             self.du.resize(shape.ne, examples)?;
-            self.db.resize(shape.ne * examples.groups())?;
+            self.db.resize(partials(shape.ne, examples))?;
         }
         self.examples = examples;
+        Ok(())
+    }
+
+    /// Makes room for gradients that are carried over from slab to slab, and begins with none.
+    pub fn prepare_slabs(&mut self, slabs: usize) -> Result<(), Error> {
+        self.carries = false;
+        if slabs > 1 {
+            self.carried.resize(self.shape.ne, self.inputs())?;
+        }
         Ok(())
     }
 
@@ -104,7 +119,7 @@ impl<T: Element> DenseDriver<T> {
         let Self { shape: DenseShape { ne, nonlinearity, .. }, examples, .. } = *self;
         self.h.assert_shape("h", ne, examples);
         self.du.assert_shape("du", ne, examples);
-        assert_eq!(self.db.len(), ne * examples.groups(), "partial sums of db");
+        assert_eq!(self.db.len(), partials(ne, examples), "partial sums of db");
         let relu = nonlinearity == Nonlinearity::Relu;
         let epilogue = ExciteBackward {
             h: relu.then(|| self.h.grouped()),
@@ -138,7 +153,8 @@ impl<T: Element> DenseDriver<T> {
         let scales = scales.map(T::from_f64);
         let epilogue = Step { w: params.w.as_mut_ptr(), ld: shape.d, scale: scales.w, low: T::NEG_INFINITY };
         self.weight_gradient(crew, x, self.kernels.step, epilogue);
-        descend(params.b, totals(&mut self.db, shape.ne), scales.b, true);
+        descend(params.b, totals(&mut self.db, shape.ne, self.carries), scales.b, true);
+        self.carries = false;
     }
 
     /// `dW = duᵀ x`, `db`
@@ -147,14 +163,28 @@ impl<T: Element> DenseDriver<T> {
         gradients.view().check(&shape).expect("checked by the layer");
         let epilogue = HandOut { grad: gradients.w.as_mut_ptr(), ld: shape.d };
         self.weight_gradient(crew, x, self.kernels.hand_out, epilogue);
-        gradients.b.copy_from_slice(totals(&mut self.db, shape.ne));
+        gradients.b.copy_from_slice(totals(&mut self.db, shape.ne, self.carries));
+        self.carries = false;
+    }
+
+    /// Adds the gradients to those of the slabs before.
+    pub fn carry(&mut self, crew: &Crew<'_>, x: &Activations<T>) {
+        self.carried.assert_shape("dW", self.shape.ne, self.inputs());
+        let epilogue = Store { out: self.carried.grouped_mut() };
+        self.weight_gradient(crew, x, self.kernels.carry, epilogue);
+        totals(&mut self.db, self.shape.ne, self.carries);
+        self.carries = true;
     }
 
     fn weight_gradient<E>(&self, crew: &Crew<'_>, x: &Activations<T>, kernel: GradientKernel<T, E>, epilogue: E) {
         let Self { shape, examples, .. } = *self;
         x.assert_shape("x", examples.len(), self.inputs());
         self.du.assert_shape("du", shape.ne, examples);
+        if self.carries {
+            self.carried.assert_shape("dW", shape.ne, self.inputs());
+        }
         let gradient = Gradient {
+            init: self.carries.then(|| self.carried.grouped()),
             terms: [Some(Outer { delta: self.du.grouped(), x: x.grouped() }), None],
             rows: shape.ne,
             examples,

@@ -81,17 +81,31 @@ pub(crate) fn copy_examples<T: Element>(crew: &Crew<'_>, x: MatRef<'_, T>, out: 
     });
 }
 
-/// `out = hᵀ`, without the padding.
-pub(crate) fn to_rows<T: Element>(h: &Activations<T>, out: &mut MatMut<'_, T>, map: impl Fn(T) -> T) {
-    let examples = h.columns();
-    assert_eq!((h.rows(), examples.len()), (out.cols(), out.rows()), "units and examples");
-    for group in examples.iter(0..examples.groups()) {
-        for i in 0..group.len {
-            for (unit, value) in out.row_mut(group.start + i).iter_mut().enumerate() {
-                *value = map(h.row(unit, group)[i]);
+/// `out = hᵀ` without the padding, each element as `map` makes it.
+pub(crate) fn to_rows<T: Element>(
+    crew: &Crew<'_>,
+    h: &Activations<T>,
+    out: &mut MatMut<'_, T>,
+    map: impl Fn(T) -> T + Sync,
+) {
+    let (units, examples) = (h.rows(), h.columns());
+    assert_eq!((units, examples.len()), (out.cols(), out.rows()), "units and examples");
+    let pieces = units.div_ceil(UNITS);
+    let (source, target) = (h.grouped(), out.as_shared());
+    crew.run(pieces * examples.groups(), |task| {
+        let group = examples.group(task / pieces);
+        let start = task % pieces * UNITS;
+        let count = UNITS.min(units - start);
+        // SAFETY: h is borrowed and has these units and this group; `out` is borrowed mutably, has these rows and
+        // columns, and no other task writes them.
+        unsafe {
+            transpose((source.at(start, group), group.width), target.at(group.start, start), count, group.len);
+            for i in 0..group.len {
+                let (row, _) = target.at(group.start + i, start);
+                std::slice::from_raw_parts_mut(row, count).iter_mut().for_each(|value| *value = map(*value));
             }
         }
-    }
+    });
 }
 
 /// Copies the units `rows` of some groups of examples to the example-major form.

@@ -22,8 +22,8 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Store<T> {
     }
 }
 
-/// Sums over the examples, one for each group of examples: element `(j, r)` is at `j · rows + r`. Adding them up in
-/// the order of the groups gives the same bits whichever threads computed them.
+/// Sums over the examples, one for each group of examples: row `r` of group `j` is at `(j + 1) · rows + r`, after the
+/// sums of the slabs before. Adding them up in order gives the same bits whichever threads computed them.
 #[derive(Debug)]
 pub(crate) struct Partials<T> {
     ptr: *mut T,
@@ -38,13 +38,13 @@ impl<T> Clone for Partials<T> {
 impl<T> Copy for Partials<T> {}
 
 impl<T> Partials<T> {
-    /// `rows` sums for each group at `ptr`.
+    /// `rows` sums, and then `rows` for each group, at `ptr`.
     pub fn new(ptr: *mut T, rows: usize) -> Self {
         Self { ptr, rows }
     }
 
     fn at(&self, row: usize, group: Group) -> *mut T {
-        self.ptr.wrapping_add(group.index * self.rows + row)
+        self.ptr.wrapping_add((group.index + 1) * self.rows + row)
     }
 }
 

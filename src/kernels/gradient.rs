@@ -5,7 +5,7 @@
 //! plain store of the gradient.
 
 use super::Tiled;
-use super::tile::{AlongRows, Epilogue, Term, accumulate, zeros};
+use super::tile::{AlongRows, Epilogue, Term, accumulate, load, zeros};
 use crate::layout::{Group, Grouped, Split};
 use crate::simd::{Simd, Vectorized};
 use std::ops::Range;
@@ -24,8 +24,10 @@ impl<T> Clone for Outer<T> {
 }
 impl<T> Copy for Outer<T> {}
 
-/// `Σ_t δ_tᵀ x_t`, handed to an epilogue tile by tile.
+/// `init + Σ_t δ_tᵀ x_t`, handed to an epilogue tile by tile.
 pub(crate) struct Gradient<T, E> {
+    /// What the accumulators begin with, in the groups of `inputs`; zero if none.
+    pub init: Option<Grouped<T>>,
     /// The terms; a missing one adds nothing.
     pub terms: [Option<Outer<T>>; 2],
     /// The rows of the gradient.
@@ -100,6 +102,10 @@ pub(crate) unsafe fn gradient_tile<T, S, E, const MR: usize, const NV: usize>(
 {
     debug_assert_eq!(group.vectors, NV);
     let mut acc = zeros::<T, S, MR, NV>(s);
+    if let Some(init) = gradient.init {
+        // SAFETY: the caller vouches for these rows and this group.
+        acc = unsafe { load(s, init, row, group) };
+    }
     for outer in gradient.terms.iter().flatten() {
         for examples in gradient.examples.iter(0..gradient.examples.groups()) {
             let (delta, x) = (outer.delta.at(row, examples), outer.x.at(examples.start, group));

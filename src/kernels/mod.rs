@@ -86,6 +86,7 @@ pub(crate) struct Kernels<T> {
 
     pub step: GradientKernel<T, Step<T>>,
     pub hand_out: GradientKernel<T, HandOut<T>>,
+    pub carry: GradientKernel<T, Store<T>>,
 }
 
 impl<T: Copy> Kernels<T> {
@@ -105,6 +106,7 @@ impl<T: Copy> Kernels<T> {
             inhibit_backward: product::product::<T, S, _, _>,
             step: gradient::gradient::<T, S, _>,
             hand_out: gradient::gradient::<T, S, _>,
+            carry: gradient::gradient::<T, S, _>,
         }
     }
 }

@@ -5,7 +5,7 @@
 //! examples pass by.
 
 use super::Tiled;
-use super::tile::{Epilogue, Term, Walk, accumulate, zeros};
+use super::tile::{Epilogue, Term, Walk, accumulate, load, zeros};
 use crate::layout::{Group, Grouped, Split};
 use crate::simd::{Simd, Vectorized};
 use std::marker::PhantomData;
@@ -114,12 +114,8 @@ where
         debug_assert_eq!(group.vectors, NV);
         let mut acc = zeros::<T, S, MR, NV>(s);
         if let Some(init) = product.init {
-            for (i, acc) in acc.iter_mut().enumerate() {
-                for (j, acc) in acc.iter_mut().enumerate() {
-                    // SAFETY: `product` is called with operands that are valid in these rows and this group.
-                    *acc = unsafe { s.load(init.at(row + i, group).add(j * S::LANES)) };
-                }
-            }
+            // SAFETY: `product` is called with operands that are valid in these rows and this group.
+            acc = unsafe { load(s, init, row, group) };
         }
         for operand in product.terms.iter().flatten() {
             // SAFETY: as above.

@@ -8,7 +8,7 @@
 //! a cycle and four cycles of latency it needs MR·NV ≥ 8 to keep the units busy, and MR·NV + NV + 1 registers:
 //! 12 × 2 fits the 32 registers of AVX-512, 6 × 2 the 16 of AVX2.
 
-use crate::layout::Group;
+use crate::layout::{Group, Grouped};
 use crate::simd::Simd;
 
 /// In which order `A` is walked.
@@ -71,6 +71,27 @@ pub(crate) trait Epilogue<T: Copy, S: Simd<T>> {
 #[inline(always)]
 pub(crate) fn zeros<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(s: S) -> Acc<S::V, MR, NV> {
     [[s.zero(); NV]; MR]
+}
+
+/// The tile of a matrix that is stored in the groups of its columns.
+///
+/// # Safety
+/// `from` is valid for reading the rows `row..row + MR` of `group`, which has `NV` vectors.
+#[inline(always)]
+pub(crate) unsafe fn load<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
+    s: S,
+    from: Grouped<T>,
+    row: usize,
+    group: Group,
+) -> Acc<S::V, MR, NV> {
+    let mut acc = zeros::<T, S, MR, NV>(s);
+    for (i, acc) in acc.iter_mut().enumerate() {
+        for (j, acc) in acc.iter_mut().enumerate() {
+            // SAFETY: the caller vouches for these elements.
+            *acc = unsafe { s.load(from.at(row + i, group).add(j * S::LANES)) };
+        }
+    }
+    acc
 }
 
 /// `acc + A · B`, the sum over k in ascending order.
