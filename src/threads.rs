@@ -2,11 +2,13 @@
 //!
 //! A step opens one parallel region and runs many short phases in it. A phase is a number of tasks, each of which
 //! writes its own outputs in an order of its own, so it does not matter for the result who computes what. The calling
-//! thread leads: it publishes a phase, takes tasks until none is left, and waits for those that helpers took. Helpers
+//! thread leads: it publishes a phase, takes tasks until none is left, and waits for those that helpers took; a phase of
+//! a few microseconds it does alone. Helpers
 //! are volunteers: if the pool's threads are busy elsewhere the leader does everything itself, so several networks may share a
 //! pool without a deadlock. A helper stays until its region ends, so their steps may wait for one another: for speed,
 //! give each network a pool of its own, or one thread.
 
+use std::ops::Range;
 #[cfg(feature = "rayon")]
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
@@ -62,30 +64,26 @@ pub(crate) struct Crew<'b> {
 }
 
 impl Crew<'_> {
-    /// How many threads may take tasks.
-    pub fn threads(&self) -> usize {
-        #[cfg(feature = "rayon")]
-        if let Some(board) = self.board {
-            return board.threads;
-        }
-        1
-    }
+    /// Multiply-adds (or as much other work) below which the leader works alone: some microseconds, about what it costs
+    /// the others to notice the phase and to fetch what the leader has in its caches.
+    pub const ALONE: usize = 300_000;
 
-    /// Runs `task(0)`, …, `task(tasks - 1)`, each once, and returns when all are done.
-    pub fn run<F: Fn(usize) + Sync>(&self, tasks: usize, task: F) {
+    /// Runs the tasks `0..tasks`, each once, in ranges of neighbours, and returns when all are done. `work` is how many
+    /// multiply-adds they make together, roughly.
+    pub fn run<F: Fn(Range<usize>) + Sync>(&self, work: usize, tasks: usize, task: F) {
         #[cfg(feature = "rayon")]
-        if let Some(board) = self.board.filter(|_| tasks > 1) {
+        if let Some(board) = self.board.filter(|_| tasks > 1 && work >= Self::ALONE) {
             return board.run(tasks, &task);
         }
-        debug_assert!(self.board.is_none() || tasks <= 1);
-        (0..tasks).for_each(task);
+        let _ = work;
+        task(0..tasks);
     }
 }
 
 /// A phase: how to call a task, and how many there are. It lives on the leader's stack until the phase is over.
 #[cfg(feature = "rayon")]
 struct Phase {
-    call: unsafe fn(*const (), usize),
+    call: unsafe fn(*const (), Range<usize>),
     task: *const (),
     tasks: usize,
 }
@@ -134,12 +132,12 @@ impl Board {
         lead(&Crew { board: Some(self) })
     }
 
-    fn run<F: Fn(usize) + Sync>(&self, tasks: usize, task: &F) {
+    fn run<F: Fn(Range<usize>) + Sync>(&self, tasks: usize, task: &F) {
         /// # Safety
         /// `task` points to an `F`.
-        unsafe fn call<F: Fn(usize)>(task: *const (), index: usize) {
+        unsafe fn call<F: Fn(Range<usize>)>(task: *const (), range: Range<usize>) {
             // SAFETY: the caller vouches for the type.
-            unsafe { (*task.cast::<F>())(index) }
+            unsafe { (*task.cast::<F>())(range) }
         }
         let remaining = u32::try_from(tasks).expect("a phase has fewer than 2^32 tasks");
         let mut phase = Phase { call: call::<F>, task: std::ptr::from_ref(task).cast(), tasks };
@@ -153,9 +151,8 @@ impl Board {
         impl Drop for Finish<'_> {
             fn drop(&mut self) {
                 // Tasks that nobody took yet need not be done after a panic.
-                while let Some(index) = self.0.take() {
-                    let _ = index;
-                    self.0.done.fetch_add(1, Ordering::Relaxed);
+                while let Some((_, taken)) = self.0.take() {
+                    self.0.done.fetch_add(taken as usize, Ordering::Relaxed);
                 }
                 let mut turn = 0;
                 while self.0.done.load(Ordering::Acquire) < self.1 {
@@ -190,28 +187,32 @@ impl Board {
         }
     }
 
-    /// Takes a task of the present phase: how many were left, itself included.
-    fn take(&self) -> Option<u32> {
+    /// Takes tasks of the present phase: how many were left, and how many of those are taken. At first large shares, so
+    /// that taking costs little and neighbours stay together; at last single tasks, so that all threads end together.
+    fn take(&self) -> Option<(u32, u32)> {
         let mut state = self.state.load(Ordering::Acquire);
         loop {
             let remaining = state as u32;
             if remaining == 0 {
                 return None;
             }
-            // Fails if another thread took a task, or if this phase ended and another began: its number differs.
-            match self.state.compare_exchange_weak(state, state - 1, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some(remaining),
+            let taken = (remaining / (2 * self.threads as u32)).max(1);
+            let next = state - u64::from(taken);
+            // Fails if another thread took tasks, or if this phase ended and another began: its number differs.
+            match self.state.compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some((remaining, taken)),
                 Err(now) => state = now,
             }
         }
     }
 
-    /// Takes a task and does it; false if none is left.
+    /// Takes tasks and does them; false if none is left.
     fn take_and_do(&self) -> bool {
-        let Some(remaining) = self.take() else { return false };
-        /// Counts the task as done, also when it panics, lest the leader wait for ever.
+        let Some((remaining, taken)) = self.take() else { return false };
+        /// Counts the tasks as done, also when one panics, lest the leader wait for ever.
         struct Done<'b> {
             board: &'b Board,
+            taken: usize,
             returned: bool,
         }
         impl Drop for Done<'_> {
@@ -219,15 +220,16 @@ impl Board {
                 if !self.returned {
                     self.board.poisoned.store(true, Ordering::Relaxed);
                 }
-                self.board.done.fetch_add(1, Ordering::Release);
+                self.board.done.fetch_add(self.taken, Ordering::Release);
             }
         }
-        let mut done = Done { board: self, returned: false };
-        // SAFETY: this thread has taken a task that is not done, so the leader is still in `run` of this phase, and
-        // the pointer is the one it published before the task could be taken.
+        let mut done = Done { board: self, taken: taken as usize, returned: false };
+        // SAFETY: this thread has taken tasks that are not done, so the leader is still in `run` of this phase, and the
+        // pointer is the one it published before the tasks could be taken.
         unsafe {
             let phase = &*self.phase.load(Ordering::Acquire);
-            (phase.call)(phase.task, phase.tasks - remaining as usize);
+            let start = phase.tasks - remaining as usize;
+            (phase.call)(phase.task, start..start + taken as usize);
         }
         done.returned = true;
         true
@@ -238,6 +240,9 @@ impl Board {
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicU32;
+
+    /// Enough for the leader to share.
+    const WORK: usize = Crew::ALONE;
 
     fn pool(threads: usize) -> rayon::ThreadPool {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
@@ -250,8 +255,8 @@ mod tests {
             Threads::Pool(&pool).region(|crew| {
                 for tasks in 0..200 {
                     let counts: Vec<AtomicU32> = (0..tasks).map(|_| AtomicU32::new(0)).collect();
-                    crew.run(tasks, |i| {
-                        counts[i].fetch_add(1, Ordering::Relaxed);
+                    crew.run(WORK, tasks, |range| {
+                        counts[range].iter().for_each(|n| _ = n.fetch_add(1, Ordering::Relaxed));
                     });
                     assert!(counts.iter().all(|n| n.load(Ordering::Relaxed) == 1));
                 }
@@ -269,8 +274,8 @@ mod tests {
                         let sum = AtomicU32::new(0);
                         Threads::Pool(&pool).region(|crew| {
                             for _ in 0..20 {
-                                crew.run(10, |i| {
-                                    sum.fetch_add(i as u32, Ordering::Relaxed);
+                                crew.run(WORK, 10, |range| {
+                                    sum.fetch_add(range.sum::<usize>() as u32, Ordering::Relaxed);
                                 });
                             }
                         });
@@ -286,7 +291,9 @@ mod tests {
         struct Guard<'a>(&'a rayon::ThreadPool, &'a AtomicUsize);
         impl Drop for Guard<'_> {
             fn drop(&mut self) {
-                Threads::Pool(self.0).region(|crew| crew.run(50, |_| _ = self.1.fetch_add(1, Ordering::Relaxed)));
+                Threads::Pool(self.0).region(|crew| {
+                    crew.run(WORK, 50, |range| _ = self.1.fetch_add(range.len(), Ordering::Relaxed));
+                });
             }
         }
         let (pool, count) = (pool(2), AtomicUsize::new(0));
@@ -306,16 +313,18 @@ mod tests {
         for guilty in [0, 7, 63] {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 Threads::Pool(&pool).region(|crew| {
-                    crew.run(64, |i| {
+                    crew.run(WORK, 64, |range| {
                         std::thread::sleep(std::time::Duration::from_micros(10));
-                        assert!(i != guilty, "task {i}");
+                        assert!(!range.contains(&guilty), "task {guilty}");
                     });
                 });
             }));
             assert!(result.is_err());
         }
         let sum = AtomicUsize::new(0);
-        Threads::Pool(&pool).region(|crew| crew.run(9, |i| _ = sum.fetch_add(i, Ordering::Relaxed)));
+        Threads::Pool(&pool).region(|crew| {
+            crew.run(WORK, 9, |range| _ = sum.fetch_add(range.sum(), Ordering::Relaxed));
+        });
         assert_eq!(sum.into_inner(), 36);
     }
 }

@@ -1,6 +1,6 @@
 //! The layer with inhibition.
 
-use super::{Backward, Fused, grid::Grid, partials, run_gradients, run_product, totals, transpose};
+use super::{Backward, Fused, partials, run_gradients, run_product, totals, transpose};
 use crate::buffer::{Activations, Buffer};
 use crate::element::Element;
 use crate::error::Error;
@@ -172,21 +172,17 @@ impl<T: Element> DannDriver<T> {
             epilogue: Interneurons { minus_zi, divisive: divisive.then(|| (azi, self.a.as_ptr())) },
             walk: PhantomData::<AlongRows>,
         };
-        let grid = Grid::of_product::<T>(kernels, crew.threads(), ni, examples, d);
-        crew.run(grid.tasks(), |task| {
-            let (rows, groups) = grid.task(task);
-            // SAFETY: parameters and x are borrowed and were checked, the outputs and their copies are borrowed
-            // mutably; tasks are disjoint.
-            unsafe {
-                (kernels.interneurons)(&product, rows.clone(), groups.clone());
+        // SAFETY: parameters and x are borrowed and were checked, the outputs and their copies are borrowed mutably.
+        unsafe {
+            run_product(crew, (kernels, ni), kernels.interneurons, &product, |rows, groups| {
                 if let Some(to) = minus_zi_examples {
                     transpose::to_examples(minus_zi, to, rows.clone(), examples.iter(groups.clone()));
                 }
                 if let Some(to) = azi_examples {
                     transpose::to_examples(azi, to, rows, examples.iter(groups));
                 }
-            }
-        });
+            });
+        }
 
         let terms = [
             Some(Operand { a: params.wex.as_ptr(), lda: d, b: x.grouped() }),
@@ -219,21 +215,18 @@ impl<T: Element> DannDriver<T> {
         (epilogue, h): (E, Grouped<T>),
         training: bool,
     ) {
-        let Self { shape: DannShape { d, ne, .. }, kernels, examples, .. } = *self;
+        let Self { shape: DannShape { ne, .. }, kernels, examples, .. } = *self;
         let h_examples = training.then(|| (self.h_examples.grouped_mut(), self.h_examples.columns()));
         let product = Product { init: None, terms, examples, epilogue, walk: PhantomData };
-        let grid = Grid::of_product::<T>(kernels, crew.threads(), ne, examples, d);
-        crew.run(grid.tasks(), |task| {
-            let (rows, groups) = grid.task(task);
-            // SAFETY: `forward` borrows and checked the operands; what the epilogue writes and the copy of h are
-            // borrowed mutably; tasks are disjoint.
-            unsafe {
-                kernel(&product, rows.clone(), groups.clone());
+        // SAFETY: `forward` borrows and checked the operands; what the epilogue writes and the copy of h are borrowed
+        // mutably.
+        unsafe {
+            run_product(crew, (kernels, ne), kernel, &product, |rows, groups| {
                 if let Some(to) = h_examples {
                     transpose::to_examples(h, to, rows, examples.iter(groups));
                 }
-            }
-        });
+            });
+        }
     }
 
     /// Panics unless the scratch has the size of the batch: the last `prepare` may have been for inference.
@@ -296,7 +289,7 @@ impl<T: Element> DannDriver<T> {
 
     /// `dzI = −du Wei + a ⊙ (dγ Wei)`, and dalpha.
     pub fn interneurons_backward(&mut self, crew: &Crew<'_>, params: DannRef<'_, T>) {
-        let Self { shape: DannShape { ne, ni, divisive, .. }, kernels, examples, .. } = *self;
+        let Self { shape: DannShape { ni, divisive, .. }, kernels, examples, .. } = *self;
         params.check(&self.shape).expect("checked by the layer");
         self.assert_prepared_for_training();
         let product = Product {
@@ -314,10 +307,9 @@ impl<T: Element> DannDriver<T> {
             },
             walk: PhantomData::<DownColumns>,
         };
-        let grid = Grid::of_product::<T>(kernels, crew.threads(), ni, examples, ne);
         // SAFETY: the parameters are borrowed and were checked, the activations have the batch's size, and those that
         // are written are borrowed mutably.
-        unsafe { run_product(crew, grid, kernels.interneurons_backward, &product) };
+        unsafe { run_product(crew, (kernels, ni), kernels.interneurons_backward, &product, |_, _| ()) };
     }
 
     /// `dx = du Wex + dzI Wix`

@@ -1,6 +1,6 @@
 //! The plain layer.
 
-use super::{Backward, Fused, grid::Grid, partials, run_gradients, totals, transpose};
+use super::{Backward, Fused, partials, run_gradients, run_product, totals, transpose};
 use crate::buffer::{Activations, Buffer};
 use crate::element::Element;
 use crate::error::Error;
@@ -100,18 +100,14 @@ impl<T: Element> DenseDriver<T> {
             epilogue: Excite { b: params.b.as_ptr(), relu: shape.nonlinearity == Nonlinearity::Relu, h },
             walk: PhantomData::<AlongRows>,
         };
-        let grid = Grid::of_product::<T>(kernels, crew.threads(), shape.ne, examples, shape.d);
-        crew.run(grid.tasks(), |task| {
-            let (rows, groups) = grid.task(task);
-            // SAFETY: parameters and x are borrowed and were checked, h and its copy are borrowed mutably; tasks are
-            // disjoint.
-            unsafe {
-                (kernels.excite)(&product, rows.clone(), groups.clone());
+        // SAFETY: parameters and x are borrowed and were checked, h and its copy are borrowed mutably.
+        unsafe {
+            run_product(crew, (kernels, shape.ne), kernels.excite, &product, |rows, groups| {
                 if let Some(to) = to_examples {
                     transpose::to_examples(h, to, rows, examples.iter(groups));
                 }
-            }
-        });
+            });
+        }
     }
 
     /// Where `dh` goes.

@@ -4,12 +4,11 @@ use crate::kernels::Kernels;
 use crate::layout::Split;
 use std::ops::Range;
 
-/// Rows cut into even pieces, and groups cut into runs: a task is one piece of rows by one run of groups.
+/// Rows cut into pieces, and groups cut into runs: a task is one piece of rows by one run of groups.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grid {
     rows: usize,
-    /// Rows come in units, so that pieces of different size are still made of whole tiles.
-    unit: usize,
+    piece: usize,
     pieces: usize,
     groups: usize,
     run: usize,
@@ -18,35 +17,27 @@ pub(crate) struct Grid {
 impl Grid {
     /// Bytes of activations that a task streams through for each tile of rows: with the weights of a tile they should
     /// stay in a second-level cache of 1 MiB or less.
-    const STREAM: usize = 256 << 10;
+    const STREAM: usize = 512 << 10;
 
-    /// Units of rows that even out the last tiles: every tile height but the smallest is a multiple of it or of half.
-    const UNIT: usize = 4;
+    /// Rows of a weight gradient in a task: a multiple of the usual tiles' heights.
+    const GRADIENT_ROWS: usize = 60;
 
-    /// Tasks of a phase for each thread: the threads that have no task left wait for the last, on average half a task.
-    /// One thread never waits and takes everything that shares a run of groups at once.
-    const TASKS: usize = 32;
-
-    /// Rows of a weight gradient in a task: enough to hide the cost of taking it.
-    const GRADIENT_ROWS: usize = 64;
-
-    fn new(rows: usize, (unit, piece): (usize, usize), groups: usize, run: usize, threads: usize) -> Self {
-        let run = run.clamp(1, groups);
-        let wanted = if threads == 1 { 1 } else { (Self::TASKS * threads).div_ceil(groups.div_ceil(run)) };
-        let most = rows.div_ceil(unit).div_ceil((piece / unit).max(1));
-        Self { rows, unit, pieces: wanted.min(most), groups, run }
+    /// The last piece has up to `most` rows.
+    fn new(rows: usize, (piece, most): (usize, usize), groups: usize, run: usize) -> Self {
+        let pieces = (rows / piece + usize::from(rows % piece > most - piece)).max(1);
+        Self { rows, piece, pieces, groups, run: run.clamp(1, groups) }
     }
 
     /// The tasks of a product with `rows` rows and sums of length `k`.
-    pub fn of_product<T>(kernels: &Kernels<T>, threads: usize, rows: usize, examples: Split, k: usize) -> Self {
+    pub fn of_product<T>(kernels: &Kernels<T>, rows: usize, examples: Split, k: usize) -> Self {
         let group_bytes = k * kernels.example_vectors * kernels.lanes * size_of::<T>();
-        Self::new(rows, (Self::UNIT, kernels.rows), examples.groups(), Self::STREAM / group_bytes, threads)
+        Self::new(rows, (kernels.rows, kernels.last_rows), examples.groups(), Self::STREAM / group_bytes)
     }
 
     /// The tasks of a weight gradient with `rows` rows: one group of inputs each, whose examples stay in the
     /// first-level cache.
-    pub fn of_gradient(threads: usize, rows: usize, inputs: Split) -> Self {
-        Self::new(rows, (2 * Self::UNIT, Self::GRADIENT_ROWS), inputs.groups(), 1, threads)
+    pub fn of_gradient(rows: usize, inputs: Split) -> Self {
+        Self::new(rows, (Self::GRADIENT_ROWS, Self::GRADIENT_ROWS), inputs.groups(), 1)
     }
 
     /// How many tasks there are.
@@ -54,13 +45,17 @@ impl Grid {
         self.pieces * self.groups.div_ceil(self.run)
     }
 
-    /// The rows and groups of a task. Neighbouring tasks have the same groups.
-    pub fn task(&self, task: usize) -> (Range<usize>, Range<usize>) {
-        let units = self.rows.div_ceil(self.unit);
-        let piece = task % self.pieces;
-        let start = |piece: usize| (piece * units / self.pieces * self.unit).min(self.rows);
-        let group = task / self.pieces * self.run;
-        (start(piece)..start(piece + 1), group..(group + self.run).min(self.groups))
+    /// The rows and groups of some tasks. Neighbouring tasks have the same groups and are one here.
+    pub fn parts(self, tasks: Range<usize>) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let start = move |piece: usize| if piece == self.pieces { self.rows } else { piece * self.piece };
+        let mut next = tasks.start;
+        std::iter::from_fn(move || {
+            let (run, piece) = (next / self.pieces, next % self.pieces);
+            let end = self.pieces.min(piece + tasks.end.saturating_sub(next));
+            next += end - piece;
+            let groups = run * self.run..((run + 1) * self.run).min(self.groups);
+            (piece < end).then(|| (start(piece)..start(end), groups))
+        })
     }
 }
 
@@ -72,13 +67,14 @@ mod tests {
     fn tasks_cover_the_grid_once() {
         for rows in [1, 2, 3, 4, 5, 11, 12, 13, 50, 127, 128, 129, 500] {
             for groups in [1, 2, 3, 7, 32] {
-                for (unit, piece, run, threads) in [(4, 4, 1, 1), (4, 4, 1, 2), (4, 12, 3, 2), (8, 128, 2, 4)] {
-                    let grid = Grid::new(rows, (unit, piece), groups, run, threads);
+                for (piece, most, run, share) in [(4, 4, 1, 1), (12, 14, 1, 5), (12, 14, 3, 2), (60, 60, 2, 100)] {
+                    let grid = Grid::new(rows, (piece, most), groups, run);
                     let mut seen = vec![0; rows * groups];
-                    for task in 0..grid.tasks() {
-                        let (r, g) = grid.task(task);
-                        assert!(!r.is_empty() && !g.is_empty());
-                        r.for_each(|r| g.clone().for_each(|g| seen[r * groups + g] += 1));
+                    for start in (0..grid.tasks()).step_by(share) {
+                        for (r, g) in grid.parts(start..grid.tasks().min(start + share)) {
+                            assert!(!r.is_empty() && !g.is_empty());
+                            r.for_each(|r| g.clone().for_each(|g| seen[r * groups + g] += 1));
+                        }
                     }
                     assert!(seen.iter().all(|&n| n == 1), "{grid:?}");
                 }

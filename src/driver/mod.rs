@@ -27,6 +27,7 @@ use crate::params::update::Update;
 use crate::threads::Crew;
 use grid::Grid;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// A batch cut into slabs of about 128 examples, the first example of each and their number. The activations of a slab
 /// stay in a second-level cache of 1 MiB from one layer to the next; the gradients are carried over from slab to slab,
@@ -74,15 +75,13 @@ impl<T: Element> Backward<'_, T> {
         terms: [Option<Operand<T>>; 2],
         (rows, examples): (usize, Split),
     ) {
-        let k = terms.iter().flatten().map(|term| term.b.rows()).max().unwrap_or(1);
-        let grid = Grid::of_product::<T>(kernels, crew.threads(), rows, examples, k);
         macro_rules! run {
             ($kernel:expr, $epilogue:expr) => {{
                 let init = init.map(Activations::grouped);
                 let product = Product { init, terms, examples, epilogue: $epilogue, walk: PhantomData::<DownColumns> };
                 // SAFETY: the caller vouches for the terms; the epilogue borrows its arrays mutably through `self`, and
                 // `check` compared their units and examples with those of the product.
-                unsafe { run_product(crew, grid, $kernel, &product) }
+                unsafe { run_product(crew, (kernels, rows), $kernel, &product, |_, _| ()) }
             }};
         }
         let check = |units, of| assert_eq!((units, of), (rows, examples), "units and examples of the layer below");
@@ -225,20 +224,25 @@ impl<T: Element> Driver<T> {
     }
 }
 
-/// Computes all tiles of a product, one phase.
+/// Computes all tiles of a product, one phase. `after` then treats the same rows and groups, while they are in the cache.
 ///
 /// # Safety
-/// As [`crate::kernels::product::product`], for the rows and groups of `grid`.
+/// As [`crate::kernels::product::product`], for all rows and groups.
 unsafe fn run_product<T: Element, W: Sync, E>(
     crew: &Crew<'_>,
-    grid: Grid,
+    (kernels, rows): (&Kernels<T>, usize),
     kernel: ProductKernel<T, W, E>,
     product: &Product<T, W, E>,
+    after: impl Fn(Range<usize>, Range<usize>) + Sync,
 ) {
-    crew.run(grid.tasks(), |task| {
-        let (rows, groups) = grid.task(task);
-        // SAFETY: the caller vouches for the whole grid; its tasks are disjoint.
-        unsafe { kernel(product, rows, groups) };
+    let k = product.terms.iter().flatten().map(|term| term.b.rows()).sum::<usize>().max(1);
+    let grid = Grid::of_product(kernels, rows, product.examples, k);
+    crew.run(rows * k * product.examples.len(), grid.tasks(), |tasks| {
+        for (rows, groups) in grid.parts(tasks) {
+            // SAFETY: the caller vouches for the whole grid; its tasks are disjoint.
+            unsafe { kernel(product, rows.clone(), groups.clone()) };
+            after(rows, groups);
+        }
     });
 }
 
@@ -247,17 +251,19 @@ unsafe fn run_product<T: Element, W: Sync, E>(
 /// # Safety
 /// As [`crate::kernels::gradient::gradient`], for all rows and groups of each gradient.
 unsafe fn run_gradients<T: Element, E>(crew: &Crew<'_>, kernel: GradientKernel<T, E>, gradients: &[Gradient<T, E>]) {
-    let grid = |gradient: &Gradient<T, E>| Grid::of_gradient(crew.threads(), gradient.rows, gradient.inputs);
+    let grid = |gradient: &Gradient<T, E>| Grid::of_gradient(gradient.rows, gradient.inputs);
     let tasks = gradients.iter().map(|gradient| grid(gradient).tasks()).sum();
-    crew.run(tasks, |mut task| {
+    let work = |gradient: &Gradient<T, E>| gradient.rows * gradient.inputs.len() * gradient.examples.len();
+    crew.run(gradients.iter().map(work).sum(), tasks, |tasks| {
+        let mut first = 0;
         for gradient in gradients {
             let grid = grid(gradient);
-            if task < grid.tasks() {
-                let (rows, groups) = grid.task(task);
+            let here = tasks.start.max(first) - first..tasks.end.clamp(first, first + grid.tasks()) - first;
+            for (rows, groups) in grid.parts(here) {
                 // SAFETY: the caller vouches for the whole grid; its tasks are disjoint.
-                return unsafe { kernel(gradient, rows, groups) };
+                unsafe { kernel(gradient, rows, groups) };
             }
-            task -= grid.tasks();
+            first += grid.tasks();
         }
     });
 }

@@ -39,13 +39,18 @@ unsafe fn transpose<T: Element>((from, ld): (*const T, usize), (to, ldt): (*mut 
     }
 }
 
+/// Runs tasks that move `elements` elements between them; moving one takes as long as some multiply-adds.
+fn each(crew: &Crew<'_>, elements: usize, tasks: usize, task: impl Fn(usize) + Sync) {
+    crew.run(16 * elements, tasks, |range| range.for_each(&task));
+}
+
 /// `out [units, examples] = xᵀ`, zero in the padding of the examples.
 pub(crate) fn from_rows<T: Element>(crew: &Crew<'_>, x: MatRef<'_, T>, out: &mut Activations<T>) {
     let (units, examples) = (x.cols(), out.columns());
     assert_eq!((units, x.rows()), (out.rows(), examples.len()), "units and examples");
     let pieces = units.div_ceil(UNITS);
     let target = out.grouped_mut();
-    crew.run(pieces * examples.groups(), |task| {
+    each(crew, units * examples.len(), pieces * examples.groups(), |task| {
         let group = examples.group(task / pieces);
         let start = task % pieces * UNITS;
         let count = UNITS.min(units - start);
@@ -68,7 +73,7 @@ pub(crate) fn copy_examples<T: Element>(crew: &Crew<'_>, x: MatRef<'_, T>, out: 
     let units = out.columns();
     assert_eq!((x.rows(), x.cols()), (out.rows(), units.len()), "examples and units");
     let (target, examples) = (out.grouped_mut(), x.rows());
-    crew.run(examples.div_ceil(UNITS), |task| {
+    each(crew, examples * units.len(), examples.div_ceil(UNITS), |task| {
         for group in units.iter(0..units.groups()) {
             for i in task * UNITS..examples.min((task + 1) * UNITS) {
                 let from = &x.row(i)[group.start..][..group.len];
@@ -92,7 +97,7 @@ pub(crate) fn to_rows<T: Element>(
     assert_eq!((units, examples.len()), (out.cols(), out.rows()), "units and examples");
     let pieces = units.div_ceil(UNITS);
     let (source, target) = (h.grouped(), out.as_shared());
-    crew.run(pieces * examples.groups(), |task| {
+    each(crew, units * examples.len(), pieces * examples.groups(), |task| {
         let group = examples.group(task / pieces);
         let start = task % pieces * UNITS;
         let count = UNITS.min(units - start);

@@ -74,6 +74,8 @@ pub(crate) struct Kernels<T> {
     pub input_vectors: usize,
     /// Rows of a product that are best taken together; see [`Tiled::ROWS`].
     pub rows: usize,
+    /// See [`Tiled::LAST_ROWS`].
+    pub last_rows: usize,
 
     pub interneurons: ProductKernel<T, AlongRows, Interneurons<T>>,
     pub excite: ProductKernel<T, AlongRows, Excite<T>>,
@@ -97,6 +99,7 @@ impl<T: Copy> Kernels<T> {
             example_vectors: S::EXAMPLE_VECTORS,
             input_vectors: S::INPUT_VECTORS,
             rows: S::ROWS,
+            last_rows: S::LAST_ROWS,
             interneurons: product::product::<T, S, _, _>,
             excite: product::product::<T, S, _, _>,
             inhibit: product::product::<T, S, _, _>,

@@ -88,7 +88,7 @@ tiles_for_both!(
 tiles_for_both!(
     Avx2,
     product: 2 vectors, 12 to 12 rows, { 1 => [12, 6, 4, 2, 1], 2 => [6, 4, 2, 1], 3 => [4, 2, 1] },
-    gradient: 2 vectors, { 1 => [8, 4, 1], 2 => [6, 4, 2, 1], 3 => [4, 2, 1] }
+    gradient: 3 vectors, { 1 => [8, 4, 1], 2 => [6, 4, 2, 1], 3 => [3, 2, 1] }
 );
 
 #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
