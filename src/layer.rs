@@ -111,7 +111,7 @@ impl<T: Element> Layer<T> {
         // Without a backward pass nothing need stay, so a large batch goes through in slabs.
         let whole = std::iter::once((0, x.rows())).filter(|_| training);
         let slabs = slabs(x.rows()).filter(|_| !training);
-        threads.region(|crew| {
+        threads.region(self.shape.forward_flops(x.rows()), |crew| {
             for (start, len) in whole.chain(slabs) {
                 let x = x.slice(start, len)?;
                 self.driver.prepare(x.rows(), training)?;
@@ -152,7 +152,7 @@ impl<T: Element> Layer<T> {
         gradients.view().check(&self.shape)?;
         same("columns of x", x.cols(), self.shape.inputs(), "the layer's inputs")?;
         self.check_backward(x.rows(), dh, dx.as_ref())?;
-        threads.region(|crew| {
+        threads.region(self.shape.train_flops(x.rows(), dx.is_some()), |crew| {
             self.through(crew, params, dh, dx);
             copy_examples(crew, x, &mut self.x_examples);
             self.driver.gradients(crew, gradients, &self.x_examples);
@@ -183,7 +183,7 @@ impl<T: Element> Layer<T> {
         update.check::<T>()?;
         same("columns of x", x.cols(), self.shape.inputs(), "the layer's inputs")?;
         self.check_backward(x.rows(), dh, dx.as_ref())?;
-        threads.region(|crew| {
+        threads.region(self.shape.train_flops(x.rows(), dx.is_some()), |crew| {
             self.through(crew, params.view(), dh, dx);
             copy_examples(crew, x, &mut self.x_examples);
             self.driver.update(crew, params, &self.x_examples, update);
@@ -209,7 +209,7 @@ impl<T: Element> Layer<T> {
         let params = params.into();
         params.check(&self.shape)?;
         self.check_backward(dh.rows(), dh, Some(&dx))?;
-        threads.region(|crew| self.through(crew, params, dh, Some(dx)));
+        threads.region(self.shape.forward_flops(dh.rows()), |crew| self.through(crew, params, dh, Some(dx)));
         Ok(())
     }
 
@@ -250,7 +250,7 @@ impl<T: Element> Layer<T> {
             return Err(Error::Kind { expected: "DANN" });
         };
         self.check_kept(&zi, shape.ni)?;
-        Threads::Serial.region(|crew| to_rows(crew, driver.minus_zi(), &mut zi, |minus_zi| -minus_zi));
+        Threads::Serial.region(0.0, |crew| to_rows(crew, driver.minus_zi(), &mut zi, |minus_zi| -minus_zi));
         Ok(())
     }
 
@@ -268,7 +268,7 @@ impl<T: Element> Layer<T> {
         self.check_kept(&zhat, shape.ne)?;
         self.check_kept(&gamma, shape.ne)?;
         let (inverse, standardised) = driver.standardised();
-        Threads::Serial.region(|crew| {
+        Threads::Serial.region(0.0, |crew| {
             to_rows(crew, standardised, &mut zhat, |zhat| zhat);
             to_rows(crew, inverse, &mut gamma, |inverse| T::ONE / inverse);
         });

@@ -291,7 +291,7 @@ impl<T: Element> Network<T> {
         for block in &mut self.blocks {
             block.driver.prepare_slabs(slabs(batch).len())?;
         }
-        threads.region(|crew| {
+        threads.region(self.flops(batch, LayerShape::train_flops), |crew| {
             let mut loss = 0.0;
             for (start, len) in slabs(batch) {
                 let slab = x.slice(start, len)?;
@@ -335,6 +335,11 @@ impl<T: Element> Network<T> {
             }
         }
         loss
+    }
+
+    /// Useful work in all layers.
+    fn flops(&self, batch: usize, of: impl Fn(&LayerShape, usize, bool) -> f64) -> f64 {
+        self.shapes().enumerate().map(|(k, shape)| of(&shape, batch, k > 0)).sum()
     }
 
     fn prepare(&mut self, x: MatRef<'_, T>, training: bool) -> Result<(), Error> {
@@ -394,7 +399,8 @@ impl<T: Element> Network<T> {
         x: MatRef<'_, T>,
         mut each: impl FnMut(&Crew<'_>, usize, &Activations<T>) + Send,
     ) -> Result<(), Error> {
-        threads.region(|crew| {
+        let flops = self.flops(x.rows(), |shape, batch, _| shape.forward_flops(batch));
+        threads.region(flops, |crew| {
             for (start, len) in slabs(x.rows()) {
                 let slab = x.slice(start, len)?;
                 self.prepare(slab, false)?;
@@ -410,5 +416,42 @@ impl<T: Element> std::fmt::Debug for Network<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shapes: Vec<_> = self.shapes().collect();
         f.debug_struct("Network").field("shapes", &shapes).field("isa", &self.isa).field("steps", &self.steps).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In the tests of the crate itself a crew shares every phase, also the small ones.
+    #[cfg(feature = "rayon")]
+    #[test]
+    fn every_phase_can_be_shared() {
+        fn check<T: Element>(architecture: &Architecture, isa: Isa) {
+            for batch in [1, 33, 300] {
+                let x: Vec<T> = (0..batch * 37).map(|i| T::from_f64((i * i % 11) as f64 / 8.0)).collect();
+                let x = MatRef::new("x", &x, batch, 37).unwrap();
+                let labels: Vec<u32> = (0..batch as u32).map(|i| i % 5).collect();
+                let run = |threads: Threads<'_>| {
+                    let mut net: Network<T> = architecture.clone().isa(isa).build().unwrap();
+                    let mut step = |_| net.train_step(threads, x, &labels, &Update::csgd(0.05)).unwrap().to_bits();
+                    let losses: Vec<u64> = (0..3).map(&mut step).collect();
+                    let params: Vec<_> = net.blocks.into_iter().map(|block| block.params).collect();
+                    (losses, params)
+                };
+                let serial = run(Threads::Serial);
+                for threads in 2..=4 {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                    assert!(run(Threads::Pool(&pool)) == serial, "{isa}, batch {batch}, {threads} threads");
+                }
+            }
+        }
+        let dann = Architecture::dann(&[37, 53, 29, 5], &[7, 13, 1]).unwrap();
+        for architecture in [dann.clone(), dann.subtractive(), Architecture::mlp(&[37, 53, 5]).unwrap()] {
+            for isa in Isa::available() {
+                check::<f32>(&architecture, isa);
+                check::<f64>(&architecture, isa);
+            }
+        }
     }
 }

@@ -13,6 +13,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// The threads that a call may use. The result has the same bits whatever is chosen.
+///
+/// A call with less than 300,000 multiply-adds (a few microseconds) does not wake a pool up: the calling thread computes
+/// alone. So it does the small parts of a larger call.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Threads<'p> {
     /// The calling thread.
@@ -39,11 +42,12 @@ impl Threads<'_> {
         }
     }
 
-    /// Opens a parallel region and leads it.
-    pub(crate) fn region<R: Send>(self, lead: impl FnOnce(&Crew<'_>) -> R + Send) -> R {
+    /// Opens a parallel region and leads it. `flops` is the useful work in it.
+    pub(crate) fn region<R: Send>(self, flops: f64, lead: impl FnOnce(&Crew<'_>) -> R + Send) -> R {
+        debug_assert!(flops >= 0.0);
         match self {
             #[cfg(feature = "rayon")]
-            Self::Pool(pool) if pool.current_num_threads() > 1 => {
+            Self::Pool(pool) if pool.current_num_threads() > 1 && flops / 2.0 >= Crew::ALONE as f64 => {
                 let helpers = pool.current_num_threads() - 1;
                 pool.install(|| {
                     let board = Board { threads: helpers + 1, ..Board::default() };
@@ -66,7 +70,8 @@ pub(crate) struct Crew<'b> {
 impl Crew<'_> {
     /// Multiply-adds (or as much other work) below which the leader works alone: some microseconds, about what it costs
     /// the others to notice the phase and to fetch what the leader has in its caches.
-    pub const ALONE: usize = 300_000;
+    /// (Tests of this crate share everything, however little.)
+    pub const ALONE: usize = if cfg!(test) { 0 } else { 300_000 };
 
     /// Runs the tasks `0..tasks`, each once, in ranges of neighbours, and returns when all are done. `work` is how many
     /// multiply-adds they make together, roughly.
@@ -75,7 +80,7 @@ impl Crew<'_> {
         if let Some(board) = self.board.filter(|_| tasks > 1 && work >= Self::ALONE) {
             return board.run(tasks, &task);
         }
-        let _ = work;
+        debug_assert!(self.board.is_none() || tasks <= 1 || work < Self::ALONE);
         task(0..tasks);
     }
 }
@@ -243,6 +248,7 @@ mod tests {
 
     /// Enough for the leader to share.
     const WORK: usize = Crew::ALONE;
+    const FLOPS: f64 = 2.0 * Crew::ALONE as f64;
 
     fn pool(threads: usize) -> rayon::ThreadPool {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
@@ -252,7 +258,7 @@ mod tests {
     fn every_task_runs_once_in_every_phase() {
         for threads in 1..=5 {
             let pool = pool(threads);
-            Threads::Pool(&pool).region(|crew| {
+            Threads::Pool(&pool).region(FLOPS, |crew| {
                 for tasks in 0..200 {
                     let counts: Vec<AtomicU32> = (0..tasks).map(|_| AtomicU32::new(0)).collect();
                     crew.run(WORK, tasks, |range| {
@@ -272,7 +278,7 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..50 {
                         let sum = AtomicU32::new(0);
-                        Threads::Pool(&pool).region(|crew| {
+                        Threads::Pool(&pool).region(FLOPS, |crew| {
                             for _ in 0..20 {
                                 crew.run(WORK, 10, |range| {
                                     sum.fetch_add(range.sum::<usize>() as u32, Ordering::Relaxed);
@@ -291,7 +297,7 @@ mod tests {
         struct Guard<'a>(&'a rayon::ThreadPool, &'a AtomicUsize);
         impl Drop for Guard<'_> {
             fn drop(&mut self) {
-                Threads::Pool(self.0).region(|crew| {
+                Threads::Pool(self.0).region(FLOPS, |crew| {
                     crew.run(WORK, 50, |range| _ = self.1.fetch_add(range.len(), Ordering::Relaxed));
                 });
             }
@@ -312,7 +318,7 @@ mod tests {
         let pool = pool(3);
         for guilty in [0, 7, 63] {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                Threads::Pool(&pool).region(|crew| {
+                Threads::Pool(&pool).region(FLOPS, |crew| {
                     crew.run(WORK, 64, |range| {
                         std::thread::sleep(std::time::Duration::from_micros(10));
                         assert!(!range.contains(&guilty), "task {guilty}");
@@ -322,7 +328,7 @@ mod tests {
             assert!(result.is_err());
         }
         let sum = AtomicUsize::new(0);
-        Threads::Pool(&pool).region(|crew| {
+        Threads::Pool(&pool).region(FLOPS, |crew| {
             crew.run(WORK, 9, |range| _ = sum.fetch_add(range.sum(), Ordering::Relaxed));
         });
         assert_eq!(sum.into_inner(), 36);

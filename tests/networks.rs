@@ -22,13 +22,17 @@ fn architectures() -> Vec<(&'static str, Architecture)> {
 }
 
 fn examples<T: Element>(count: usize) -> (Vec<T>, Vec<u32>) {
+    examples_of(count, DIMS[0])
+}
+
+fn examples_of<T: Element>(count: usize, inputs: usize) -> (Vec<T>, Vec<u32>) {
     let mut rng = generator(9);
     // As sparse as images are: the initialisation counts on it.
     let mut pixel = || if rng.random_bool(0.25) { rng.random_range(0.0..1.0) } else { 0.0 };
-    let x: Vec<T> = (0..count * DIMS[0]).map(|_| T::from_f64(pixel())).collect();
+    let x: Vec<T> = (0..count * inputs).map(|_| T::from_f64(pixel())).collect();
     // The label is the largest of the first ten inputs.
     let largest = |x: &[T]| (1..10).fold(0, |best, i| if x[i] > x[best] { i } else { best });
-    let labels = x.chunks_exact(DIMS[0]).map(|x| largest(x) as u32).collect();
+    let labels = x.chunks_exact(inputs).map(|x| largest(x) as u32).collect();
     (x, labels)
 }
 
@@ -40,40 +44,123 @@ fn owned<T: Element>(net: &Network<T>) -> Vec<(LayerShape, LayerParams<T>)> {
     net.shapes().zip(net.params()).map(|(shape, params)| (shape, params.to_owned())).collect()
 }
 
+/// Runs twenty steps and returns the bits of losses and parameters.
+fn run<T: Element>(
+    (architecture, isa): (&Architecture, Isa),
+    mut step: impl FnMut(&mut Network<T>) -> f64,
+) -> (Vec<u64>, Vec<Vec<u64>>) {
+    let mut net: Network<T> = architecture.clone().isa(isa).build().unwrap();
+    let losses = (0..20).map(|_| step(&mut net).to_bits()).collect();
+    (losses, all_bits(&net))
+}
+
 #[test]
 fn threads_and_fusion_do_not_change_a_bit_of_a_run() {
-    fn check<T: Element>(architecture: &Architecture, isa: Isa, what: &str) {
-        let (x, labels) = examples::<T>(BATCH);
-        let x = MatRef::new("x", &x, BATCH, DIMS[0]).unwrap();
+    // With optimisation, layers so large that most phases of a step are shared. A batch of two slabs.
+    let (dims, nis, batch) =
+        if cfg!(debug_assertions) { (DIMS, NIS, BATCH) } else { ([211, 199, 203, 24], [50, 41, 24], 221) };
+    fn check<T: Element>(architecture: &Architecture, isa: Isa, (inputs, batch): (usize, usize), what: &str) {
+        let (x, labels) = examples_of::<T>(batch, inputs);
+        let x = MatRef::new("x", &x, batch, inputs).unwrap();
         let update = Update::csgd(0.05);
-        let run = |threads: Threads<'_>| {
-            let mut net: Network<T> = architecture.clone().isa(isa).build().unwrap();
-            let step = |_| net.train_step(threads, x, &labels, &update).unwrap().to_bits();
-            let losses: Vec<u64> = (0..20).map(step).collect();
-            (losses, all_bits(&net))
+        let steps = |threads: Threads<'_>| {
+            run::<T>((architecture, isa), |net| net.train_step(threads, x, &labels, &update).unwrap())
         };
-        let serial = run(Threads::Serial);
+        let serial = steps(Threads::Serial);
         for threads in 1..=4 {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            assert!(run(Threads::Pool(&pool)) == serial, "{what}: {threads} threads");
-            assert!(pool.install(|| run(Threads::Pool(&pool))) == serial, "{what}: inside a pool of {threads}");
+            assert!(steps(Threads::Pool(&pool)) == serial, "{what}: {threads} threads");
+            assert!(pool.install(|| steps(Threads::Pool(&pool))) == serial, "{what}: inside a pool of {threads}");
         }
-        let mut net: Network<T> = architecture.clone().isa(isa).build().unwrap();
-        let mut gradients = net.zero_gradients().unwrap();
-        let mut step = |_| {
+        let mut gradients = architecture.clone().isa(isa).build::<T>().unwrap().zero_gradients().unwrap();
+        let apart = run::<T>((architecture, isa), |net| {
             let loss = net.gradients(Threads::Serial, x, &labels, &mut gradients).unwrap();
             net.apply(&update, &gradients).unwrap();
-            loss.to_bits()
-        };
-        let losses: Vec<u64> = (0..20).map(&mut step).collect();
-        assert!((losses, all_bits(&net)) == serial, "{what}: gradients, then apply");
+            loss
+        });
+        assert!(apart == serial, "{what}: gradients, then apply");
     }
-    for (name, architecture) in architectures() {
+    let dann = Architecture::dann(&dims, &nis).unwrap().seed(3);
+    let architectures =
+        [("dann", dann.clone()), ("subtractive", dann.subtractive()), ("mlp", Architecture::mlp(&dims).unwrap())];
+    for (name, architecture) in architectures {
         for isa in isas() {
-            check::<f32>(&architecture, isa, &format!("{name}, {isa}, f32"));
-            check::<f64>(&architecture, isa, &format!("{name}, {isa}, f64"));
+            check::<f32>(&architecture, isa, (dims[0], batch), &format!("{name}, {isa}, f32"));
+            check::<f64>(&architecture, isa, (dims[0], batch), &format!("{name}, {isa}, f64"));
         }
     }
+}
+
+/// A network's step put together from single layers that are called forward, backward and update apart, each on its own
+/// arrays.
+#[test]
+fn layers_called_apart_give_the_bits_of_the_networks_step() {
+    fn check<T: Element>(architecture: &Architecture, isa: Isa, fused: bool) {
+        let (x, labels) = examples::<T>(BATCH);
+        let update = Update::csgd(0.05);
+        let whole = run::<T>((architecture, isa), |net| {
+            let x = MatRef::new("x", &x, BATCH, DIMS[0]).unwrap();
+            net.train_step(Threads::Serial, x, &labels, &update).unwrap()
+        });
+        let net: Network<T> = architecture.clone().isa(isa).build().unwrap();
+        let mut layers: Vec<_> =
+            owned(&net).into_iter().map(|(shape, params)| (Layer::<T>::new(shape, isa).unwrap(), params)).collect();
+        for _ in 0..20 {
+            let mut inputs = vec![x.clone()];
+            for (layer, params) in &mut layers {
+                let (d, ne) = (layer.shape().inputs(), layer.shape().outputs());
+                let mut h = vec![T::ZERO; BATCH * ne];
+                let x = MatRef::new("x", inputs.last().unwrap(), BATCH, d).unwrap();
+                layer.forward(Threads::Serial, params.view(), x, MatMut::new("h", &mut h, BATCH, ne).unwrap()).unwrap();
+                inputs.push(h);
+            }
+            let mut dh = softmax_gradient(&inputs.pop().unwrap(), &labels);
+            for (layer, params) in layers.iter_mut().rev() {
+                let (d, ne) = (layer.shape().inputs(), layer.shape().outputs());
+                let mut dx = vec![T::ZERO; BATCH * d];
+                let input = inputs.pop().unwrap();
+                let x = MatRef::new("x", &input, BATCH, d).unwrap();
+                let dh_in = MatRef::new("dh", &dh, BATCH, ne).unwrap();
+                let dx_out = Some(MatMut::new("dx", &mut dx, BATCH, d).unwrap());
+                if fused {
+                    layer.update(Threads::Serial, params.view_mut(), x, dh_in, &update, dx_out).unwrap();
+                } else {
+                    let mut gradients = LayerParams::zeros(&layer.shape()).unwrap();
+                    layer.backward(Threads::Serial, params.view(), x, dh_in, gradients.view_mut(), dx_out).unwrap();
+                    update.apply(&layer.shape(), params.view_mut(), gradients.view()).unwrap();
+                }
+                dh = dx;
+            }
+        }
+        let apart: Vec<_> =
+            layers.iter().flat_map(|(_, params)| params.view().arrays()).map(|(_, a)| bits(a)).collect();
+        assert!(apart == whole.1, "{isa}, fused: {fused}");
+    }
+    for (_, architecture) in architectures() {
+        for isa in isas() {
+            for fused in [false, true] {
+                check::<f32>(&architecture, isa, fused);
+                check::<f64>(&architecture, isa, fused);
+            }
+        }
+    }
+}
+
+/// `(softmax − onehot)/B`, in the order of operations of the library.
+fn softmax_gradient<T: Element>(logits: &[T], labels: &[u32]) -> Vec<T> {
+    let classes = logits.len() / labels.len();
+    let per_example = T::ONE / T::from_f64(labels.len() as f64);
+    let mut gradient = logits.to_vec();
+    for (row, &label) in gradient.chunks_exact_mut(classes).zip(labels) {
+        let largest = row.iter().copied().fold(T::NEG_INFINITY, |m, x| if x > m { x } else { m });
+        row.iter_mut().for_each(|x| *x = (*x - largest).exp());
+        let sum = row.iter().fold(T::ZERO, |sum, &x| sum + x);
+        for (class, x) in row.iter_mut().enumerate() {
+            let target = if class == label as usize { T::ONE } else { T::ZERO };
+            *x = (*x / sum - target) * per_example;
+        }
+    }
+    gradient
 }
 
 #[test]

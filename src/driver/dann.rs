@@ -444,7 +444,7 @@ mod tests {
                 driver.prepare(5, true).unwrap();
                 let mut x = Activations::new();
                 x.resize(7, driver.examples).unwrap();
-                Threads::Serial.region(|crew| driver.forward(crew, params.view(), &x, true));
+                Threads::Serial.region(0.0, |crew| driver.forward(crew, params.view(), &x, true));
                 let group = driver.examples.group(0);
                 for unit in 0..13 {
                     let (inside, padding) = driver.output().row(unit, group).split_at(5);
