@@ -1,7 +1,7 @@
 //! One layer on a caller's arrays.
 
 use crate::buffer::Activations;
-use crate::driver::{Driver, copy_examples, from_rows, slabs, to_rows};
+use crate::driver::{Driver, Input, copy_examples, from_rows, slabs, to_rows};
 use crate::element::Element;
 use crate::error::Error;
 use crate::isa::Isa;
@@ -116,8 +116,15 @@ impl<T: Element> Layer<T> {
                 let x = x.slice(start, len)?;
                 self.driver.prepare(x.rows(), training)?;
                 self.x.resize(x.cols(), self.driver.output().columns())?;
-                from_rows(crew, x, &mut self.x);
-                self.driver.forward(crew, params, &self.x, training);
+                let input = if self.driver.few(len) {
+                    self.x_examples.resize(len, self.driver.inputs())?;
+                    copy_examples(crew, x, &mut self.x_examples);
+                    Input::Examples(&self.x_examples)
+                } else {
+                    from_rows(crew, x, &mut self.x);
+                    Input::Units(&self.x)
+                };
+                self.driver.forward(crew, params, input, training);
                 to_rows(crew, self.driver.output(), &mut h.slice_mut(start, x.rows()), |h| h);
             }
             Ok::<_, Error>(())

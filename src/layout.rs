@@ -110,11 +110,6 @@ impl<T> Grouped<T> {
         Self { ptr, rows }
     }
 
-    /// The rows of the matrix.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
     /// Where row `row` of `group` begins. Rows of a group follow each other at a distance of `group.width`.
     pub fn at(&self, row: usize, group: Group) -> *mut T {
         self.ptr.wrapping_add(group.start * self.rows + row * group.width)

@@ -1,7 +1,7 @@
 //! Networks of layers, trained on labels.
 
 use crate::buffer::Activations;
-use crate::driver::{Driver, copy_examples, from_rows, slabs, to_rows};
+use crate::driver::{Driver, Input, copy_examples, from_rows, slabs, to_rows};
 use crate::element::Element;
 use crate::error::Error;
 use crate::init::{Init, generator};
@@ -297,14 +297,12 @@ impl<T: Element> Network<T> {
                 let slab = x.slice(start, len)?;
                 self.prepare(slab, true)?;
                 self.dlogits.resize(self.classes(), self.last().driver.output().columns())?;
-                self.x_examples.resize(len, self.blocks[0].driver.inputs())?;
                 self.forward(crew, slab, true);
                 loss += self.backward(crew, &labels[start..][..len], batch);
                 let last = start + len == batch;
                 if last && !loss.is_finite() {
                     return Err(Error::Diverged { step: self.steps, lr, loss: loss / batch as f64 });
                 }
-                copy_examples(crew, slab, &mut self.x_examples);
                 for k in (0..self.blocks.len()).rev() {
                     let (below, here) = self.blocks.split_at_mut(k);
                     let x = below.last().map_or(&self.x_examples, |below| below.driver.output_examples());
@@ -346,14 +344,25 @@ impl<T: Element> Network<T> {
         for block in &mut self.blocks {
             block.driver.prepare(x.rows(), training)?;
         }
+        self.x_examples.resize(x.rows(), self.blocks[0].driver.inputs())?;
         self.x.resize(x.cols(), self.last().driver.output().columns())
     }
 
     fn forward(&mut self, crew: &Crew<'_>, x: MatRef<'_, T>, training: bool) {
-        from_rows(crew, x, &mut self.x);
+        let few = self.last().driver.few(x.rows());
+        if training || few {
+            copy_examples(crew, x, &mut self.x_examples);
+        }
+        if !few {
+            from_rows(crew, x, &mut self.x);
+        }
         for k in 0..self.blocks.len() {
             let (below, here) = self.blocks.split_at_mut(k);
-            let x = below.last().map_or(&self.x, |below| below.driver.output());
+            let x = match below.last() {
+                Some(below) => below.driver.output_for(few),
+                None if few => Input::Examples(&self.x_examples),
+                None => Input::Units(&self.x),
+            };
             here[0].driver.forward(crew, here[0].params.view(), x, training);
         }
     }

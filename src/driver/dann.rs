@@ -1,20 +1,21 @@
 //! The layer with inhibition.
 
-use super::{Backward, Fused, partials, run_gradients, run_product, totals, transpose};
+use super::phase::{run_gradients, run_in_parts, run_product};
+use super::{Backward, Fused, Input, InputGradient, Scratch, Side, partials, totals, transpose};
 use crate::buffer::{Activations, Buffer};
 use crate::element::Element;
 use crate::error::Error;
 use crate::isa::Isa;
-use crate::kernels::Kernels;
 use crate::kernels::backward::{
     DivisiveBackward, ExciteBackward, InhibitBackward, InterneuronsBackward, Partials, Store,
 };
 use crate::kernels::forward::{Excite, Inhibit, Interneurons};
 use crate::kernels::gradient::{Gradient, GradientKernel, Outer};
-use crate::kernels::product::{Operand, Product, ProductKernel};
-use crate::kernels::tile::{AlongRows, DownColumns};
+use crate::kernels::product::Product;
+use crate::kernels::tile::DownColumns;
 use crate::kernels::update::{HandOut, Step};
-use crate::layout::{Grouped, Split};
+use crate::kernels::{Forward, Kernels};
+use crate::layout::Split;
 use crate::params::Nonlinearity;
 use crate::params::dann::{Dann, DannMut, DannRef, DannShape};
 use crate::params::update::descend;
@@ -46,6 +47,7 @@ pub(crate) struct DannDriver<T: Element> {
     db: Buffer<T>,
     dg: Buffer<T>,
     dalpha: Buffer<T>,
+    scratch: Scratch<T>,
     /// `dWex`, `dWix` and `dWei` of the slabs before.
     carried: [Activations<T>; 3],
     /// Whether there were any.
@@ -72,6 +74,7 @@ impl<T: Element> DannDriver<T> {
             db: Buffer::default(),
             dg: Buffer::default(),
             dalpha: Buffer::default(),
+            scratch: Scratch::new(),
             carried: [(); 3].map(|()| Activations::new()),
             carries: false,
         })
@@ -83,7 +86,7 @@ impl<T: Element> DannDriver<T> {
 
     /// Makes room for a batch.
     pub fn prepare(&mut self, batch: usize, training: bool) -> Result<(), Error> {
-        let Self { shape: DannShape { ne, ni, divisive, .. }, kernels, .. } = *self;
+        let Self { shape: DannShape { d, ne, ni, divisive, .. }, kernels, .. } = *self;
         let examples = Split::new(batch, kernels.lanes, kernels.example_vectors);
         self.minus_zi.resize(ni, examples)?;
         self.h.resize(ne, examples)?;
@@ -91,15 +94,20 @@ impl<T: Element> DannDriver<T> {
             self.a.resize(ni)?;
             self.azi.resize(ni, examples)?;
         }
-        if training {
+        if training || self.few(batch) {
             let units = |n| Split::new(n, kernels.lanes, kernels.input_vectors);
             self.h_examples.resize(batch, units(ne))?;
             self.minus_zi_examples.resize(batch, units(ni))?;
+            if divisive {
+                self.azi_examples.resize(batch, units(ni))?;
+            }
+        }
+        if training {
+            self.scratch.prepare(kernels, d, ne + ni, examples)?;
             self.du.resize(ne, examples)?;
             self.dzi.resize(ni, examples)?;
             self.db.resize(partials(ne, examples))?;
             if divisive {
-                self.azi_examples.resize(batch, units(ni))?;
                 self.dgamma.resize(ne, examples)?;
                 self.dg.resize(partials(ne, examples))?;
                 self.dalpha.resize(partials(ni, examples))?;
@@ -149,32 +157,68 @@ impl<T: Element> DannDriver<T> {
         (&self.du, &self.dgamma)
     }
 
+    /// Whether so many examples are few.
+    pub fn few(&self, batch: usize) -> bool {
+        batch <= self.kernels.few
+    }
+
     /// Two phases: the interneurons, then the excitatory units that they inhibit.
-    pub fn forward(&mut self, crew: &Crew<'_>, params: DannRef<'_, T>, x: &Activations<T>, training: bool) {
+    pub fn forward(&mut self, crew: &Crew<'_>, params: DannRef<'_, T>, x: Input<'_, T>, training: bool) {
+        let Self { shape: DannShape { d, .. }, kernels, examples, .. } = *self;
+        match x {
+            Input::Units(x) => {
+                x.assert_shape("x", d, examples);
+                self.forward_from(crew, params, x, &kernels.along, training);
+            }
+            Input::Examples(x) => {
+                x.assert_shape("x", examples.len(), self.inputs());
+                self.forward_from(crew, params, x, &kernels.dots, training);
+            }
+        }
+    }
+
+    fn forward_from<W: Side>(
+        &mut self,
+        crew: &Crew<'_>,
+        params: DannRef<'_, T>,
+        x: &Activations<T>,
+        forward: &Forward<T, W>,
+        training: bool,
+    ) {
         let Self { shape, kernels, examples, .. } = *self;
-        let DannShape { d, ni, divisive, .. } = shape;
+        let DannShape { d, ne, ni, divisive, .. } = shape;
         params.check(&shape).expect("checked by the layer");
-        x.assert_shape("x", d, examples);
+        self.minus_zi.assert_shape("zI", ni, examples);
+        self.h.assert_shape("h", ne, examples);
+        let as_examples = training || W::EXAMPLES;
         if training {
             self.assert_prepared_for_training();
+        }
+        if as_examples {
+            self.assert_examples();
+        }
+        if divisive {
+            self.azi.assert_shape("a ⊙ zI", ni, examples);
+            assert_eq!(self.a.len(), ni, "length of a");
         }
         let relu = shape.nonlinearity == Nonlinearity::Relu;
         self.a.iter_mut().zip(params.alpha).for_each(|(a, &alpha)| *a = alpha.exp());
 
         let (minus_zi, azi, h) = (self.minus_zi.grouped_mut(), self.azi.grouped_mut(), self.h.grouped_mut());
         let units = self.interneurons();
-        let minus_zi_examples = training.then(|| (self.minus_zi_examples.grouped_mut(), units));
-        let azi_examples = (training && divisive).then(|| (self.azi_examples.grouped_mut(), units));
+        let minus_zi_examples = as_examples.then(|| (self.minus_zi_examples.grouped_mut(), units));
+        let azi_examples = (as_examples && divisive).then(|| (self.azi_examples.grouped_mut(), units));
         let product = Product {
             init: None,
-            terms: [Some(Operand { a: params.wix.as_ptr(), lda: d, b: x.grouped() }), None],
+            terms: [Some(W::operand(params.wix, d, x)), None],
             examples,
             epilogue: Interneurons { minus_zi, divisive: divisive.then(|| (azi, self.a.as_ptr())) },
-            walk: PhantomData::<AlongRows>,
         };
-        // SAFETY: parameters and x are borrowed and were checked, the outputs and their copies are borrowed mutably.
+        // SAFETY: parameters and x are borrowed and were checked, the outputs and their copies are borrowed mutably and
+        // have the size of the batch.
         unsafe {
-            run_product(crew, (kernels, ni), kernels.interneurons, &product, |rows, groups| {
+            let kernel = (forward.part, forward.interneurons);
+            run_in_parts(crew, (kernels, ni), kernel, product, minus_zi, |rows, groups| {
                 if let Some(to) = minus_zi_examples {
                     transpose::to_examples(minus_zi, to, rows.clone(), examples.iter(groups.clone()));
                 }
@@ -184,48 +228,47 @@ impl<T: Element> DannDriver<T> {
             });
         }
 
-        let terms = [
-            Some(Operand { a: params.wex.as_ptr(), lda: d, b: x.grouped() }),
-            Some(Operand { a: params.wei.as_ptr(), lda: ni, b: minus_zi }),
-        ];
-        if divisive {
-            let epilogue = Inhibit {
-                gamma: Operand { a: params.wei.as_ptr(), lda: ni, b: azi },
-                epsilon: T::from_f64(EPSILON),
-                one: T::ONE,
-                g: params.g.as_ptr(),
-                b: params.b.as_ptr(),
-                relu,
-                h,
-                keep: training.then(|| (self.dgamma.grouped_mut(), self.du.grouped_mut())),
-            };
-            self.excite(crew, terms, kernels.inhibit, (epilogue, h), training);
-        } else {
-            let epilogue = Excite { b: params.b.as_ptr(), relu, h };
-            self.excite(crew, terms, kernels.excite, (epilogue, h), training);
+        let (minus_zi, azi) =
+            if W::EXAMPLES { (&self.minus_zi_examples, &self.azi_examples) } else { (&self.minus_zi, &self.azi) };
+        let terms = [Some(W::operand(params.wex, d, x)), Some(W::operand(params.wei, ni, minus_zi))];
+        let to = as_examples.then(|| (self.h_examples.grouped_mut(), self.h_examples.columns()));
+        let after = |rows, groups| {
+            if let Some(to) = to {
+                // SAFETY: h is written in these rows and groups, the copy is borrowed mutably.
+                unsafe { transpose::to_examples(h, to, rows, examples.iter(groups)) };
+            }
+        };
+        // SAFETY: as above.
+        unsafe {
+            if divisive {
+                let epilogue = Inhibit {
+                    gamma: W::operand(params.wei, ni, azi),
+                    epsilon: T::from_f64(EPSILON),
+                    one: T::ONE,
+                    g: params.g.as_ptr(),
+                    b: params.b.as_ptr(),
+                    relu,
+                    h,
+                    keep: training.then(|| (self.dgamma.grouped_mut(), self.du.grouped_mut())),
+                };
+                let product = Product { init: None, terms, examples, epilogue };
+                run_in_parts(crew, (kernels, ne), (forward.part, forward.inhibit), product, h, after);
+            } else {
+                let epilogue = Excite { b: params.b.as_ptr(), relu, h };
+                let product = Product { init: None, terms, examples, epilogue };
+                run_in_parts(crew, (kernels, ne), (forward.part, forward.excite), product, h, after);
+            }
         }
     }
 
-    /// The phase of the excitatory units; the epilogue writes `h`.
-    fn excite<E>(
-        &mut self,
-        crew: &Crew<'_>,
-        terms: [Option<Operand<T>>; 2],
-        kernel: ProductKernel<T, AlongRows, E>,
-        (epilogue, h): (E, Grouped<T>),
-        training: bool,
-    ) {
-        let Self { shape: DannShape { ne, .. }, kernels, examples, .. } = *self;
-        let h_examples = training.then(|| (self.h_examples.grouped_mut(), self.h_examples.columns()));
-        let product = Product { init: None, terms, examples, epilogue, walk: PhantomData };
-        // SAFETY: `forward` borrows and checked the operands; what the epilogue writes and the copy of h are borrowed
-        // mutably.
-        unsafe {
-            run_product(crew, (kernels, ne), kernel, &product, |rows, groups| {
-                if let Some(to) = h_examples {
-                    transpose::to_examples(h, to, rows, examples.iter(groups));
-                }
-            });
+    /// Panics unless the copies with a row an example have the size of the batch.
+    fn assert_examples(&self) {
+        let Self { shape: DannShape { ne, divisive, .. }, kernels, examples, .. } = *self;
+        let units = Split::new(ne, kernels.lanes, kernels.input_vectors);
+        self.h_examples.assert_shape("h", examples.len(), units);
+        self.minus_zi_examples.assert_shape("zI", examples.len(), self.interneurons());
+        if divisive {
+            self.azi_examples.assert_shape("a ⊙ zI", examples.len(), self.interneurons());
         }
     }
 
@@ -283,8 +326,11 @@ impl<T: Element> DannDriver<T> {
     /// Lets a `dh` that is in an array go where it should.
     pub fn backward_from(&mut self, crew: &Crew<'_>, params: DannRef<'_, T>, dh: &Activations<T>) {
         let Self { shape, kernels, examples, .. } = *self;
+        let init = Some(dh);
+        let scratch = &mut Scratch::new();
+        let gradient = InputGradient { kernels, init, terms: [None, None], rows: shape.ne, examples, scratch };
         // SAFETY: there are no terms.
-        unsafe { self.backward(params).run(crew, kernels, Some(dh), [None, None], (shape.ne, examples)) };
+        unsafe { self.backward(params).run(crew, gradient) };
     }
 
     /// `dzI = −du Wei + a ⊙ (dγ Wei)`, and dalpha.
@@ -294,18 +340,17 @@ impl<T: Element> DannDriver<T> {
         self.assert_prepared_for_training();
         let product = Product {
             init: None,
-            terms: [Some(Operand { a: params.wei.as_ptr(), lda: ni, b: self.du.grouped() }), None],
+            terms: [Some(DownColumns::operand(params.wei, ni, &self.du)), None],
             examples,
             epilogue: InterneuronsBackward {
                 dzi: self.dzi.grouped_mut(),
                 divisive: divisive.then(|| DivisiveBackward {
-                    q: Operand { a: params.wei.as_ptr(), lda: ni, b: self.dgamma.grouped() },
+                    q: DownColumns::operand(params.wei, ni, &self.dgamma),
                     a: self.a.as_ptr(),
                     azi: self.azi.grouped(),
                     dalpha: Partials::new(self.dalpha.as_mut_ptr(), ni),
                 }),
             },
-            walk: PhantomData::<DownColumns>,
         };
         // SAFETY: the parameters are borrowed and were checked, the activations have the batch's size, and those that
         // are written are borrowed mutably.
@@ -313,16 +358,15 @@ impl<T: Element> DannDriver<T> {
     }
 
     /// `dx = du Wex + dzI Wix`
-    pub fn input_gradient(&self, crew: &Crew<'_>, params: DannRef<'_, T>, into: Backward<'_, T>) {
-        let Self { shape: DannShape { d, .. }, kernels, examples, .. } = *self;
+    pub fn input_gradient(&mut self, crew: &Crew<'_>, params: DannRef<'_, T>, into: Backward<'_, T>) {
         params.check(&self.shape).expect("checked by the layer");
         self.assert_prepared_for_training();
-        let terms = [
-            Some(Operand { a: params.wex.as_ptr(), lda: d, b: self.du.grouped() }),
-            Some(Operand { a: params.wix.as_ptr(), lda: d, b: self.dzi.grouped() }),
-        ];
+        let Self { shape: DannShape { d, .. }, kernels, examples, .. } = *self;
+        let terms =
+            [Some(DownColumns::operand(params.wex, d, &self.du)), Some(DownColumns::operand(params.wix, d, &self.dzi))];
+        let scratch = &mut self.scratch;
         // SAFETY: the weights are borrowed and were checked, du and dzI have the batch's size.
-        unsafe { into.run(crew, kernels, None, terms, (d, examples)) };
+        unsafe { into.run(crew, InputGradient { kernels, init: None, terms, rows: d, examples, scratch }) };
     }
 
     /// `θ ← θ − scale · dθ`, clamped where a parameter keeps its sign.
@@ -444,7 +488,7 @@ mod tests {
                 driver.prepare(5, true).unwrap();
                 let mut x = Activations::new();
                 x.resize(7, driver.examples).unwrap();
-                Threads::Serial.region(0.0, |crew| driver.forward(crew, params.view(), &x, true));
+                Threads::Serial.region(0.0, |crew| driver.forward(crew, params.view(), Input::Units(&x), true));
                 let group = driver.examples.group(0);
                 for unit in 0..13 {
                     let (inside, padding) = driver.output().row(unit, group).split_at(5);

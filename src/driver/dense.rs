@@ -1,17 +1,18 @@
 //! The plain layer.
 
-use super::{Backward, Fused, partials, run_gradients, run_product, totals, transpose};
+use super::phase::{run_gradients, run_in_parts};
+use super::{Backward, Fused, Input, InputGradient, Scratch, Side, partials, totals, transpose};
 use crate::buffer::{Activations, Buffer};
 use crate::element::Element;
 use crate::error::Error;
 use crate::isa::Isa;
-use crate::kernels::Kernels;
 use crate::kernels::backward::{ExciteBackward, Partials, Store};
 use crate::kernels::forward::Excite;
 use crate::kernels::gradient::{Gradient, GradientKernel, Outer};
-use crate::kernels::product::{Operand, Product};
-use crate::kernels::tile::AlongRows;
+use crate::kernels::product::Product;
+use crate::kernels::tile::DownColumns;
 use crate::kernels::update::{HandOut, Step};
+use crate::kernels::{Forward, Kernels};
 use crate::layout::Split;
 use crate::params::Nonlinearity;
 use crate::params::dense::{Dense, DenseMut, DenseRef, DenseShape};
@@ -29,6 +30,7 @@ pub(crate) struct DenseDriver<T: Element> {
     h_examples: Activations<T>,
     du: Activations<T>,
     db: Buffer<T>,
+    scratch: Scratch<T>,
     /// `dW` of the slabs before.
     carried: Activations<T>,
     /// Whether there were any.
@@ -46,6 +48,7 @@ impl<T: Element> DenseDriver<T> {
             h_examples: Activations::new(),
             du: Activations::new(),
             db: Buffer::default(),
+            scratch: Scratch::new(),
             carried: Activations::new(),
             carries: false,
         })
@@ -56,8 +59,11 @@ impl<T: Element> DenseDriver<T> {
         let Self { shape, kernels, .. } = *self;
         let examples = Split::new(batch, kernels.lanes, kernels.example_vectors);
         self.h.resize(shape.ne, examples)?;
-        if training {
+        if training || self.few(batch) {
             self.h_examples.resize(batch, Split::new(shape.ne, kernels.lanes, kernels.input_vectors))?;
+        }
+        if training {
+            self.scratch.prepare(kernels, shape.d, shape.ne, examples)?;
             self.du.resize(shape.ne, examples)?;
             self.db.resize(partials(shape.ne, examples))?;
         }
@@ -86,24 +92,53 @@ impl<T: Element> DenseDriver<T> {
         Split::new(self.shape.d, self.kernels.lanes, self.kernels.input_vectors)
     }
 
+    /// Whether so many examples are few.
+    pub fn few(&self, batch: usize) -> bool {
+        batch <= self.kernels.few
+    }
+
     /// `h = f(x Wᵀ + b)`
-    pub fn forward(&mut self, crew: &Crew<'_>, params: DenseRef<'_, T>, x: &Activations<T>, training: bool) {
+    pub fn forward(&mut self, crew: &Crew<'_>, params: DenseRef<'_, T>, x: Input<'_, T>, training: bool) {
         let Self { shape, kernels, examples, .. } = *self;
-        params.check(&shape).expect("checked by the layer");
-        x.assert_shape("x", shape.d, examples);
+        match x {
+            Input::Units(x) => {
+                x.assert_shape("x", shape.d, examples);
+                self.forward_from(crew, params, x, &kernels.along, training);
+            }
+            Input::Examples(x) => {
+                x.assert_shape("x", examples.len(), self.inputs());
+                self.forward_from(crew, params, x, &kernels.dots, training);
+            }
+        }
+    }
+
+    fn forward_from<W: Side>(
+        &mut self,
+        crew: &Crew<'_>,
+        params: DenseRef<'_, T>,
+        x: &Activations<T>,
+        forward: &Forward<T, W>,
+        training: bool,
+    ) {
+        let Self { shape: DenseShape { d, ne, nonlinearity }, kernels, examples, .. } = *self;
+        params.check(&self.shape).expect("checked by the layer");
+        self.h.assert_shape("h", ne, examples);
         let h = self.h.grouped_mut();
-        let to_examples = training.then(|| (self.h_examples.grouped_mut(), self.h_examples.columns()));
+        let to = (training || W::EXAMPLES).then(|| {
+            self.h_examples.assert_shape("h", examples.len(), Split::new(ne, kernels.lanes, kernels.input_vectors));
+            (self.h_examples.grouped_mut(), self.h_examples.columns())
+        });
         let product = Product {
             init: None,
-            terms: [Some(Operand { a: params.w.as_ptr(), lda: shape.d, b: x.grouped() }), None],
+            terms: [Some(W::operand(params.w, d, x)), None],
             examples,
-            epilogue: Excite { b: params.b.as_ptr(), relu: shape.nonlinearity == Nonlinearity::Relu, h },
-            walk: PhantomData::<AlongRows>,
+            epilogue: Excite { b: params.b.as_ptr(), relu: nonlinearity == Nonlinearity::Relu, h },
         };
-        // SAFETY: parameters and x are borrowed and were checked, h and its copy are borrowed mutably.
+        // SAFETY: parameters and x are borrowed and were checked, h and its copy are borrowed mutably and have the size
+        // of the batch.
         unsafe {
-            run_product(crew, (kernels, shape.ne), kernels.excite, &product, |rows, groups| {
-                if let Some(to) = to_examples {
+            run_in_parts(crew, (kernels, ne), (forward.part, forward.excite), product, h, |rows, groups| {
+                if let Some(to) = to {
                     transpose::to_examples(h, to, rows, examples.iter(groups));
                 }
             });
@@ -128,18 +163,22 @@ impl<T: Element> DenseDriver<T> {
     /// Lets a `dh` that is in an array go where it should.
     pub fn backward_from(&mut self, crew: &Crew<'_>, params: DenseRef<'_, T>, dh: &Activations<T>) {
         let Self { shape, kernels, examples, .. } = *self;
+        let init = Some(dh);
+        let scratch = &mut Scratch::new();
+        let gradient = InputGradient { kernels, init, terms: [None, None], rows: shape.ne, examples, scratch };
         // SAFETY: there are no terms.
-        unsafe { self.backward(params).run(crew, kernels, Some(dh), [None, None], (shape.ne, examples)) };
+        unsafe { self.backward(params).run(crew, gradient) };
     }
 
     /// `dx = du W`
-    pub fn input_gradient(&self, crew: &Crew<'_>, params: DenseRef<'_, T>, into: Backward<'_, T>) {
-        let Self { shape, kernels, examples, .. } = *self;
-        params.check(&shape).expect("checked by the layer");
-        self.du.assert_shape("du", shape.ne, examples);
-        let terms = [Some(Operand { a: params.w.as_ptr(), lda: shape.d, b: self.du.grouped() }), None];
+    pub fn input_gradient(&mut self, crew: &Crew<'_>, params: DenseRef<'_, T>, into: Backward<'_, T>) {
+        params.check(&self.shape).expect("checked by the layer");
+        let Self { shape: DenseShape { d, ne, .. }, kernels, examples, .. } = *self;
+        self.du.assert_shape("du", ne, examples);
+        let terms = [Some(DownColumns::operand(params.w, d, &self.du)), None];
+        let scratch = &mut self.scratch;
         // SAFETY: the weights are borrowed and were checked, du has the batch's size.
-        unsafe { into.run(crew, kernels, None, terms, (shape.d, examples)) };
+        unsafe { into.run(crew, InputGradient { kernels, init: None, terms, rows: d, examples, scratch }) };
     }
 
     /// `W ← W − scale · duᵀ x`, `b ← b − scale · db`

@@ -1,5 +1,6 @@
 //! How a phase is cut into tasks.
 
+use super::phase::CACHED;
 use crate::kernels::Kernels;
 use crate::layout::Split;
 use std::ops::Range;
@@ -15,23 +16,22 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    /// Bytes of activations that a task streams through for each tile of rows: with the weights of a tile they should
-    /// stay in a second-level cache of 1 MiB or less.
-    const STREAM: usize = 512 << 10;
-
     /// Rows of a weight gradient in a task: a multiple of the usual tiles' heights.
     const GRADIENT_ROWS: usize = 60;
 
-    /// The last piece has up to `most` rows.
+    /// How many pieces of `piece` rows there are, the last of which has up to `most`.
+    pub fn pieces(rows: usize, (piece, most): (usize, usize)) -> usize {
+        (rows / piece + usize::from(rows % piece > most - piece)).max(1)
+    }
+
     fn new(rows: usize, (piece, most): (usize, usize), groups: usize, run: usize) -> Self {
-        let pieces = (rows / piece + usize::from(rows % piece > most - piece)).max(1);
-        Self { rows, piece, pieces, groups, run: run.clamp(1, groups) }
+        Self { rows, piece, pieces: Self::pieces(rows, (piece, most)), groups, run: run.clamp(1, groups) }
     }
 
     /// The tasks of a product with `rows` rows and sums of length `k`.
     pub fn of_product<T>(kernels: &Kernels<T>, rows: usize, examples: Split, k: usize) -> Self {
         let group_bytes = k * kernels.example_vectors * kernels.lanes * size_of::<T>();
-        Self::new(rows, (kernels.rows, kernels.last_rows), examples.groups(), Self::STREAM / group_bytes)
+        Self::new(rows, (kernels.rows, kernels.last_rows), examples.groups(), CACHED / group_bytes)
     }
 
     /// The tasks of a weight gradient with `rows` rows: one group of inputs each, whose examples stay in the

@@ -6,28 +6,26 @@
 mod dann;
 mod dense;
 mod grid;
+mod phase;
 mod transpose;
 
 pub(crate) use dann::DannDriver;
 pub(crate) use dense::DenseDriver;
 pub(crate) use transpose::{copy_examples, from_rows, to_rows};
 
-use crate::buffer::Activations;
+use crate::buffer::{Activations, Buffer};
 use crate::element::Element;
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernels::Kernels;
 use crate::kernels::backward::{ExciteBackward, InhibitBackward, Store};
-use crate::kernels::gradient::{Gradient, GradientKernel};
-use crate::kernels::product::{Operand, Product, ProductKernel};
-use crate::kernels::tile::DownColumns;
+use crate::kernels::product::Product;
+use crate::kernels::tile::{Block, Broadcast, Dots, DownColumns, Operand, Panels, Walk};
 use crate::layout::Split;
 use crate::params::layer::{LayerArrays, LayerMut, LayerRef, LayerShape};
 use crate::params::update::Update;
 use crate::threads::Crew;
-use grid::Grid;
 use std::marker::PhantomData;
-use std::ops::Range;
 
 /// A batch cut into slabs of about 128 examples, the first example of each and their number. The activations of a slab
 /// stay in a second-level cache of 1 MiB from one layer to the next; the gradients are carried over from slab to slab,
@@ -62,46 +60,137 @@ pub(crate) struct Fused<'a, E> {
     borrow: PhantomData<&'a mut ()>,
 }
 
+/// An input gradient `init + Σ terms`, with what computing it needs.
+struct InputGradient<'a, T: Element> {
+    kernels: &'a Kernels<T>,
+    init: Option<&'a Activations<T>>,
+    terms: [Option<Operand<T, DownColumns>>; 2],
+    /// Units of the layer below.
+    rows: usize,
+    examples: Split,
+    scratch: &'a mut Scratch<T>,
+}
+
+/// What the input gradient of a large layer needs; empty for a small one.
+#[derive(Clone)]
+struct Scratch<T> {
+    panels: Buffer<T>,
+    /// Sums so far `[d, B]`.
+    partial: Activations<T>,
+}
+
+impl<T: Element> Scratch<T> {
+    fn new() -> Self {
+        Self { panels: Buffer::default(), partial: Activations::new() }
+    }
+
+    /// Makes room for the input gradient of a layer with `rows` inputs and sums of length `k`.
+    fn prepare(&mut self, kernels: &Kernels<T>, rows: usize, k: usize, examples: Split) -> Result<(), Error> {
+        if phase::in_panels::<T>(rows, k, examples) {
+            self.panels.resize(phase::panels(kernels, rows) * phase::PANEL_DEPTH * Panels::WIDTH)?;
+            self.partial.resize(rows, examples)?;
+        }
+        Ok(())
+    }
+}
+
 impl<T: Element> Backward<'_, T> {
-    /// Computes `init + Σ terms` for the `rows` units of the layer below and lets it go where it should.
+    /// Computes an input gradient and lets it go where it should.
     ///
     /// # Safety
-    /// The terms are valid for reading in `rows` and all examples.
-    unsafe fn run(
-        self,
-        crew: &Crew<'_>,
-        kernels: &Kernels<T>,
-        init: Option<&Activations<T>>,
-        terms: [Option<Operand<T>>; 2],
-        (rows, examples): (usize, Split),
-    ) {
-        macro_rules! run {
-            ($kernel:expr, $epilogue:expr) => {{
-                let init = init.map(Activations::grouped);
-                let product = Product { init, terms, examples, epilogue: $epilogue, walk: PhantomData::<DownColumns> };
-                // SAFETY: the caller vouches for the terms; the epilogue borrows its arrays mutably through `self`, and
-                // `check` compared their units and examples with those of the product.
-                unsafe { run_product(crew, (kernels, rows), $kernel, &product, |_, _| ()) }
-            }};
-        }
+    /// The terms are valid for reading in all rows and examples, and their weights have `rows` columns.
+    unsafe fn run(self, crew: &Crew<'_>, gradient: InputGradient<'_, T>) {
+        let InputGradient { kernels, init, terms, rows, examples, scratch } = gradient;
         let check = |units, of| assert_eq!((units, of), (rows, examples), "units and examples of the layer below");
         if let Some(init) = init {
             check(init.rows(), init.columns());
         }
+        let k = terms.iter().flatten().map(|term| term.depth.len).sum();
+        let in_panels = phase::in_panels::<T>(rows, k, examples);
+        if in_panels {
+            check(scratch.partial.rows(), scratch.partial.columns());
+        }
+        let init = init.map(Activations::grouped);
+        macro_rules! run {
+            ($kernel:ident, $epilogue:expr, $partial:expr) => {{
+                let product = Product { init, terms, examples, epilogue: $epilogue };
+                // SAFETY: the caller vouches for the terms; the epilogue borrows its arrays mutably through `self`, and
+                // `check` compared their units and examples with those of the product.
+                unsafe {
+                    if in_panels {
+                        let kernel = (kernels.panels.store, kernels.panels.$kernel);
+                        phase::run_in_panels(crew, (kernels, rows), kernel, product, (&mut scratch.panels, $partial));
+                    } else {
+                        phase::run_product(crew, (kernels, rows), kernels.down.$kernel, &product, |_, _| ());
+                    }
+                }
+            }};
+        }
         match self {
             Self::Store(out) => {
                 check(out.rows(), out.columns());
-                run!(kernels.input_gradient, Store { out: out.grouped_mut() });
+                let out = out.grouped_mut();
+                run!(store, Store { out }, out);
             }
             Self::Excite(fused) => {
                 check(fused.units, fused.examples);
-                run!(kernels.excite_backward, fused.epilogue);
+                run!(excite, fused.epilogue, scratch.partial.grouped_mut());
             }
             Self::Inhibit(fused) => {
                 check(fused.units, fused.examples);
-                run!(kernels.inhibit_backward, fused.epilogue);
+                run!(inhibit, fused.epilogue, scratch.partial.grouped_mut());
             }
         }
+    }
+}
+
+/// A layer's input as the forward product reads it.
+#[derive(Clone, Copy)]
+pub(crate) enum Input<'a, T> {
+    /// `x [d, B]`
+    Units(&'a Activations<T>),
+    /// `x [B, d]`, for [few](Driver::few) examples.
+    Examples(&'a Activations<T>),
+}
+
+/// A side from which the forward product reads activations.
+trait Side: Walk {
+    /// Whether rows are examples.
+    const EXAMPLES: bool;
+    /// Weights at `a` with rows `lda` elements apart, and the activations that they meet.
+    fn operand<T: Element>(a: &[T], lda: usize, b: &Activations<T>) -> Operand<T, Self>;
+    /// Parts of a sum, of `most` terms or a few less.
+    fn parts(depth: Self::Depth, most: usize) -> usize;
+    /// Part `i` of them.
+    fn part(depth: Self::Depth, most: usize, i: usize) -> Self::Depth;
+}
+
+impl<W: Broadcast> Side for W {
+    const EXAMPLES: bool = false;
+
+    fn operand<T: Element>(a: &[T], lda: usize, b: &Activations<T>) -> Operand<T, Self> {
+        Operand { a: a.as_ptr(), lda, b: b.grouped(), depth: Block { first: 0, len: b.rows() } }
+    }
+    fn parts(depth: Block, most: usize) -> usize {
+        depth.len.div_ceil(most)
+    }
+    fn part(Block { first, len }: Block, most: usize, i: usize) -> Block {
+        let each = len.div_ceil(len.div_ceil(most));
+        Block { first: first + i * each, len: each.min(len - i * each) }
+    }
+}
+
+impl Side for Dots {
+    const EXAMPLES: bool = true;
+
+    fn operand<T: Element>(a: &[T], lda: usize, b: &Activations<T>) -> Operand<T, Self> {
+        Operand { a: a.as_ptr(), lda, b: b.grouped(), depth: b.columns() }
+    }
+    fn parts(_: Split, _: usize) -> usize {
+        1
+    }
+    fn part(depth: Split, _: usize, _: usize) -> Split {
+        depth
     }
 }
 
@@ -155,7 +244,7 @@ impl<T: Element> Driver<T> {
         }
     }
 
-    /// `h [B, ne]` of the last forward pass of training, as the layer above needs it for its weight gradient.
+    /// `h [B, ne]` of the last forward pass of training or of few examples.
     pub fn output_examples(&self) -> &Activations<T> {
         match self {
             Self::Dann(driver) => driver.output_examples(),
@@ -163,8 +252,21 @@ impl<T: Element> Driver<T> {
         }
     }
 
+    /// Whether so many examples are so few that the forward product should read [`Input::Examples`].
+    pub fn few(&self, batch: usize) -> bool {
+        match self {
+            Self::Dann(driver) => driver.few(batch),
+            Self::Dense(driver) => driver.few(batch),
+        }
+    }
+
+    /// The output as the layer above reads it.
+    pub fn output_for(&self, few: bool) -> Input<'_, T> {
+        if few { Input::Examples(self.output_examples()) } else { Input::Units(self.output()) }
+    }
+
     /// From `x [d, B]` to `h`, keeping for `training` what the backward pass needs.
-    pub fn forward(&mut self, crew: &Crew<'_>, params: LayerRef<'_, T>, x: &Activations<T>, training: bool) {
+    pub fn forward(&mut self, crew: &Crew<'_>, params: LayerRef<'_, T>, x: Input<'_, T>, training: bool) {
         with_params!((self, params), (driver, params) => driver.forward(crew, params, x, training))
     }
 
@@ -186,7 +288,7 @@ impl<T: Element> Driver<T> {
     }
 
     /// `dx [d, B]`.
-    pub fn input_gradient(&self, crew: &Crew<'_>, params: LayerRef<'_, T>, into: Backward<'_, T>) {
+    pub fn input_gradient(&mut self, crew: &Crew<'_>, params: LayerRef<'_, T>, into: Backward<'_, T>) {
         with_params!((self, params), (driver, params) => driver.input_gradient(crew, params, into))
     }
 
@@ -222,50 +324,6 @@ impl<T: Element> Driver<T> {
     pub fn gradients(&mut self, crew: &Crew<'_>, gradients: LayerMut<'_, T>, x: &Activations<T>) {
         with_params!((self, gradients), (driver, gradients) => driver.gradients(crew, gradients, x))
     }
-}
-
-/// Computes all tiles of a product, one phase. `after` then treats the same rows and groups, while they are in the cache.
-///
-/// # Safety
-/// As [`crate::kernels::product::product`], for all rows and groups.
-unsafe fn run_product<T: Element, W: Sync, E>(
-    crew: &Crew<'_>,
-    (kernels, rows): (&Kernels<T>, usize),
-    kernel: ProductKernel<T, W, E>,
-    product: &Product<T, W, E>,
-    after: impl Fn(Range<usize>, Range<usize>) + Sync,
-) {
-    let k = product.terms.iter().flatten().map(|term| term.b.rows()).sum::<usize>().max(1);
-    let grid = Grid::of_product(kernels, rows, product.examples, k);
-    crew.run(rows * k * product.examples.len(), grid.tasks(), |tasks| {
-        for (rows, groups) in grid.parts(tasks) {
-            // SAFETY: the caller vouches for the whole grid; its tasks are disjoint.
-            unsafe { kernel(product, rows.clone(), groups.clone()) };
-            after(rows, groups);
-        }
-    });
-}
-
-/// Computes all tiles of some weight gradients, one phase.
-///
-/// # Safety
-/// As [`crate::kernels::gradient::gradient`], for all rows and groups of each gradient.
-unsafe fn run_gradients<T: Element, E>(crew: &Crew<'_>, kernel: GradientKernel<T, E>, gradients: &[Gradient<T, E>]) {
-    let grid = |gradient: &Gradient<T, E>| Grid::of_gradient(gradient.rows, gradient.inputs);
-    let tasks = gradients.iter().map(|gradient| grid(gradient).tasks()).sum();
-    let work = |gradient: &Gradient<T, E>| gradient.rows * gradient.inputs.len() * gradient.examples.len();
-    crew.run(gradients.iter().map(work).sum(), tasks, |tasks| {
-        let mut first = 0;
-        for gradient in gradients {
-            let grid = grid(gradient);
-            let here = tasks.start.max(first) - first..tasks.end.clamp(first, first + grid.tasks()) - first;
-            for (rows, groups) in grid.parts(here) {
-                // SAFETY: the caller vouches for the whole grid; its tasks are disjoint.
-                unsafe { kernel(gradient, rows, groups) };
-            }
-            first += grid.tasks();
-        }
-    });
 }
 
 /// How many sums over the examples there are for `rows` rows; see [`crate::kernels::backward::Partials`].

@@ -1,7 +1,8 @@
 //! Between row-major arrays and the two layouts of activations.
 
-use crate::buffer::Activations;
+use crate::buffer::{Activations, Buffer};
 use crate::element::Element;
+use crate::kernels::tile::Panels;
 use crate::layout::{Group, Grouped, Split};
 use crate::matrix::{MatMut, MatRef};
 use crate::threads::Crew;
@@ -136,4 +137,55 @@ pub(super) unsafe fn to_examples<T: Element>(
             unsafe { transpose((from, group.width), (to, columns.width), columns_here.len(), group.len) };
         }
     }
+}
+
+/// An address without rights, for tasks.
+#[derive(Clone, Copy)]
+struct Shared<T>(*mut T);
+
+// SAFETY: whoever dereferences it argues for the access.
+unsafe impl<T: Sync> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn at(self, index: usize) -> *mut T {
+        self.0.wrapping_add(index)
+    }
+}
+
+/// Copies `len` rows of weights, `ld` elements apart from `a`, to panels of their `rows` columns: see [`Panels`].
+///
+/// # Safety
+/// `a` is valid for reading `len` rows of `rows` elements.
+pub(super) unsafe fn to_panels<T: Element>(
+    crew: &Crew<'_>,
+    (a, ld, len): (*const T, usize, usize),
+    (rows, count): (usize, usize),
+    out: &mut Buffer<T>,
+) {
+    /// Panels of a task: it reads runs of a few cache lines, row after row.
+    const TOGETHER: usize = 16;
+    let panel = len * Panels::WIDTH;
+    assert!(out.len() >= count * panel, "room for panels");
+    let (from, to) = (Shared(a.cast_mut()), Shared(out.as_mut_ptr()));
+    each(crew, rows * len, count.div_ceil(TOGETHER), |task| {
+        let panels = task * TOGETHER..count.min((task + 1) * TOGETHER);
+        for k in 0..len {
+            for p in panels.clone() {
+                let start = p * Panels::STEP;
+                let width = Panels::WIDTH.min(rows - start);
+                let from = from.at(k * ld + start);
+                let to = to.at(p * panel + k * Panels::WIDTH);
+                // SAFETY: the caller vouches for the weights; `out` is borrowed mutably, has room for the panels, and no
+                // other task writes these.
+                unsafe {
+                    if width == Panels::WIDTH {
+                        to.copy_from_nonoverlapping(from, Panels::WIDTH);
+                    } else {
+                        to.copy_from_nonoverlapping(from, width);
+                        std::slice::from_raw_parts_mut(to.add(width), Panels::WIDTH - width).fill(T::ZERO);
+                    }
+                }
+            }
+        }
+    });
 }

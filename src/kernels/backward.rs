@@ -1,7 +1,6 @@
 //! Epilogues of the backward products whose columns are examples.
 
-use super::product::Operand;
-use super::tile::{Acc, DownColumns, Epilogue, accumulate, zeros};
+use super::tile::{Acc, DownColumns, Epilogue, Operand, Walk, zeros};
 use crate::layout::{Group, Grouped};
 use crate::simd::Simd;
 
@@ -147,7 +146,7 @@ pub(crate) struct InterneuronsBackward<T> {
 /// The divisive part of [`InterneuronsBackward`].
 pub(crate) struct DivisiveBackward<T> {
     /// `Wei [ne, ni]` and `dγ [ne, B]`
-    pub q: Operand<T>,
+    pub q: Operand<T, DownColumns>,
     /// `a [ni]`
     pub a: *const T,
     /// `a ⊙ zI [ni, B]`
@@ -165,10 +164,7 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for InterneuronsBackward<T> {
         }
         if let Some(divisive) = &self.divisive {
             // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
-            let q = unsafe {
-                let term = divisive.q.term::<DownColumns>(row, group);
-                accumulate::<T, S, DownColumns, MR, NV>(s, zeros::<T, S, MR, NV>(s), term)
-            };
+            let q = unsafe { DownColumns::product(s, zeros::<T, S, MR, NV>(s), divisive.q, row, group) };
             for (i, (dzi, q)) in dzi.iter_mut().zip(q).enumerate() {
                 let mut dalpha = s.zero();
                 // SAFETY: as above.

@@ -1,7 +1,6 @@
 //! Epilogues of the forward products.
 
-use super::product::Operand;
-use super::tile::{Acc, AlongRows, Epilogue, accumulate, zeros};
+use super::tile::{Acc, Epilogue, Operand, Walk, zeros};
 use crate::layout::{Group, Grouped};
 use crate::simd::Simd;
 
@@ -72,9 +71,9 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Excite<T> {
 ///
 /// γ is a second product of the same tile. Its registers are free because the compiler parks `zE − s` on the stack,
 /// one store and one load per vector, against `d + 2·ni` multiply-adds.
-pub(crate) struct Inhibit<T> {
+pub(crate) struct Inhibit<T, W: Walk> {
     /// `Wei [ne, ni]` and `a ⊙ zI [ni, B]`
-    pub gamma: Operand<T>,
+    pub gamma: Operand<T, W>,
     /// ε
     pub epsilon: T,
     /// 1
@@ -91,14 +90,11 @@ pub(crate) struct Inhibit<T> {
     pub keep: Option<(Grouped<T>, Grouped<T>)>,
 }
 
-impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Inhibit<T> {
+impl<T: Copy, S: Simd<T>, W: Walk> Epilogue<T, S> for Inhibit<T, W> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
-        let gamma = unsafe {
-            let term = self.gamma.term::<AlongRows>(row, group);
-            accumulate::<T, S, AlongRows, MR, NV>(s, zeros::<T, S, MR, NV>(s), term)
-        };
+        let gamma = unsafe { W::product(s, zeros::<T, S, MR, NV>(s), self.gamma, row, group) };
         for (i, (difference, gamma)) in acc.into_iter().zip(gamma).enumerate() {
             // SAFETY: as above.
             unsafe {

@@ -24,7 +24,7 @@ use backward::{ExciteBackward, InhibitBackward, InterneuronsBackward, Store};
 use forward::{Excite, Inhibit, Interneurons};
 use gradient::{Gradient, GradientKernel};
 use product::{Product, ProductKernel};
-use tile::{AlongRows, DownColumns, Epilogue, Walk};
+use tile::{AlongRows, Dots, DownColumns, Epilogue, Panels, Walk};
 use update::{HandOut, Step};
 
 /// The tile shapes of an instruction set; see `shapes.rs`.
@@ -64,6 +64,44 @@ pub(crate) trait Tiled<T: Copy>: Simd<T> {
     ) -> usize;
 }
 
+/// The products of a forward pass.
+pub(crate) struct Forward<T, W: Walk> {
+    pub interneurons: ProductKernel<T, W, Interneurons<T>>,
+    pub excite: ProductKernel<T, W, Excite<T>>,
+    pub inhibit: ProductKernel<T, W, Inhibit<T, W>>,
+    /// Part of a long sum.
+    pub part: ProductKernel<T, W, Store<T>>,
+}
+
+impl<T: Copy, W: Walk> Forward<T, W> {
+    const fn of<S: Tiled<T>>() -> Self {
+        Self {
+            interneurons: product::product::<T, S, _, _>,
+            excite: product::product::<T, S, _, _>,
+            inhibit: product::product::<T, S, _, _>,
+            part: product::product::<T, S, _, _>,
+        }
+    }
+}
+
+/// The input gradient, stored (or part of a long sum) or gone on with.
+pub(crate) struct Backward<T, W: Walk> {
+    pub store: ProductKernel<T, W, Store<T>>,
+    pub excite: ProductKernel<T, W, ExciteBackward<T>>,
+    pub inhibit: ProductKernel<T, W, InhibitBackward<T>>,
+}
+
+impl<T: Copy, W: Walk> Backward<T, W> {
+    const fn of<S: Tiled<T>>() -> Self {
+        assert!(S::ROWS == Panels::STEP && S::LAST_ROWS <= Panels::WIDTH, "tiles fit the panels");
+        Self {
+            store: product::product::<T, S, _, _>,
+            excite: product::product::<T, S, _, _>,
+            inhibit: product::product::<T, S, _, _>,
+        }
+    }
+}
+
 /// The kernels of one instruction set for elements `T`.
 pub(crate) struct Kernels<T> {
     /// Elements of a vector.
@@ -72,19 +110,23 @@ pub(crate) struct Kernels<T> {
     pub example_vectors: usize,
     /// Vectors in a group of inputs.
     pub input_vectors: usize,
+    /// The most examples for which dot products are the faster way forward: with more, vectors over the examples, empty
+    /// lanes and all, cost less than the sums across vectors.
+    pub few: usize,
     /// Rows of a product that are best taken together; see [`Tiled::ROWS`].
     pub rows: usize,
     /// See [`Tiled::LAST_ROWS`].
     pub last_rows: usize,
 
-    pub interneurons: ProductKernel<T, AlongRows, Interneurons<T>>,
-    pub excite: ProductKernel<T, AlongRows, Excite<T>>,
-    pub inhibit: ProductKernel<T, AlongRows, Inhibit<T>>,
-
+    /// Forward, for vectors over examples.
+    pub along: Forward<T, AlongRows>,
+    /// Forward, for a few examples.
+    pub dots: Forward<T, Dots>,
     pub interneurons_backward: ProductKernel<T, DownColumns, InterneuronsBackward<T>>,
-    pub input_gradient: ProductKernel<T, DownColumns, Store<T>>,
-    pub excite_backward: ProductKernel<T, DownColumns, ExciteBackward<T>>,
-    pub inhibit_backward: ProductKernel<T, DownColumns, InhibitBackward<T>>,
+    /// The input gradient, with the weights where they are.
+    pub down: Backward<T, DownColumns>,
+    /// The input gradient, with the weights copied to panels.
+    pub panels: Backward<T, Panels>,
 
     pub step: GradientKernel<T, Step<T>>,
     pub hand_out: GradientKernel<T, HandOut<T>>,
@@ -98,15 +140,14 @@ impl<T: Copy> Kernels<T> {
             lanes: S::LANES,
             example_vectors: S::EXAMPLE_VECTORS,
             input_vectors: S::INPUT_VECTORS,
+            few: S::LANES / 2,
             rows: S::ROWS,
             last_rows: S::LAST_ROWS,
-            interneurons: product::product::<T, S, _, _>,
-            excite: product::product::<T, S, _, _>,
-            inhibit: product::product::<T, S, _, _>,
+            along: Forward::of::<S>(),
+            dots: Forward::of::<S>(),
             interneurons_backward: product::product::<T, S, _, _>,
-            input_gradient: product::product::<T, S, _, _>,
-            excite_backward: product::product::<T, S, _, _>,
-            inhibit_backward: product::product::<T, S, _, _>,
+            down: Backward::of::<S>(),
+            panels: Backward::of::<S>(),
             step: gradient::gradient::<T, S, _>,
             hand_out: gradient::gradient::<T, S, _>,
             carry: gradient::gradient::<T, S, _>,

@@ -5,60 +5,25 @@
 //! examples pass by.
 
 use super::Tiled;
-use super::tile::{Epilogue, Term, Walk, accumulate, load, zeros};
+use super::tile::{Epilogue, Operand, Walk, load, zeros};
 use crate::layout::{Group, Grouped, Split};
 use crate::simd::{Simd, Vectorized};
-use std::marker::PhantomData;
 use std::ops::Range;
 
-/// One term of a [`Product`]: a weight matrix and unit-major activations.
-#[derive(Debug)]
-pub(crate) struct Operand<T> {
-    /// The weights at row 0, k = 0.
-    pub a: *const T,
-    /// Distance of the weights' stored rows.
-    pub lda: usize,
-    /// The activations: row k meets column k (or stored row k) of the weights.
-    pub b: Grouped<T>,
-}
-
-impl<T> Clone for Operand<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T> Copy for Operand<T> {}
-
-impl<T: Copy> Operand<T> {
-    /// The term of the tile that begins at `row` and has the columns of `group`.
-    #[inline(always)]
-    pub fn term<W: Walk>(&self, row: usize, group: Group) -> Term<T> {
-        Term {
-            a: self.a.wrapping_add(W::index(row, 0, self.lda)),
-            lda: self.lda,
-            b: self.b.at(0, group),
-            ldb: group.width,
-            k: self.b.rows(),
-        }
-    }
-}
-
 /// `init + Σ_t A_t · B_t`, handed to an epilogue tile by tile.
-pub(crate) struct Product<T, W, E> {
+pub(crate) struct Product<T, W: Walk, E> {
     /// What the accumulators begin with; zero if none.
     pub init: Option<Grouped<T>>,
     /// The terms; a missing one adds nothing.
-    pub terms: [Option<Operand<T>>; 2],
+    pub terms: [Option<Operand<T, W>>; 2],
     /// The examples.
     pub examples: Split,
     /// What becomes of the accumulators.
     pub epilogue: E,
-    /// How the weights are walked.
-    pub walk: PhantomData<W>,
 }
 
 // SAFETY: addresses without rights; `product` is unsafe and its caller argues for the accesses.
-unsafe impl<T: Sync, W, E> Sync for Product<T, W, E> {}
+unsafe impl<T: Sync, W: Walk, E> Sync for Product<T, W, E> {}
 
 /// The kernel of a [`Product`] with one kind of walk and epilogue: computes all tiles of some rows by some groups.
 pub(crate) type ProductKernel<T, W, E> = unsafe fn(&Product<T, W, E>, Range<usize>, Range<usize>);
@@ -92,7 +57,7 @@ where
 }
 
 /// One tile of a product.
-pub(crate) struct ProductTile<'a, S, T, W, E, const MR: usize, const NV: usize> {
+pub(crate) struct ProductTile<'a, S, T, W: Walk, E, const MR: usize, const NV: usize> {
     pub s: S,
     pub product: &'a Product<T, W, E>,
     pub row: usize,
@@ -119,7 +84,7 @@ where
         }
         for operand in product.terms.iter().flatten() {
             // SAFETY: as above.
-            acc = unsafe { accumulate::<T, S, W, MR, NV>(s, acc, operand.term::<W>(row, group)) };
+            acc = unsafe { W::product(s, acc, *operand, row, group) };
         }
         // SAFETY: as above.
         unsafe { product.epilogue.finish(s, acc, row, group) };

@@ -1,0 +1,163 @@
+//! Phases: one kernel, or one after the other, on the tasks of a grid.
+
+use super::grid::Grid;
+use super::{Side, transpose};
+use crate::buffer::Buffer;
+use crate::element::Element;
+use crate::kernels::Kernels;
+use crate::kernels::backward::Store;
+use crate::kernels::gradient::{Gradient, GradientKernel};
+use crate::kernels::product::{Product, ProductKernel};
+use crate::kernels::tile::{Block, DownColumns, Operand, Panels, Walk};
+use crate::layout::{Grouped, Split};
+use crate::threads::Crew;
+use std::ops::Range;
+
+/// Bytes of activations that every tile of rows meets: about half of a second-level cache of 1 MiB.
+pub(super) const CACHED: usize = 512 << 10;
+
+/// Computes all tiles of a product, one phase. `after` then treats the same rows and groups, while they are in the cache.
+///
+/// # Safety
+/// As [`crate::kernels::product::product`], for all rows and groups.
+pub(super) unsafe fn run_product<T: Element, W: Walk, E>(
+    crew: &Crew<'_>,
+    (kernels, rows): (&Kernels<T>, usize),
+    kernel: ProductKernel<T, W, E>,
+    product: &Product<T, W, E>,
+    after: impl Fn(Range<usize>, Range<usize>) + Sync,
+) {
+    let k = product.terms.iter().flatten().map(|term| W::len(term.depth)).sum::<usize>().max(1);
+    let grid = Grid::of_product(kernels, rows, product.examples, k);
+    crew.run(rows * k * product.examples.len(), grid.tasks(), |tasks| {
+        for (rows, groups) in grid.parts(tasks) {
+            // SAFETY: the caller vouches for the whole grid; its tasks are disjoint.
+            unsafe { kernel(product, rows.clone(), groups.clone()) };
+            after(rows, groups);
+        }
+    });
+}
+
+/// As [`run_product`], but a first sum that is too long for its activations to stay in the cache is made in parts, each
+/// for all rows and groups: the weights are read once, the sums so far go to `partial` and back.
+///
+/// # Safety
+/// As [`run_product`]; `partial` is like an output, and the epilogue may write it.
+pub(super) unsafe fn run_in_parts<T: Element, W: Side, E>(
+    crew: &Crew<'_>,
+    (kernels, rows): (&Kernels<T>, usize),
+    (part_kernel, kernel): (ProductKernel<T, W, Store<T>>, ProductKernel<T, W, E>),
+    mut product: Product<T, W, E>,
+    partial: Grouped<T>,
+    after: impl Fn(Range<usize>, Range<usize>) + Sync,
+) {
+    /// The shortest part: loading and storing a tile's sums costs little beside it.
+    const SHORTEST: usize = 256;
+    if let [Some(term), _] = &mut product.terms {
+        let bytes_of_row = product.examples.padded() * size_of::<T>();
+        let most = (CACHED / bytes_of_row).max(SHORTEST);
+        let (depth, parts) = (term.depth, W::parts(term.depth, most));
+        for i in 0..parts - 1 {
+            let terms = [Some(Operand { depth: W::part(depth, most, i), ..*term }), None];
+            let init = if i == 0 { product.init } else { Some(partial) };
+            let part = Product { init, terms, examples: product.examples, epilogue: Store { out: partial } };
+            // SAFETY: the caller vouches for the operands and for `partial`.
+            unsafe { run_product(crew, (kernels, rows), part_kernel, &part, |_, _| ()) };
+        }
+        if parts > 1 {
+            term.depth = W::part(depth, most, parts - 1);
+            product.init = Some(partial);
+        }
+    }
+    // SAFETY: the caller vouches for the operands.
+    unsafe { run_product(crew, (kernels, rows), kernel, &product, after) };
+}
+
+/// Terms of a sum that are copied to panels at a time.
+pub(super) const PANEL_DEPTH: usize = 256;
+
+/// Panels of a matrix with so many columns.
+pub(super) fn panels<T>(kernels: &Kernels<T>, rows: usize) -> usize {
+    Grid::pieces(rows, (kernels.rows, kernels.last_rows))
+}
+
+/// Whether the input gradient of a layer with `rows` inputs and sums of length `k` is made from a copy of the weights in
+/// panels. Tiles of it walk down the columns of the weights. In a large matrix each step is on another page, and where
+/// rows are a large power of two apart all steps fall in the same few cache sets.
+pub(super) fn in_panels<T>(rows: usize, k: usize, examples: Split) -> bool {
+    /// Bytes of weights that a second-level cache of 1 MiB nearly holds.
+    const SMALL: usize = 2 << 20;
+    /// Fewer examples do not pay for the copy.
+    const EXAMPLES: usize = 32;
+    let row = rows * size_of::<T>();
+    let crowded = row.is_multiple_of(1024) && k >= 64;
+    examples.len() >= EXAMPLES && (crowded || row * k > SMALL)
+}
+
+/// Computes a product down the columns of large weights, some rows of them after the other: these are copied to panels
+/// that tiles read from beginning to end.
+///
+/// # Safety
+/// As [`run_product`]; `partial` is like an output, and the epilogue may write it; the weights have `rows` columns.
+pub(super) unsafe fn run_in_panels<T: Element, E>(
+    crew: &Crew<'_>,
+    (kernels, rows): (&Kernels<T>, usize),
+    (part_kernel, kernel): (ProductKernel<T, Panels, Store<T>>, ProductKernel<T, Panels, E>),
+    product: Product<T, DownColumns, E>,
+    (buffer, partial): (&mut Buffer<T>, Grouped<T>),
+) {
+    let Product { mut init, terms, examples, epilogue } = product;
+    let count = panels(kernels, rows);
+    assert!(buffer.len() >= count * PANEL_DEPTH * Panels::WIDTH, "room for panels");
+    let parts = |term: Operand<T, DownColumns>| {
+        let count = DownColumns::parts(term.depth, PANEL_DEPTH);
+        (0..count).map(move |i| Operand { depth: DownColumns::part(term.depth, PANEL_DEPTH, i), ..term })
+    };
+    let mut parts = terms.into_iter().flatten().flat_map(parts).peekable();
+    while let Some(Operand { a, lda, b, depth }) = parts.next() {
+        let Block { first, len } = depth;
+        let a = a.wrapping_add(first * lda);
+        // SAFETY: the caller vouches for the weights; the buffer has room for all panels.
+        unsafe { transpose::to_panels(crew, (a, lda, len), (rows, count), buffer) };
+        let panel = len * Panels::WIDTH;
+        let a = buffer.as_ptr().wrapping_sub(first * Panels::WIDTH);
+        let terms = [Some(Operand { a, lda: panel, b, depth }), None];
+        // SAFETY: the caller vouches for the operands, `partial` and the epilogue.
+        unsafe {
+            if parts.peek().is_some() {
+                let part = Product { init, terms, examples, epilogue: Store { out: partial } };
+                run_product(crew, (kernels, rows), part_kernel, &part, |_, _| ());
+                init = Some(partial);
+            } else {
+                let last = Product { init, terms, examples, epilogue };
+                return run_product(crew, (kernels, rows), kernel, &last, |_, _| ());
+            }
+        }
+    }
+}
+
+/// Computes all tiles of some weight gradients, one phase.
+///
+/// # Safety
+/// As [`crate::kernels::gradient::gradient`], for all rows and groups of each gradient.
+pub(super) unsafe fn run_gradients<T: Element, E>(
+    crew: &Crew<'_>,
+    kernel: GradientKernel<T, E>,
+    gradients: &[Gradient<T, E>],
+) {
+    let grid = |gradient: &Gradient<T, E>| Grid::of_gradient(gradient.rows, gradient.inputs);
+    let tasks = gradients.iter().map(|gradient| grid(gradient).tasks()).sum();
+    let work = |gradient: &Gradient<T, E>| gradient.rows * gradient.inputs.len() * gradient.examples.len();
+    crew.run(gradients.iter().map(work).sum(), tasks, |tasks| {
+        let mut first = 0;
+        for gradient in gradients {
+            let grid = grid(gradient);
+            let here = tasks.start.max(first) - first..tasks.end.clamp(first, first + grid.tasks()) - first;
+            for (rows, groups) in grid.parts(here) {
+                // SAFETY: the caller vouches for the whole grid; its tasks are disjoint.
+                unsafe { kernel(gradient, rows, groups) };
+            }
+            first += grid.tasks();
+        }
+    });
+}
