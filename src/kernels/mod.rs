@@ -140,7 +140,7 @@ impl<T: Copy> Kernels<T> {
             lanes: S::LANES,
             example_vectors: S::EXAMPLE_VECTORS,
             input_vectors: S::INPUT_VECTORS,
-            few: S::LANES / 2,
+            few: S::LANES / 4,
             rows: S::ROWS,
             last_rows: S::LAST_ROWS,
             along: Forward::of::<S>(),

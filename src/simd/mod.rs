@@ -64,6 +64,9 @@ pub(crate) trait Simd<T: Copy>: Token {
     /// `p` is valid for writing `n` elements, and `n <= LANES`.
     unsafe fn store_first(self, p: *mut T, x: Self::V, n: usize);
 
+    /// Asks for the cache line at `p`, if the target has a way to ask. `p` may be any address.
+    fn prefetch(self, p: *const T);
+
     /// `a + b`
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a − b`

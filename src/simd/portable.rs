@@ -64,6 +64,8 @@ macro_rules! portable {
                 }
             }
             #[inline(always)]
+            fn prefetch(self, _: *const $t) {}
+            #[inline(always)]
             fn add(self, a: $v, b: $v) -> $v {
                 a + b
             }

@@ -49,6 +49,11 @@ macro_rules! x86_simd {
                 unsafe { $store_first(p, x, n) }
             }
             #[inline(always)]
+            fn prefetch(self, p: *const $t) {
+                // SAFETY: it is a hint of SSE, which x86-64 always has, and accesses nothing.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+            }
+            #[inline(always)]
             fn add(self, a: $v, b: $v) -> $v {
                 // SAFETY: the token proves the instruction set.
                 unsafe { $add(a, b) }
