@@ -227,6 +227,11 @@ fn run<T: Element>(problem: &Problem, isa: Isa, threads: Threads<'_>, update: &U
         layer.forward(threads, params.view(), x, MatMut::new("h", h, batch, ne).unwrap()).unwrap();
     };
     forward(&mut layer, &mut h);
+    let mut inferred = nan(batch * ne);
+    let inferred_out = MatMut::new("h", &mut inferred, batch, ne).unwrap();
+    layer.infer(threads, params.view(), x, inferred_out).unwrap();
+    assert_eq!(bits(&inferred), bits(&h), "{isa}: h without a backward pass");
+    forward(&mut layer, &mut h);
     let dx_out = MatMut::new("dx", &mut dx, batch, d).unwrap();
     layer.backward(threads, params.view(), x, dh, gradients.view_mut(), Some(dx_out)).unwrap();
     forward(&mut layer, &mut h);
@@ -433,6 +438,37 @@ proptest! {
 
 /// Random inputs that passed a ReLU, of which a part is silent: the ratio of their mean square to their squared mean
 /// is π divided by the part that is left.
+/// Layers that are large enough for sums in parts and for weights in panels: long sums with many examples, rows that are
+/// a power of two apart, and the same just missed.
+#[test]
+fn large_layers_agree_with_the_reference() {
+    if cfg!(debug_assertions) {
+        return; // Minutes without optimisation.
+    }
+    let update = Update::csgd(0.1);
+    for (dims, kind) in [
+        ((1300, 70, 13, 200), Kind::Divisive),
+        ((256, 150, 17, 64), Kind::Divisive),
+        ((512, 290, 50, 33), Kind::Subtractive),
+        ((510, 290, 50, 33), Kind::Divisive),
+        ((256, 530, 1, 40), Kind::Dense),
+        ((1024, 64, 4, 32), Kind::Divisive),
+        ((700, 740, 9, 96), Kind::Dense),
+    ] {
+        let problem = Problem::new(dims, kind, true, 5);
+        let want = Expected::new(&problem, &update);
+        for isa in isas() {
+            let serial = run::<f32>(&problem, isa, Threads::Serial, &update);
+            want.assert(&format!("{dims:?}, {isa}, f32"), &serial);
+            want.assert(&format!("{dims:?}, {isa}, f64"), &run::<f64>(&problem, isa, Threads::Serial, &update));
+            let shared = run::<f32>(&problem, isa, Threads::Pool(&pools()[1]), &update);
+            for ((name, a), (_, b)) in serial.arrays().into_iter().zip(shared.arrays()) {
+                assert_eq!(bits(a), bits(b), "{dims:?}, {isa}, threads: {name}");
+            }
+        }
+    }
+}
+
 fn rectified(n: usize, left: f64, seed: u64) -> Vec<f64> {
     let mut rng = generator(seed);
     let mut draw = || -> f64 { if rng.random_bool(left) { StandardNormal.sample(&mut rng) } else { 0.0 } };

@@ -38,6 +38,9 @@ pub(super) unsafe fn run_product<T: Element, W: Walk, E>(
     });
 }
 
+/// The kernels of a sum in parts: one stores the sums so far, the other, for the last part, does what the product is for.
+type InParts<T, W, E> = (ProductKernel<T, W, Store<T>>, ProductKernel<T, W, E>);
+
 /// As [`run_product`], but a first sum that is too long for its activations to stay in the cache is made in parts, each
 /// for all rows and groups: the weights are read once, the sums so far go to `partial` and back.
 ///
@@ -46,7 +49,7 @@ pub(super) unsafe fn run_product<T: Element, W: Walk, E>(
 pub(super) unsafe fn run_in_parts<T: Element, W: Side, E>(
     crew: &Crew<'_>,
     (kernels, rows): (&Kernels<T>, usize),
-    (part_kernel, kernel): (ProductKernel<T, W, Store<T>>, ProductKernel<T, W, E>),
+    (part_kernel, kernel): InParts<T, W, E>,
     mut product: Product<T, W, E>,
     partial: Grouped<T>,
     after: impl Fn(Range<usize>, Range<usize>) + Sync,
@@ -102,7 +105,7 @@ pub(super) fn in_panels<T>(rows: usize, k: usize, examples: Split) -> bool {
 pub(super) unsafe fn run_in_panels<T: Element, E>(
     crew: &Crew<'_>,
     (kernels, rows): (&Kernels<T>, usize),
-    (part_kernel, kernel): (ProductKernel<T, Panels, Store<T>>, ProductKernel<T, Panels, E>),
+    (part_kernel, kernel): InParts<T, Panels, E>,
     product: Product<T, DownColumns, E>,
     (buffer, partial): (&mut Buffer<T>, Grouped<T>),
 ) {
