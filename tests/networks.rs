@@ -185,14 +185,14 @@ fn steps_agree_with_the_composed_network() {
     }
     for (name, architecture) in architectures() {
         for isa in isas() {
-            // One slab and three of them, whose gradients are carried over.
-            for batch in [BATCH, 400] {
-                // Unmatched inhibition starts with losses in the hundreds, and its first steps magnify rounding a lot.
-                if name != "iid" {
-                    check::<f32>(name, &architecture, isa, batch);
-                }
-                check::<f64>(name, &architecture, isa, batch);
+            // Unmatched inhibition starts with losses in the hundreds, and its first steps magnify rounding a lot.
+            if name != "iid" {
+                check::<f32>(name, &architecture, isa, BATCH);
             }
+            check::<f64>(name, &architecture, isa, BATCH);
+            // Three slabs, whose gradients are carried over. In f64 alone: a sum over so many examples that cancels to
+            // a bias near zero says more about f32 than about the sum.
+            check::<f64>(name, &architecture, isa, 400);
         }
     }
 }
