@@ -1,61 +1,84 @@
-//! The paper's network, one train step at batch 32: every instruction set beside the composed baseline.
+//! Whole train steps: the paper's network at batch 32, and over batches from 1 to 130.
 //!
-//! `cargo bench --bench step`. Throughput is useful floating-point work a second, by the formula of
-//! [`LayerShape::train_flops`].
+//! `cargo bench --bench step`. Groups are `step/<network>/<dims>/b<batch>` and `batch/<dims>/b<batch>`, lines the
+//! implementation and its threads. Throughput is useful floating-point operations a second (criterion calls them
+//! elements), by the formula of [`LayerShape::train_flops`].
 
+mod common;
+
+use common::{THREADS, pool, timed};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use interneuron::*;
-use std::time::Instant;
 
 const DIMS: [usize; 5] = [784, 500, 500, 500, 10];
 const NIS: [usize; 4] = [50, 50, 50, 1];
-const BATCH: usize = 32;
+const NAME: &str = "784-500-500-500-10";
 
 /// Pixels and labels of a batch, from a seed.
-fn batch() -> (Vec<f32>, Vec<u32>) {
+fn examples(batch: usize) -> (Vec<f32>, Vec<u32>) {
     use rand::RngExt;
     let mut rng = generator(1);
-    let x = (0..BATCH * DIMS[0]).map(|_| rng.random::<f32>()).collect();
-    let labels = (0..BATCH).map(|_| rng.random_range(0..10)).collect();
+    let x = (0..batch * DIMS[0]).map(|_| rng.random::<f32>()).collect();
+    let labels = (0..batch).map(|_| rng.random_range(0..10)).collect();
     (x, labels)
 }
 
+fn flops(net: &Network<f32>, batch: usize) -> Throughput {
+    let flops: f64 = net.shapes().enumerate().map(|(k, shape)| shape.train_flops(batch, k > 0)).sum();
+    Throughput::Elements(flops as u64)
+}
+
+/// A rate so small that the weights hardly move: a step takes the same time at any loss.
+fn update() -> Update {
+    Update::csgd(1e-6)
+}
+
 fn step(c: &mut Criterion) {
-    let (x, labels) = batch();
-    let matrix = MatRef::new("x", &x, BATCH, DIMS[0]).unwrap();
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-    // A rate so small that the weights hardly move: a step takes the same time at any loss.
-    let update = Update::csgd(1e-6);
+    let batch = 32;
+    let (x, labels) = examples(batch);
+    let matrix = MatRef::new("x", &x, batch, DIMS[0]).unwrap();
     let networks = [("dann", Architecture::dann(&DIMS, &NIS).unwrap()), ("mlp", Architecture::mlp(&DIMS).unwrap())];
     for (name, architecture) in networks {
         let net: Network<f32> = architecture.clone().build().unwrap();
-        let flops: f64 = net.shapes().enumerate().map(|(k, shape)| shape.train_flops(BATCH, k > 0)).sum();
-        let mut group = c.benchmark_group(format!("step_f32/{name}/784-500-500-500-10/b{BATCH}"));
-        group.throughput(Throughput::Elements(flops as u64));
+        let mut group = c.benchmark_group(format!("step/{name}/{NAME}/b{batch}"));
+        group.throughput(flops(&net, batch));
         let layers = net.shapes().zip(net.params()).map(|(shape, params)| (shape, params.to_owned()));
         let mut composed = composed::Network::new(layers).unwrap();
-        group.bench_function("composed", |b| b.iter(|| composed.train_step(&x, &labels, &update)));
+        group.bench_function("composed/1", |b| b.iter(|| composed.train_step(&x, &labels, &update())));
         for isa in Isa::available() {
             let mut net: Network<f32> = architecture.clone().isa(isa).build().unwrap();
-            group.bench_function(format!("{isa}/1"), |b| {
-                b.iter(|| net.train_step(Threads::Serial, matrix, &labels, &update).unwrap())
-            });
-            // The loop runs inside the pool, as a training loop should: entering a pool wakes its threads up.
-            group.bench_function(format!("{isa}/2"), |b| {
-                b.iter_custom(|steps| {
-                    pool.install(|| {
-                        let start = Instant::now();
-                        for _ in 0..steps {
-                            net.train_step(Threads::Pool(&pool), matrix, &labels, &update).unwrap();
-                        }
-                        start.elapsed()
-                    })
-                })
+            for threads in THREADS {
+                let pool = pool(threads);
+                group.bench_function(format!("{isa}/{threads}"), |b| {
+                    timed(b, &pool, |threads| {
+                        net.train_step(threads, matrix, &labels, &update()).unwrap();
+                    });
+                });
+            }
+        }
+        group.finish();
+    }
+}
+
+fn batches(c: &mut Criterion) {
+    let (x, labels) = examples(130);
+    let isa = Isa::best();
+    let mut net: Network<f32> = Architecture::dann(&DIMS, &NIS).unwrap().isa(isa).build().unwrap();
+    for batch in [1, 2, 3, 4, 6, 8, 12, 15, 16, 17, 24, 31, 32, 33, 48, 49, 64, 65, 80, 96, 97, 112, 128, 129, 130] {
+        let mut group = c.benchmark_group(format!("batch/{NAME}/b{batch}"));
+        group.throughput(flops(&net, batch));
+        let matrix = MatRef::new("x", &x[..batch * DIMS[0]], batch, DIMS[0]).unwrap();
+        for threads in THREADS {
+            let pool = pool(threads);
+            group.bench_function(format!("{isa}/{threads}"), |b| {
+                timed(b, &pool, |threads| {
+                    net.train_step(threads, matrix, &labels[..batch], &update()).unwrap();
+                });
             });
         }
         group.finish();
     }
 }
 
-criterion_group!(benches, step);
+criterion_group!(benches, step, batches);
 criterion_main!(benches);

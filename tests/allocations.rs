@@ -38,10 +38,11 @@ static COUNTING: Counting = Counting;
 // One test in this file: another would allocate at the same time.
 #[test]
 fn steps_after_the_first_allocate_nothing() {
-    let x: Vec<f32> = (0..50 * 37).map(|i| (i % 11) as f32 / 11.0).collect();
-    let labels: Vec<u32> = (0..50).map(|i| i % 10).collect();
-    let x = MatRef::new("x", &x, 50, 37).unwrap();
-    let small = x.slice(0, 7).unwrap();
+    let x: Vec<f32> = (0..300 * 37).map(|i| (i % 11) as f32 / 11.0).collect();
+    let labels: Vec<u32> = (0..300).map(|i| i % 10).collect();
+    let x = MatRef::new("x", &x, 300, 37).unwrap();
+    // More than a slab, less than a vector, and so few that they go forward by dot products.
+    let parts = [300, 50, 7, 1].map(|n| (x.slice(0, n).unwrap(), n));
     let update = Update::csgd(0.05);
     let architectures = [
         Architecture::dann(&[37, 53, 29, 10], &[7, 13, 1]).unwrap(),
@@ -56,10 +57,11 @@ fn steps_after_the_first_allocate_nothing() {
             let mut net: Network<f32> = architecture.clone().isa(isa).build().unwrap();
             let mut gradients = net.zero_gradients().unwrap();
             let mut once = |threads: Threads<'_>| {
-                net.train_step(threads, x, &labels, &update).unwrap();
-                net.train_step(threads, small, &labels[..7], &update).unwrap();
-                net.evaluate(threads, x, &labels).unwrap();
-                net.gradients(threads, x, &labels, &mut gradients).unwrap();
+                for (x, n) in parts {
+                    net.train_step(threads, x, &labels[..n], &update).unwrap();
+                    net.evaluate(threads, x, &labels[..n]).unwrap();
+                    net.gradients(threads, x, &labels[..n], &mut gradients).unwrap();
+                }
             };
             once(Threads::Serial);
             let before = ALLOCATIONS.load(Ordering::SeqCst);

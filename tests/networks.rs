@@ -303,3 +303,23 @@ fn a_diverged_loss_is_an_error_and_leaves_the_parameters() {
         assert!(error.to_string().contains("1e30") || error.to_string().contains("1000000"), "{error}");
     }
 }
+
+#[test]
+fn a_failed_step_leaves_no_gradients_behind() {
+    // Three slabs, the last of which fails when the gradients of the others are already there.
+    let (x, labels) = examples::<f64>(400);
+    let mut bad = x.clone();
+    bad[399 * DIMS[0]] = f64::NAN;
+    for (name, architecture) in architectures() {
+        for isa in isas() {
+            let step = |net: &mut Network<f64>, x: &[f64]| {
+                let x = MatRef::new("x", x, 400, DIMS[0]).unwrap();
+                net.train_step(Threads::Serial, x, &labels, &Update::csgd(0.01))
+            };
+            let [mut fresh, mut net] = std::array::from_fn(|_| architecture.clone().isa(isa).build::<f64>().unwrap());
+            assert!(matches!(step(&mut net, &bad), Err(Error::Diverged { .. })), "{name}, {isa}");
+            assert_eq!(step(&mut net, &x).unwrap().to_bits(), step(&mut fresh, &x).unwrap().to_bits());
+            assert!(all_bits(&net) == all_bits(&fresh), "{name}, {isa}");
+        }
+    }
+}

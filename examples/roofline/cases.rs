@@ -33,13 +33,12 @@ impl Op {
         match self {
             Self::Peak => "peak",
             Self::Read => "read",
-            Self::Step => "step",
+            Self::Step | Self::Sweep => "step",
             Self::MlpStep => "mlp_step",
             Self::Forward => "forward",
             Self::Backward => "backward",
             Self::Update => "update",
             Self::ForwardB1 => "forward_b1",
-            Self::Sweep => "sweep",
         }
     }
 

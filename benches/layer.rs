@@ -1,0 +1,164 @@
+//! One layer: forward, input gradient and fused update at the paper's shapes, square layers from 64 to 4096 units, and
+//! the initialisation.
+//!
+//! `cargo bench --bench layer`. Groups are `<operation>/<d>-<ne>-<ni>/b<batch>`, lines the implementation and its
+//! threads. Throughput is useful floating-point operations a second (criterion calls them elements), or bytes of
+//! parameters a second for `init`.
+
+mod common;
+
+use common::{THREADS, pool, timed, timed_after};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use interneuron::*;
+use std::time::Instant;
+
+/// A layer, a batch, and somewhere to put the results.
+struct Problem {
+    shape: DannShape,
+    batch: usize,
+    params: DannParams<f32>,
+    x: Vec<f32>,
+    dh: Vec<f32>,
+    h: Vec<f32>,
+    dx: Vec<f32>,
+}
+
+#[derive(Clone, Copy)]
+enum Operation {
+    Forward,
+    Backward,
+    Update,
+}
+
+impl Operation {
+    const ALL: [(Self, &str); 3] = [(Self::Forward, "forward"), (Self::Backward, "backward"), (Self::Update, "update")];
+
+    /// `dx` needs a product with the weights, the update another, and both need `du Wei` and `dγ Wei`, half of what
+    /// inhibition adds to them.
+    fn flops(self, shape: DannShape, batch: usize) -> f64 {
+        let layer = LayerShape::from(shape);
+        let forward = layer.forward_flops(batch);
+        let inhibition = (4 * batch * shape.ne * shape.ni) as f64;
+        match self {
+            Self::Forward | Self::Backward => forward,
+            Self::Update => forward + inhibition,
+        }
+    }
+}
+
+impl Problem {
+    fn new((d, ne, ni): (usize, usize, usize), batch: usize) -> Self {
+        use rand::RngExt;
+        let shape = DannShape::new(d, ne, ni);
+        let mut rng = generator(1);
+        let params = Init::deeper().draw_dann(&shape, &mut rng).unwrap();
+        let mut draw = |n: usize| (0..n).map(|_| rng.random::<f32>()).collect::<Vec<_>>();
+        let (x, dh) = (draw(batch * d), draw(batch * ne));
+        Self { shape, batch, params, x, dh, h: vec![0.0; batch * ne], dx: vec![0.0; batch * d] }
+    }
+
+    fn name(&self) -> String {
+        let DannShape { d, ne, ni, .. } = self.shape;
+        format!("{d}-{ne}-{ni}/b{}", self.batch)
+    }
+
+    fn bench(&mut self, group: &mut BenchmarkGroup<'_, WallTime>, operation: Operation, isa: Isa) {
+        let Self { shape: DannShape { d, ne, .. }, batch, .. } = *self;
+        let mut layer = Layer::<f32>::new(self.shape, isa).unwrap();
+        let x = MatRef::new("x", &self.x, batch, d).unwrap();
+        let dh = MatRef::new("dh", &self.dh, batch, ne).unwrap();
+        let update = Update::csgd(1e-6);
+        for threads in THREADS {
+            let pool = pool(threads);
+            group.bench_function(format!("{isa}/{threads}"), |b| match operation {
+                Operation::Forward => timed(b, &pool, |threads| {
+                    let h = MatMut::new("h", &mut self.h, batch, ne).unwrap();
+                    layer.infer(threads, self.params.view(), x, h).unwrap();
+                }),
+                _ => timed_after(b, &pool, |threads| {
+                    let h = MatMut::new("h", &mut self.h, batch, ne).unwrap();
+                    layer.forward(threads, self.params.view(), x, h).unwrap();
+                    let start = Instant::now();
+                    if let Operation::Backward = operation {
+                        let dx = MatMut::new("dx", &mut self.dx, batch, d).unwrap();
+                        layer.input_gradient(threads, self.params.view(), dh, dx).unwrap();
+                    } else {
+                        layer.update(threads, self.params.view_mut(), x, dh, &update, None).unwrap();
+                    }
+                    start.elapsed()
+                }),
+            });
+        }
+    }
+
+    /// The composed layer computes all gradients at once and applies them apart: its `update` is the latter alone.
+    fn bench_composed(&mut self, group: &mut BenchmarkGroup<'_, WallTime>, operation: Operation) {
+        let mut layer = composed::Layer::<f32>::new(self.shape).unwrap();
+        let mut params = LayerArrays::Dann(self.params.clone());
+        layer.forward(params.view(), &self.x);
+        layer.backward(params.view(), &self.x, &self.dh, true);
+        match operation {
+            Operation::Forward => {
+                group.bench_function("composed/1", |b| b.iter(|| layer.forward(params.view(), &self.x)));
+            }
+            Operation::Backward => {
+                group.bench_function("composed-all-gradients/1", |b| {
+                    timed_after(b, &None, |_| {
+                        layer.forward(params.view(), &self.x);
+                        let start = Instant::now();
+                        layer.backward(params.view(), &self.x, &self.dh, true);
+                        start.elapsed()
+                    });
+                });
+            }
+            Operation::Update => {
+                let update = Update::csgd(1e-6);
+                group.bench_function("composed-apply/1", |b| b.iter(|| layer.update(&mut params, &update)));
+            }
+        }
+    }
+}
+
+fn operations(c: &mut Criterion) {
+    for dims in [(784, 500, 50), (500, 500, 50), (500, 10, 1)] {
+        let mut problem = Problem::new(dims, 32);
+        for (operation, name) in Operation::ALL {
+            let mut group = c.benchmark_group(format!("{name}/{}", problem.name()));
+            group.throughput(Throughput::Elements(operation.flops(problem.shape, problem.batch) as u64));
+            problem.bench_composed(&mut group, operation);
+            Isa::available().for_each(|isa| problem.bench(&mut group, operation, isa));
+            group.finish();
+        }
+    }
+}
+
+fn sizes(c: &mut Criterion) {
+    for n in [64, 128, 256, 512, 1024, 2048, 4096] {
+        let mut problem = Problem::new((n, n, n / 10), 64);
+        for (operation, name) in Operation::ALL {
+            let mut group = c.benchmark_group(format!("{name}/{}", problem.name()));
+            group.sample_size(10);
+            group.throughput(Throughput::Elements(operation.flops(problem.shape, problem.batch) as u64));
+            problem.bench_composed(&mut group, operation);
+            problem.bench(&mut group, operation, Isa::best());
+            group.finish();
+        }
+    }
+}
+
+fn init(c: &mut Criterion) {
+    for (d, ne, ni) in [(784, 500, 50), (4096, 4096, 409)] {
+        let shape = DannShape::new(d, ne, ni);
+        let bytes = 4 * (d * ne + d * ni + ne * ni);
+        let mut group = c.benchmark_group(format!("init/{d}-{ne}-{ni}"));
+        group.sample_size(10);
+        group.throughput(Throughput::Bytes(bytes as u64));
+        let mut rng = generator(1);
+        group.bench_function("f32", |b| b.iter(|| Init::deeper().draw_dann::<f32>(&shape, &mut rng).unwrap()));
+        group.finish();
+    }
+}
+
+criterion_group!(benches, operations, sizes, init);
+criterion_main!(benches);
