@@ -20,7 +20,7 @@ use crate::isa::Isa;
 use crate::kernels::Kernels;
 use crate::kernels::backward::{ExciteBackward, InhibitBackward, Store};
 use crate::kernels::product::Product;
-use crate::kernels::tile::{Block, Broadcast, Dots, DownColumns, Operand, Panels, Walk};
+use crate::kernels::tile::{Block, Broadcast, Dots, DownColumns, Operand, Walk};
 use crate::layout::Split;
 use crate::params::layer::{LayerArrays, LayerMut, LayerRef, LayerShape};
 use crate::params::update::Update;
@@ -87,7 +87,7 @@ impl<T: Element> Scratch<T> {
     /// Makes room for the input gradient of a layer with `rows` inputs and sums of length `k`.
     fn prepare(&mut self, kernels: &Kernels<T>, rows: usize, k: usize, examples: Split) -> Result<(), Error> {
         if phase::in_panels::<T>(rows, k, examples) {
-            self.panels.resize(phase::panels(kernels, rows) * phase::PANEL_DEPTH * Panels::WIDTH)?;
+            self.panels.resize(phase::panels_len(kernels, rows))?;
             self.partial.resize(rows, examples)?;
         }
         Ok(())

@@ -77,10 +77,20 @@ pub(super) unsafe fn run_in_parts<T: Element, W: Side, E>(
 }
 
 /// Terms of a sum that are copied to panels at a time.
-pub(super) const PANEL_DEPTH: usize = 256;
+const PANEL_DEPTH: usize = 256;
+
+/// Elements from panel to panel for so many terms: a cache line more than they take, lest all panels begin in one set.
+pub(super) fn panel_stride(depth: usize) -> usize {
+    (depth + 1) * Panels::WIDTH
+}
+
+/// Elements of the panels of a matrix with so many columns.
+pub(super) fn panels_len<T>(kernels: &Kernels<T>, rows: usize) -> usize {
+    panels(kernels, rows) * panel_stride(PANEL_DEPTH)
+}
 
 /// Panels of a matrix with so many columns.
-pub(super) fn panels<T>(kernels: &Kernels<T>, rows: usize) -> usize {
+fn panels<T>(kernels: &Kernels<T>, rows: usize) -> usize {
     Grid::pieces(rows, (kernels.rows, kernels.last_rows))
 }
 
@@ -111,7 +121,6 @@ pub(super) unsafe fn run_in_panels<T: Element, E>(
 ) {
     let Product { mut init, terms, examples, epilogue } = product;
     let count = panels(kernels, rows);
-    assert!(buffer.len() >= count * PANEL_DEPTH * Panels::WIDTH, "room for panels");
     let parts = |term: Operand<T, DownColumns>| {
         let count = DownColumns::parts(term.depth, PANEL_DEPTH);
         (0..count).map(move |i| Operand { depth: DownColumns::part(term.depth, PANEL_DEPTH, i), ..term })
@@ -122,7 +131,7 @@ pub(super) unsafe fn run_in_panels<T: Element, E>(
         let a = a.wrapping_add(first * lda);
         // SAFETY: the caller vouches for the weights; the buffer has room for all panels.
         unsafe { transpose::to_panels(crew, (a, lda, len), (rows, count), buffer) };
-        let panel = len * Panels::WIDTH;
+        let panel = panel_stride(len);
         let a = buffer.as_ptr().wrapping_sub(first * Panels::WIDTH);
         let terms = [Some(Operand { a, lda: panel, b, depth }), None];
         // SAFETY: the caller vouches for the operands, `partial` and the epilogue.

@@ -101,6 +101,7 @@ pub(crate) unsafe fn gradient_tile<T, S, E, const MR: usize, const NV: usize>(
     E: Epilogue<T, S>,
 {
     debug_assert_eq!(group.vectors, NV);
+    gradient.epilogue.prepare::<MR>(s, row, group);
     let mut acc = zeros::<T, S, MR, NV>(s);
     if let Some(init) = gradient.init {
         // SAFETY: the caller vouches for these rows and this group.

@@ -310,6 +310,10 @@ pub(crate) type Acc<V, const MR: usize, const NV: usize> = [[V; NV]; MR];
 
 /// What is done with the accumulators of a tile while they are in registers.
 pub(crate) trait Epilogue<T: Copy, S: Simd<T>> {
+    /// Asks for what [`Epilogue::finish`] will read, before the sums are made.
+    #[inline(always)]
+    fn prepare<const MR: usize>(&self, _: S, _row: usize, _group: Group) {}
+
     /// Consumes the tile whose first row is `row` and whose columns are `group`.
     ///
     /// # Safety

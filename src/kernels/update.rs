@@ -61,6 +61,18 @@ unsafe fn replace<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
 }
 
 impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Step<T> {
+    /// The rows of large weights are pages apart, where the machine does not guess which line is next.
+    #[inline(always)]
+    fn prepare<const MR: usize>(&self, s: S, row: usize, group: Group) {
+        for i in 0..MR {
+            let w = self.w.wrapping_add((row + i) * self.ld + group.start);
+            for j in 0..group.vectors {
+                s.prefetch(w.wrapping_add(j * S::LANES));
+            }
+            s.prefetch(w.wrapping_add(group.len - 1));
+        }
+    }
+
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         let (scale, low) = (s.splat(self.scale), s.splat(self.low));
