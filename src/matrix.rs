@@ -43,6 +43,11 @@ pub(crate) struct SharedRows<T> {
 unsafe impl<T: Sync> Sync for SharedRows<T> {}
 
 impl<T> SharedRows<T> {
+    /// Rows `stride` elements apart from `ptr`.
+    pub fn new(ptr: *mut T, stride: usize) -> Self {
+        Self { ptr, stride }
+    }
+
     /// Where an element is, and the distance of rows.
     pub fn at(&self, row: usize, col: usize) -> (*mut T, usize) {
         (self.ptr.wrapping_add(row * self.stride + col), self.stride)
@@ -170,7 +175,7 @@ impl<'a, T> MatMut<'a, T> {
     /// The rows `start..start + rows`, which must exist.
     /// Its place in memory, for tasks that write disjoint parts.
     pub(crate) fn as_shared(&mut self) -> SharedRows<T> {
-        SharedRows { ptr: self.data.as_mut_ptr(), stride: self.stride }
+        SharedRows::new(self.data.as_mut_ptr(), self.stride)
     }
 
     pub(crate) fn slice_mut(&mut self, start: usize, rows: usize) -> MatMut<'_, T> {

@@ -12,8 +12,8 @@ use crate::kernels::backward::{
 use crate::kernels::forward::{Excite, Inhibit, Interneurons};
 use crate::kernels::gradient::{Gradient, GradientKernel, Outer};
 use crate::kernels::product::Product;
-use crate::kernels::tile::DownColumns;
 use crate::kernels::update::{HandOut, Step};
+use crate::kernels::walk::DownColumns;
 use crate::kernels::{Forward, Kernels};
 use crate::layout::Split;
 use crate::params::Nonlinearity;

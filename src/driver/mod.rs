@@ -20,7 +20,7 @@ use crate::isa::Isa;
 use crate::kernels::Kernels;
 use crate::kernels::backward::{ExciteBackward, InhibitBackward, Store};
 use crate::kernels::product::Product;
-use crate::kernels::tile::{Block, Broadcast, Dots, DownColumns, Operand, Walk};
+use crate::kernels::walk::{Block, Broadcast, Dots, DownColumns, Operand, Walk};
 use crate::layout::Split;
 use crate::params::layer::{LayerArrays, LayerMut, LayerRef, LayerShape};
 use crate::params::update::Update;

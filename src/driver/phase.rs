@@ -8,7 +8,7 @@ use crate::kernels::Kernels;
 use crate::kernels::backward::Store;
 use crate::kernels::gradient::{Gradient, GradientKernel};
 use crate::kernels::product::{Product, ProductKernel};
-use crate::kernels::tile::{Block, DownColumns, Operand, Panels, Walk};
+use crate::kernels::walk::{Block, DownColumns, Operand, Panels, Walk};
 use crate::layout::{Grouped, Split};
 use crate::threads::Crew;
 use std::ops::Range;

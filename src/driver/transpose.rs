@@ -1,11 +1,11 @@
-//! Between row-major arrays and the two layouts of activations.
+//! Between row-major arrays and the layouts of the kernels: activations in both forms, weights in panels.
 
 use super::phase::panel_stride;
 use crate::buffer::{Activations, Buffer};
 use crate::element::Element;
-use crate::kernels::tile::Panels;
+use crate::kernels::walk::Panels;
 use crate::layout::{Group, Grouped, Split};
-use crate::matrix::{MatMut, MatRef};
+use crate::matrix::{MatMut, MatRef, SharedRows};
 use crate::threads::Crew;
 use std::ops::Range;
 
@@ -140,19 +140,6 @@ pub(super) unsafe fn to_examples<T: Element>(
     }
 }
 
-/// An address without rights, for tasks.
-#[derive(Clone, Copy)]
-struct Shared<T>(*mut T);
-
-// SAFETY: whoever dereferences it argues for the access.
-unsafe impl<T: Sync> Sync for Shared<T> {}
-
-impl<T> Shared<T> {
-    fn at(self, index: usize) -> *mut T {
-        self.0.wrapping_add(index)
-    }
-}
-
 /// Copies `len` rows of weights, `ld` elements apart from `a`, to panels of their `rows` columns: see [`Panels`].
 ///
 /// # Safety
@@ -168,14 +155,14 @@ pub(super) unsafe fn to_panels<T: Element>(
     const TOGETHER: usize = 16;
     let panel = panel_stride(len);
     assert!(out.len() >= count * panel, "room for panels");
-    let (from, to) = (Shared(a.cast_mut()), Shared(out.as_mut_ptr()));
+    let (from, to) = (SharedRows::new(a.cast_mut(), ld), SharedRows::new(out.as_mut_ptr(), panel));
     each(crew, rows * len, len.div_ceil(TOGETHER), |task| {
         for k in task * TOGETHER..len.min((task + 1) * TOGETHER) {
             for p in 0..count {
                 let start = p * Panels::STEP;
                 let width = Panels::WIDTH.min(rows - start);
-                let from = from.at(k * ld + start);
-                let to = to.at(p * panel + k * Panels::WIDTH);
+                let (from, _) = from.at(k, start);
+                let (to, _) = to.at(p, k * Panels::WIDTH);
                 // SAFETY: the caller vouches for the weights; `out` is borrowed mutably, has room for the panels, and no
                 // other task writes these.
                 unsafe {

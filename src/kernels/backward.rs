@@ -1,6 +1,7 @@
 //! Epilogues of the backward products whose columns are examples.
 
-use super::tile::{Acc, DownColumns, Epilogue, Operand, Walk, zeros};
+use super::tile::{Acc, Epilogue, zeros};
+use super::walk::{DownColumns, Operand, Walk};
 use crate::layout::{Group, Grouped};
 use crate::simd::Simd;
 

@@ -1,6 +1,7 @@
 //! Epilogues of the forward products.
 
-use super::tile::{Acc, Epilogue, Operand, Walk, zeros};
+use super::tile::{Acc, Epilogue, zeros};
+use super::walk::{Operand, Walk};
 use crate::layout::{Group, Grouped};
 use crate::simd::Simd;
 

@@ -5,7 +5,8 @@
 //! plain store of the gradient.
 
 use super::Tiled;
-use super::tile::{AlongRows, Epilogue, Term, accumulate, load, zeros};
+use super::tile::{Epilogue, Term, accumulate, load, zeros};
+use super::walk::AlongRows;
 use crate::layout::{Group, Grouped, Split};
 use crate::simd::{Simd, Vectorized};
 use std::ops::Range;

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `tile.rs` | the register tile, which knows no layer |
+//! | `walk.rs` | where a tile finds its elements: rows, columns, panels, dot products |
 //! | `product.rs` | its loops where columns are examples: forward, interneurons' deltas, input gradient |
 //! | `gradient.rs` | its loops where columns are inputs: weight gradients |
 //! | `forward.rs`, `backward.rs`, `update.rs` | epilogues: what each layer does with a tile in registers |
@@ -17,6 +18,7 @@ pub(crate) mod product;
 mod shapes;
 pub(crate) mod tile;
 pub(crate) mod update;
+pub(crate) mod walk;
 
 use crate::layout::Group;
 use crate::simd::Simd;
@@ -24,8 +26,9 @@ use backward::{ExciteBackward, InhibitBackward, InterneuronsBackward, Store};
 use forward::{Excite, Inhibit, Interneurons};
 use gradient::{Gradient, GradientKernel};
 use product::{Product, ProductKernel};
-use tile::{AlongRows, Dots, DownColumns, Epilogue, Panels, Walk};
+use tile::Epilogue;
 use update::{HandOut, Step};
+use walk::{AlongRows, Dots, DownColumns, Panels, Walk};
 
 /// The tile shapes of an instruction set; see `shapes.rs`.
 pub(crate) trait Tiled<T: Copy>: Simd<T> {

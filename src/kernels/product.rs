@@ -5,7 +5,8 @@
 //! examples pass by.
 
 use super::Tiled;
-use super::tile::{Epilogue, Operand, Walk, load, zeros};
+use super::tile::{Epilogue, load, zeros};
+use super::walk::{Operand, Walk};
 use crate::layout::{Group, Grouped, Split};
 use crate::simd::{Simd, Vectorized};
 use std::ops::Range;

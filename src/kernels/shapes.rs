@@ -3,11 +3,17 @@
 //! A tile has to fill the multiply-add units (rows × vectors ≥ 8 accumulators) and to fit the registers
 //! (rows × vectors + vectors + 1). The rows of a shape are tried from the largest down, so a matrix of any height is
 //! covered; small heights only ever end a matrix.
+//!
+//! Products sum over hundreds of terms and take the largest tile that fits. Weight gradients sum over a batch and then
+//! load, change and store as many vectors as they summed: tiles of half the size let the multiply-adds of the next tile
+//! start while the last one still waits for its weights. (Batch 32, one thread: AVX-512 with 5 × 3 instead of 8 × 3
+//! took 3 % off an update, AVX2 with 3 × 3 instead of 6 × 2 took 4 %.)
 
 use super::Tiled;
 use super::gradient::{Gradient, gradient_tile};
 use super::product::{Product, ProductTile};
-use super::tile::{Epilogue, Walk};
+use super::tile::Epilogue;
+use super::walk::Walk;
 use crate::layout::Group;
 #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 use crate::simd::{Avx2, Avx512};
