@@ -454,6 +454,10 @@ fn large_layers_agree_with_the_reference() {
         ((256, 530, 1, 40), Kind::Dense),
         ((1024, 64, 4, 32), Kind::Divisive),
         ((700, 740, 9, 96), Kind::Dense),
+        // Interneurons in panels too, by the power of two and by size.
+        ((64, 130, 256, 40), Kind::Divisive),
+        ((40, 900, 600, 32), Kind::Divisive),
+        ((40, 130, 256, 33), Kind::Subtractive),
     ] {
         let problem = Problem::new(dims, kind, true, 5);
         let want = Expected::new(&problem, &update);

@@ -1,13 +1,13 @@
 //! The layer with inhibition.
 
-use super::phase::{run_gradients, run_in_parts, run_product};
+use super::phase::{self, run_gradients, run_in_panels, run_in_parts, run_product};
 use super::{Backward, Fused, Input, InputGradient, Scratch, Side, partials, totals, transpose};
 use crate::buffer::{Activations, Buffer};
 use crate::element::Element;
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernels::backward::{
-    DivisiveBackward, ExciteBackward, InhibitBackward, InterneuronsBackward, Partials, Store,
+    DivisiveBackward, ExciteBackward, InhibitBackward, InterneuronsBackward, Partials, Q, Store,
 };
 use crate::kernels::forward::{Excite, Inhibit, Interneurons};
 use crate::kernels::gradient::{Gradient, GradientKernel, Outer};
@@ -44,6 +44,8 @@ pub(crate) struct DannDriver<T: Element> {
     /// `ẑ` from forward to backward.
     dgamma: Activations<T>,
     dzi: Activations<T>,
+    /// `dγ Wei` of a large layer.
+    q: Activations<T>,
     db: Buffer<T>,
     dg: Buffer<T>,
     dalpha: Buffer<T>,
@@ -71,6 +73,7 @@ impl<T: Element> DannDriver<T> {
             du: Activations::new(),
             dgamma: Activations::new(),
             dzi: Activations::new(),
+            q: Activations::new(),
             db: Buffer::default(),
             dg: Buffer::default(),
             dalpha: Buffer::default(),
@@ -104,6 +107,10 @@ impl<T: Element> DannDriver<T> {
         }
         if training {
             self.scratch.prepare(kernels, d, ne + ni, examples)?;
+            if phase::in_panels::<T>(ni, ne, examples) {
+                self.scratch.prepare_panels(kernels, ni)?;
+                self.q.resize(ni, examples)?;
+            }
             self.du.resize(ne, examples)?;
             self.dzi.resize(ni, examples)?;
             self.db.resize(partials(ne, examples))?;
@@ -335,26 +342,40 @@ impl<T: Element> DannDriver<T> {
 
     /// `dzI = −du Wei + a ⊙ (dγ Wei)`, and dalpha.
     pub fn interneurons_backward(&mut self, crew: &Crew<'_>, params: DannRef<'_, T>) {
-        let Self { shape: DannShape { ni, divisive, .. }, kernels, examples, .. } = *self;
+        let Self { shape: DannShape { ne, ni, divisive, .. }, kernels, examples, .. } = *self;
         params.check(&self.shape).expect("checked by the layer");
         self.assert_prepared_for_training();
-        let product = Product {
-            init: None,
-            terms: [Some(DownColumns::operand(params.wei, ni, &self.du)), None],
-            examples,
-            epilogue: InterneuronsBackward {
-                dzi: self.dzi.grouped_mut(),
-                divisive: divisive.then(|| DivisiveBackward {
-                    q: DownColumns::operand(params.wei, ni, &self.dgamma),
-                    a: self.a.as_ptr(),
-                    azi: self.azi.grouped(),
-                    dalpha: Partials::new(self.dalpha.as_mut_ptr(), ni),
-                }),
-            },
+        let in_panels = phase::in_panels::<T>(ni, ne, examples);
+        let (p, q) =
+            (DownColumns::operand(params.wei, ni, &self.du), DownColumns::operand(params.wei, ni, &self.dgamma));
+        let dzi = self.dzi.grouped_mut();
+        let dalpha = Partials::new(self.dalpha.as_mut_ptr(), ni);
+        let epilogue = |q| InterneuronsBackward {
+            dzi,
+            divisive: divisive.then(|| DivisiveBackward { q, a: self.a.as_ptr(), azi: self.azi.grouped(), dalpha }),
         };
         // SAFETY: the parameters are borrowed and were checked, the activations have the batch's size, and those that
         // are written are borrowed mutably.
-        unsafe { run_product(crew, (kernels, ni), kernels.interneurons_backward, &product, |_, _| ()) };
+        unsafe {
+            if in_panels {
+                let epilogue = epilogue(Q::Stored(self.q.grouped_mut()));
+                let panels = &mut self.scratch.panels;
+                if divisive {
+                    self.q.assert_shape("dγ Wei", ni, examples);
+                    let (kernel, out) = (kernels.panels.store, self.q.grouped_mut());
+                    let terms = [Some(q), None];
+                    let product = Product { init: None, terms, examples, epilogue: Store { out } };
+                    run_in_panels(crew, (kernels, ni), (kernel, kernel), product, (panels, out));
+                }
+                let kernel = (kernels.panels.store, kernels.panels.interneurons);
+                let product = Product { init: None, terms: [Some(p), None], examples, epilogue };
+                run_in_panels(crew, (kernels, ni), kernel, product, (panels, dzi));
+            } else {
+                let epilogue = epilogue(Q::Sum(q));
+                let product = Product { init: None, terms: [Some(p), None], examples, epilogue };
+                run_product(crew, (kernels, ni), kernels.down.interneurons, &product, |_, _| ());
+            }
+        }
     }
 
     /// `dx = du Wex + dzI Wix`

@@ -87,10 +87,15 @@ impl<T: Element> Scratch<T> {
     /// Makes room for the input gradient of a layer with `rows` inputs and sums of length `k`.
     fn prepare(&mut self, kernels: &Kernels<T>, rows: usize, k: usize, examples: Split) -> Result<(), Error> {
         if phase::in_panels::<T>(rows, k, examples) {
-            self.panels.resize(phase::panels_len(kernels, rows))?;
+            self.prepare_panels(kernels, rows)?;
             self.partial.resize(rows, examples)?;
         }
         Ok(())
+    }
+
+    /// Makes room for panels of weights with so many columns.
+    fn prepare_panels(&mut self, kernels: &Kernels<T>, rows: usize) -> Result<(), Error> {
+        self.panels.resize(phase::panels_len(kernels, rows).max(self.panels.len()))
     }
 }
 

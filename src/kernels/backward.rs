@@ -1,6 +1,6 @@
 //! Epilogues of the backward products whose columns are examples.
 
-use super::tile::{Acc, Epilogue, zeros};
+use super::tile::{Acc, Epilogue, load, zeros};
 use super::walk::{DownColumns, Operand, Walk};
 use crate::layout::{Group, Grouped};
 use crate::simd::Simd;
@@ -144,10 +144,17 @@ pub(crate) struct InterneuronsBackward<T> {
     pub divisive: Option<DivisiveBackward<T>>,
 }
 
+/// `Q [ni, B] = dγ Wei`
+pub(crate) enum Q<T> {
+    /// The tile's own sum, of `Wei [ne, ni]` and `dγ [ne, B]`.
+    Sum(Operand<T, DownColumns>),
+    /// Stored before, for large layers.
+    Stored(Grouped<T>),
+}
+
 /// The divisive part of [`InterneuronsBackward`].
 pub(crate) struct DivisiveBackward<T> {
-    /// `Wei [ne, ni]` and `dγ [ne, B]`
-    pub q: Operand<T, DownColumns>,
+    pub q: Q<T>,
     /// `a [ni]`
     pub a: *const T,
     /// `a ⊙ zI [ni, B]`
@@ -165,7 +172,12 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for InterneuronsBackward<T> {
         }
         if let Some(divisive) = &self.divisive {
             // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
-            let q = unsafe { DownColumns::product(s, zeros::<T, S, MR, NV>(s), divisive.q, row, group) };
+            let q = unsafe {
+                match divisive.q {
+                    Q::Sum(operand) => DownColumns::product(s, zeros::<T, S, MR, NV>(s), operand, row, group),
+                    Q::Stored(q) => load(s, q, row, group),
+                }
+            };
             for (i, (dzi, q)) in dzi.iter_mut().zip(q).enumerate() {
                 let mut dalpha = s.zero();
                 // SAFETY: as above.

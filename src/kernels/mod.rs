@@ -87,8 +87,10 @@ impl<T: Copy, W: Walk> Forward<T, W> {
     }
 }
 
-/// The input gradient, stored (or part of a long sum) or gone on with.
+/// The products with transposed weights: those of the interneurons' deltas, and the input gradient, stored (or part of a
+/// long sum) or gone on with.
 pub(crate) struct Backward<T, W: Walk> {
+    pub interneurons: ProductKernel<T, W, InterneuronsBackward<T>>,
     pub store: ProductKernel<T, W, Store<T>>,
     pub excite: ProductKernel<T, W, ExciteBackward<T>>,
     pub inhibit: ProductKernel<T, W, InhibitBackward<T>>,
@@ -98,6 +100,7 @@ impl<T: Copy, W: Walk> Backward<T, W> {
     const fn of<S: Tiled<T>>() -> Self {
         assert!(S::ROWS == Panels::STEP && S::LAST_ROWS <= Panels::WIDTH, "tiles fit the panels");
         Self {
+            interneurons: product::product::<T, S, _, _>,
             store: product::product::<T, S, _, _>,
             excite: product::product::<T, S, _, _>,
             inhibit: product::product::<T, S, _, _>,
@@ -125,10 +128,9 @@ pub(crate) struct Kernels<T> {
     pub along: Forward<T, AlongRows>,
     /// Forward, for a few examples.
     pub dots: Forward<T, Dots>,
-    pub interneurons_backward: ProductKernel<T, DownColumns, InterneuronsBackward<T>>,
-    /// The input gradient, with the weights where they are.
+    /// Products with transposed weights, where these are.
     pub down: Backward<T, DownColumns>,
-    /// The input gradient, with the weights copied to panels.
+    /// Products with transposed weights that were copied to panels.
     pub panels: Backward<T, Panels>,
 
     pub step: GradientKernel<T, Step<T>>,
@@ -148,7 +150,6 @@ impl<T: Copy> Kernels<T> {
             last_rows: S::LAST_ROWS,
             along: Forward::of::<S>(),
             dots: Forward::of::<S>(),
-            interneurons_backward: product::product::<T, S, _, _>,
             down: Backward::of::<S>(),
             panels: Backward::of::<S>(),
             step: gradient::gradient::<T, S, _>,
