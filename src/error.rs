@@ -104,9 +104,10 @@ pub enum Error {
         /// The number of classes.
         classes: usize,
     },
-    /// A backward pass without the forward pass that it follows.
+    /// A backward pass, or a question about the last forward pass, without the forward pass that it follows.
     #[error(
-        "the backward pass needs the forward pass of the same {expected}: call forward first, once for each backward"
+        "what a forward pass of the same {expected} keeps is not there: call forward (not infer) first, once for each \
+         backward pass"
     )]
     NoForward {
         /// What is missing or differs.

@@ -1,7 +1,7 @@
 //! One layer on a caller's arrays.
 
 use crate::buffer::Activations;
-use crate::driver::{Driver, Input, copy_examples, from_rows, slabs, to_rows};
+use crate::driver::{Driver, Input, copy_examples, from_rows, largest_slab, slabs, to_rows};
 use crate::element::Element;
 use crate::error::Error;
 use crate::isa::Isa;
@@ -81,7 +81,7 @@ impl<T: Element> Layer<T> {
         self.pass(threads, params.into(), x, h, true)
     }
 
-    /// As [`Layer::forward`], but nothing is kept for a backward pass.
+    /// As [`Layer::forward`], but nothing is kept for a backward pass, also not what an earlier forward pass kept.
     ///
     /// # Errors
     /// As [`Layer::forward`].
@@ -109,15 +109,20 @@ impl<T: Element> Layer<T> {
         same("columns of h", h.cols(), self.shape.outputs(), "the layer's outputs")?;
         self.forward = None;
         // Without a backward pass nothing need stay, so a large batch goes through in slabs.
+        // Room for the largest slab first, so that nothing is half-written when there is none.
+        let largest = if training { x.rows() } else { largest_slab(x.rows()) };
+        self.driver.prepare(largest, training)?;
+        self.x.resize(x.cols(), self.driver.output().columns())?;
+        self.x_examples.resize(largest, self.driver.inputs())?;
         let whole = std::iter::once((0, x.rows())).filter(|_| training);
         let slabs = slabs(x.rows()).filter(|_| !training);
         threads.region(self.shape.forward_flops(x.rows()), |crew| {
             for (start, len) in whole.chain(slabs) {
                 let x = x.slice(start, len)?;
-                self.driver.prepare(x.rows(), training)?;
+                self.driver.prepare(len, training)?;
                 self.x.resize(x.cols(), self.driver.output().columns())?;
+                self.x_examples.resize(len, self.driver.inputs())?;
                 let input = if self.driver.few(len) {
-                    self.x_examples.resize(len, self.driver.inputs())?;
                     copy_examples(crew, x, &mut self.x_examples);
                     Input::Examples(&self.x_examples)
                 } else {
@@ -129,10 +134,7 @@ impl<T: Element> Layer<T> {
             }
             Ok::<_, Error>(())
         })?;
-        if training {
-            self.x_examples.resize(x.rows(), self.driver.inputs())?;
-            self.forward = Some(x.rows());
-        }
+        self.forward = training.then_some(x.rows());
         Ok(())
     }
 

@@ -172,12 +172,12 @@ impl<'a, T> MatMut<'a, T> {
         &mut self.data[row * self.stride..][..self.cols]
     }
 
-    /// The rows `start..start + rows`, which must exist.
     /// Its place in memory, for tasks that write disjoint parts.
     pub(crate) fn as_shared(&mut self) -> SharedRows<T> {
         SharedRows::new(self.data.as_mut_ptr(), self.stride)
     }
 
+    /// The rows `start..start + rows`, which must exist.
     pub(crate) fn slice_mut(&mut self, start: usize, rows: usize) -> MatMut<'_, T> {
         assert!(start + rows <= self.rows, "rows {start}..{} of {}", start + rows, self.rows);
         MatMut { data: &mut self.data[start * self.stride..], rows, cols: self.cols, stride: self.stride }

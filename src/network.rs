@@ -1,7 +1,7 @@
 //! Networks of layers, trained on labels.
 
 use crate::buffer::Activations;
-use crate::driver::{Driver, Input, copy_examples, from_rows, slabs, to_rows};
+use crate::driver::{Driver, Input, copy_examples, from_rows, largest_slab, slabs, to_rows};
 use crate::element::Element;
 use crate::error::Error;
 use crate::init::{Init, generator};
@@ -288,6 +288,7 @@ impl<T: Element> Network<T> {
         same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
         check_labels(labels, x.rows(), self.classes())?;
         let batch = x.rows();
+        self.prepare(largest_slab(batch), true)?;
         for block in &mut self.blocks {
             block.driver.prepare_slabs(slabs(batch).len())?;
         }
@@ -295,8 +296,7 @@ impl<T: Element> Network<T> {
             let mut loss = 0.0;
             for (start, len) in slabs(batch) {
                 let slab = x.slice(start, len)?;
-                self.prepare(slab, true)?;
-                self.dlogits.resize(self.classes(), self.last().driver.output().columns())?;
+                self.prepare(len, true)?;
                 self.forward(crew, slab, true);
                 loss += self.backward(crew, &labels[start..][..len], batch);
                 let last = start + len == batch;
@@ -340,12 +340,18 @@ impl<T: Element> Network<T> {
         self.shapes().enumerate().map(|(k, shape)| of(&shape, batch, k > 0)).sum()
     }
 
-    fn prepare(&mut self, x: MatRef<'_, T>, training: bool) -> Result<(), Error> {
+    /// Makes room for a slab.
+    fn prepare(&mut self, examples: usize, training: bool) -> Result<(), Error> {
         for block in &mut self.blocks {
-            block.driver.prepare(x.rows(), training)?;
+            block.driver.prepare(examples, training)?;
         }
-        self.x_examples.resize(x.rows(), self.blocks[0].driver.inputs())?;
-        self.x.resize(x.cols(), self.last().driver.output().columns())
+        let columns = self.last().driver.output().columns();
+        self.x.resize(self.inputs(), columns)?;
+        self.x_examples.resize(examples, self.blocks[0].driver.inputs())?;
+        if training {
+            self.dlogits.resize(self.classes(), columns)?;
+        }
+        Ok(())
     }
 
     fn forward(&mut self, crew: &Crew<'_>, x: MatRef<'_, T>, training: bool) {
@@ -408,11 +414,12 @@ impl<T: Element> Network<T> {
         x: MatRef<'_, T>,
         mut each: impl FnMut(&Crew<'_>, usize, &Activations<T>) + Send,
     ) -> Result<(), Error> {
+        self.prepare(largest_slab(x.rows()), false)?;
         let flops = self.flops(x.rows(), |shape, batch, _| shape.forward_flops(batch));
         threads.region(flops, |crew| {
             for (start, len) in slabs(x.rows()) {
                 let slab = x.slice(start, len)?;
-                self.prepare(slab, false)?;
+                self.prepare(len, false)?;
                 self.forward(crew, slab, false);
                 each(crew, start, self.last().driver.output());
             }

@@ -436,8 +436,6 @@ proptest! {
     }
 }
 
-/// Random inputs that passed a ReLU, of which a part is silent: the ratio of their mean square to their squared mean
-/// is π divided by the part that is left.
 /// Layers that are large enough for sums in parts and for weights in panels: long sums with many examples, rows that are
 /// a power of two apart, and the same just missed.
 #[test]
@@ -453,7 +451,14 @@ fn large_layers_agree_with_the_reference() {
         ((510, 290, 50, 33), Kind::Divisive),
         ((256, 530, 1, 40), Kind::Dense),
         ((1024, 64, 4, 32), Kind::Divisive),
-        ((700, 740, 9, 96), Kind::Dense),
+        ((700, 800, 9, 96), Kind::Dense),
+        // One and two columns more than panels begin with, for groups of two and three vectors.
+        ((793, 700, 1, 64), Kind::Dense),
+        ((794, 700, 9, 33), Kind::Divisive),
+        ((793, 700, 9, 40), Kind::Divisive),
+        ((40, 900, 601, 33), Kind::Divisive),
+        // Several slabs of inference.
+        ((64, 40, 5, 641), Kind::Divisive),
         // Interneurons in panels too, by the power of two and by size.
         ((64, 130, 256, 40), Kind::Divisive),
         ((40, 900, 600, 32), Kind::Divisive),
@@ -473,6 +478,8 @@ fn large_layers_agree_with_the_reference() {
     }
 }
 
+/// Random inputs that passed a ReLU, of which a part is silent: the ratio of their mean square to their squared mean
+/// is π divided by the part that is left.
 fn rectified(n: usize, left: f64, seed: u64) -> Vec<f64> {
     let mut rng = generator(seed);
     let mut draw = || -> f64 { if rng.random_bool(left) { StandardNormal.sample(&mut rng) } else { 0.0 } };
@@ -587,9 +594,10 @@ fn nan_and_infinity_stay_in_their_rows() {
 fn a_poisoned_batch_leaves_nothing_behind() {
     for kind in [Kind::Divisive, Kind::Subtractive, Kind::Dense] {
         let large = Problem::new((33, 21, 5, 32), kind, true, 2);
-        let small = Problem::new((33, 21, 5, 17), kind, true, 3);
         let (d, ne) = (33, 21);
-        for isa in isas() {
+        // More than a vector, and so few that they go forward by dot products.
+        for (isa, batch) in isas().into_iter().flat_map(|isa| [17, 4, 2, 1].map(|batch| (isa, batch))) {
+            let small = Problem::new((33, 21, 5, batch), kind, true, 3);
             let poison = vec![f32::NAN; 32 * d];
             let poison_dh = vec![f32::NAN; 32 * ne];
             let mut poisoned = large.params::<f32>();
@@ -603,9 +611,9 @@ fn a_poisoned_batch_leaves_nothing_behind() {
             let mut run_small = |layer: &mut Layer<f32>| {
                 let mut params = small.params::<f32>();
                 let (x, dh) = (cast::<f32>(&small.x), cast::<f32>(&small.dh));
-                let x = MatRef::new("x", &x, 17, d).unwrap();
-                let dh = MatRef::new("dh", &dh, 17, ne).unwrap();
-                let out = MatMut::new("h", &mut h[..17 * ne], 17, ne).unwrap();
+                let x = MatRef::new("x", &x, batch, d).unwrap();
+                let dh = MatRef::new("dh", &dh, batch, ne).unwrap();
+                let out = MatMut::new("h", &mut h[..batch * ne], batch, ne).unwrap();
                 layer.forward(Threads::Serial, params.view(), x, out).unwrap();
                 layer.update(Threads::Serial, params.view_mut(), x, dh, &Update::sgd(0.1), None).unwrap();
                 params

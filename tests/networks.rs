@@ -95,11 +95,12 @@ fn threads_and_fusion_do_not_change_a_bit_of_a_run() {
 /// arrays.
 #[test]
 fn layers_called_apart_give_the_bits_of_the_networks_step() {
-    fn check<T: Element>(architecture: &Architecture, isa: Isa, fused: bool) {
-        let (x, labels) = examples::<T>(BATCH);
-        let update = Update::csgd(0.05);
+    fn check<T: Element>(architecture: &Architecture, isa: Isa, fused: bool, batch: usize) {
+        let (x, labels) = examples::<T>(batch);
+        // Inhibition that does not match the excitation diverges at higher rates.
+        let update = Update::csgd(0.01);
         let whole = run::<T>((architecture, isa), |net| {
-            let x = MatRef::new("x", &x, BATCH, DIMS[0]).unwrap();
+            let x = MatRef::new("x", &x, batch, DIMS[0]).unwrap();
             net.train_step(Threads::Serial, x, &labels, &update).unwrap()
         });
         let net: Network<T> = architecture.clone().isa(isa).build().unwrap();
@@ -109,19 +110,19 @@ fn layers_called_apart_give_the_bits_of_the_networks_step() {
             let mut inputs = vec![x.clone()];
             for (layer, params) in &mut layers {
                 let (d, ne) = (layer.shape().inputs(), layer.shape().outputs());
-                let mut h = vec![T::ZERO; BATCH * ne];
-                let x = MatRef::new("x", inputs.last().unwrap(), BATCH, d).unwrap();
-                layer.forward(Threads::Serial, params.view(), x, MatMut::new("h", &mut h, BATCH, ne).unwrap()).unwrap();
+                let mut h = vec![T::ZERO; batch * ne];
+                let x = MatRef::new("x", inputs.last().unwrap(), batch, d).unwrap();
+                layer.forward(Threads::Serial, params.view(), x, MatMut::new("h", &mut h, batch, ne).unwrap()).unwrap();
                 inputs.push(h);
             }
             let mut dh = softmax_gradient(&inputs.pop().unwrap(), &labels);
             for (layer, params) in layers.iter_mut().rev() {
                 let (d, ne) = (layer.shape().inputs(), layer.shape().outputs());
-                let mut dx = vec![T::ZERO; BATCH * d];
+                let mut dx = vec![T::ZERO; batch * d];
                 let input = inputs.pop().unwrap();
-                let x = MatRef::new("x", &input, BATCH, d).unwrap();
-                let dh_in = MatRef::new("dh", &dh, BATCH, ne).unwrap();
-                let dx_out = Some(MatMut::new("dx", &mut dx, BATCH, d).unwrap());
+                let x = MatRef::new("x", &input, batch, d).unwrap();
+                let dh_in = MatRef::new("dh", &dh, batch, ne).unwrap();
+                let dx_out = Some(MatMut::new("dx", &mut dx, batch, d).unwrap());
                 if fused {
                     layer.update(Threads::Serial, params.view_mut(), x, dh_in, &update, dx_out).unwrap();
                 } else {
@@ -138,9 +139,9 @@ fn layers_called_apart_give_the_bits_of_the_networks_step() {
     }
     for (_, architecture) in architectures() {
         for isa in isas() {
-            for fused in [false, true] {
-                check::<f32>(&architecture, isa, fused);
-                check::<f64>(&architecture, isa, fused);
+            for (fused, batch) in [(false, BATCH), (true, BATCH), (true, 1), (true, 4)] {
+                check::<f32>(&architecture, isa, fused, batch);
+                check::<f64>(&architecture, isa, fused, batch);
             }
         }
     }
@@ -305,21 +306,55 @@ fn a_diverged_loss_is_an_error_and_leaves_the_parameters() {
 }
 
 #[test]
-fn a_failed_step_leaves_no_gradients_behind() {
-    // Three slabs, the last of which fails when the gradients of the others are already there.
+fn a_failed_step_leaves_nothing_behind() {
+    // Three slabs, the last of which fails when the gradients of the others are already there; then batches of every
+    // kind, of which some find the place of their padding full of what failed.
     let (x, labels) = examples::<f64>(400);
-    let mut bad = x.clone();
-    bad[399 * DIMS[0]] = f64::NAN;
+    let bad = vec![f64::NAN; 272 * DIMS[0]];
+    let bad = [&x[..128 * DIMS[0]], &bad].concat();
     for (name, architecture) in architectures() {
         for isa in isas() {
-            let step = |net: &mut Network<f64>, x: &[f64]| {
-                let x = MatRef::new("x", x, 400, DIMS[0]).unwrap();
-                net.train_step(Threads::Serial, x, &labels, &Update::csgd(0.01))
+            let step = |net: &mut Network<f64>, x: &[f64], batch: usize| {
+                let x = MatRef::new("x", &x[..batch * DIMS[0]], batch, DIMS[0]).unwrap();
+                let evaluation = net.evaluate(Threads::Serial, x, &labels[..batch]).unwrap();
+                (evaluation, net.train_step(Threads::Serial, x, &labels[..batch], &Update::csgd(0.01)))
             };
-            let [mut fresh, mut net] = std::array::from_fn(|_| architecture.clone().isa(isa).build::<f64>().unwrap());
-            assert!(matches!(step(&mut net, &bad), Err(Error::Diverged { .. })), "{name}, {isa}");
-            assert_eq!(step(&mut net, &x).unwrap().to_bits(), step(&mut fresh, &x).unwrap().to_bits());
-            assert!(all_bits(&net) == all_bits(&fresh), "{name}, {isa}");
+            for batch in [1, 2, 4, 17, 400] {
+                let [mut fresh, mut net] =
+                    std::array::from_fn(|_| architecture.clone().isa(isa).build::<f64>().unwrap());
+                assert!(matches!(step(&mut net, &bad, 400).1, Err(Error::Diverged { .. })), "{name}, {isa}");
+                let (got, want) = (step(&mut net, &x, batch), step(&mut fresh, &x, batch));
+                assert_eq!(got, want, "{name}, {isa}, batch {batch}");
+                assert!(got.1.is_ok() && all_bits(&net) == all_bits(&fresh), "{name}, {isa}, batch {batch}");
+            }
+        }
+    }
+}
+
+/// Layers so large that the input gradient goes through panels on its way into the layer below.
+#[test]
+fn large_networks_agree_with_the_composed_network() {
+    if cfg!(debug_assertions) {
+        return; // Minutes without optimisation.
+    }
+    let (batch, dims) = (41, [30, 793, 700, 5]);
+    let (x, labels) = examples_of::<f64>(batch, dims[0]);
+    let labels: Vec<u32> = labels.iter().map(|label| label % 5).collect();
+    let matrix = MatRef::new("x", &x, batch, dims[0]).unwrap();
+    let dann = Architecture::dann(&dims, &[3, 9, 2]).unwrap();
+    for architecture in [dann.clone(), dann.subtractive(), Architecture::mlp(&dims).unwrap()] {
+        for isa in isas() {
+            let mut net: Network<f64> = architecture.clone().isa(isa).build().unwrap();
+            let mut composed = composed::Network::new(owned(&net)).unwrap();
+            for _ in 0..2 {
+                net.train_step(Threads::Serial, matrix, &labels, &Update::csgd(0.05)).unwrap();
+                composed.train_step(&x, &labels, &Update::csgd(0.05));
+            }
+            for (params, want) in net.params().zip(composed.params()) {
+                for ((array, got), (_, want)) in params.arrays().into_iter().zip(want.view().arrays()) {
+                    assert_close(&format!("{isa}: {array}"), got, want, f64::NETWORK);
+                }
+            }
         }
     }
 }

@@ -106,10 +106,12 @@ impl<T: Element> DannDriver<T> {
             }
         }
         if training {
-            self.scratch.prepare(kernels, d, ne + ni, examples)?;
+            self.scratch.prepare(d, ne + ni, examples)?;
             if phase::in_panels::<T>(ni, ne, examples) {
-                self.scratch.prepare_panels(kernels, ni)?;
-                self.q.resize(ni, examples)?;
+                self.scratch.prepare_panels(ni)?;
+                if divisive {
+                    self.q.resize(ni, examples)?;
+                }
             }
             self.du.resize(ne, examples)?;
             self.dzi.resize(ni, examples)?;
@@ -169,7 +171,7 @@ impl<T: Element> DannDriver<T> {
         batch <= self.kernels.few
     }
 
-    /// Two phases: the interneurons, then the excitatory units that they inhibit.
+    /// The interneurons, then the excitatory units that they inhibit.
     pub fn forward(&mut self, crew: &Crew<'_>, params: DannRef<'_, T>, x: Input<'_, T>, training: bool) {
         let Self { shape: DannShape { d, .. }, kernels, examples, .. } = *self;
         match x {
@@ -346,6 +348,9 @@ impl<T: Element> DannDriver<T> {
         params.check(&self.shape).expect("checked by the layer");
         self.assert_prepared_for_training();
         let in_panels = phase::in_panels::<T>(ni, ne, examples);
+        if in_panels && divisive {
+            self.q.assert_shape("dγ Wei", ni, examples);
+        }
         let (p, q) =
             (DownColumns::operand(params.wei, ni, &self.du), DownColumns::operand(params.wei, ni, &self.dgamma));
         let dzi = self.dzi.grouped_mut();
@@ -358,11 +363,11 @@ impl<T: Element> DannDriver<T> {
         // are written are borrowed mutably.
         unsafe {
             if in_panels {
-                let epilogue = epilogue(Q::Stored(self.q.grouped_mut()));
+                let out = self.q.grouped_mut();
+                let epilogue = epilogue(Q::Stored(out));
                 let panels = &mut self.scratch.panels;
                 if divisive {
-                    self.q.assert_shape("dγ Wei", ni, examples);
-                    let (kernel, out) = (kernels.panels.store, self.q.grouped_mut());
+                    let kernel = kernels.panels.store;
                     let terms = [Some(q), None];
                     let product = Product { init: None, terms, examples, epilogue: Store { out } };
                     run_in_panels(crew, (kernels, ni), (kernel, kernel), product, (panels, out));

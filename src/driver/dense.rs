@@ -63,7 +63,7 @@ impl<T: Element> DenseDriver<T> {
             self.h_examples.resize(batch, Split::new(shape.ne, kernels.lanes, kernels.input_vectors))?;
         }
         if training {
-            self.scratch.prepare(kernels, shape.d, shape.ne, examples)?;
+            self.scratch.prepare(shape.d, shape.ne, examples)?;
             self.du.resize(shape.ne, examples)?;
             self.db.resize(partials(shape.ne, examples))?;
         }

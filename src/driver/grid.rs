@@ -20,7 +20,7 @@ impl Grid {
     const GRADIENT_ROWS: usize = 60;
 
     /// How many pieces of `piece` rows there are, the last of which has up to `most`.
-    pub fn pieces(rows: usize, (piece, most): (usize, usize)) -> usize {
+    fn pieces(rows: usize, (piece, most): (usize, usize)) -> usize {
         (rows / piece + usize::from(rows % piece > most - piece)).max(1)
     }
 

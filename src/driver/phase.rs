@@ -85,13 +85,14 @@ pub(super) fn panel_stride(depth: usize) -> usize {
 }
 
 /// Elements of the panels of a matrix with so many columns.
-pub(super) fn panels_len<T>(kernels: &Kernels<T>, rows: usize) -> usize {
-    panels(kernels, rows) * panel_stride(PANEL_DEPTH)
+pub(super) fn panels_len(columns: usize) -> usize {
+    panels(columns) * panel_stride(PANEL_DEPTH)
 }
 
-/// Panels of a matrix with so many columns.
-fn panels<T>(kernels: &Kernels<T>, rows: usize) -> usize {
-    Grid::pieces(rows, (kernels.rows, kernels.last_rows))
+/// Panels of a matrix with so many columns. A tile begins in panel `row / STEP`, wherever in it, so there is a panel for
+/// every column, also for one that the panel before holds too.
+fn panels(columns: usize) -> usize {
+    columns.div_ceil(Panels::STEP)
 }
 
 /// Whether the input gradient of a layer with `rows` inputs and sums of length `k` is made from a copy of the weights in
@@ -120,7 +121,7 @@ pub(super) unsafe fn run_in_panels<T: Element, E>(
     (buffer, partial): (&mut Buffer<T>, Grouped<T>),
 ) {
     let Product { mut init, terms, examples, epilogue } = product;
-    let count = panels(kernels, rows);
+    let count = panels(rows);
     let parts = |term: Operand<T, DownColumns>| {
         let count = DownColumns::parts(term.depth, PANEL_DEPTH);
         (0..count).map(move |i| Operand { depth: DownColumns::part(term.depth, PANEL_DEPTH, i), ..term })

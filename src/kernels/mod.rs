@@ -36,7 +36,7 @@ pub(crate) trait Tiled<T: Copy>: Simd<T> {
     const EXAMPLE_VECTORS: usize;
     /// Vectors in a group of inputs.
     const INPUT_VECTORS: usize;
-    /// Rows of a product whose weights stay in the first-level cache while the groups pass by: whole tiles of any shape.
+    /// Rows of a product whose weights stay in the first-level cache while the groups pass by.
     const ROWS: usize;
     /// The most rows that are taken together when none are left after them: a tile that is a little taller than the
     /// others costs less than a small one, which waits for its own multiply-adds.
@@ -98,7 +98,8 @@ pub(crate) struct Backward<T, W: Walk> {
 
 impl<T: Copy, W: Walk> Backward<T, W> {
     const fn of<S: Tiled<T>>() -> Self {
-        assert!(S::ROWS == Panels::STEP && S::LAST_ROWS <= Panels::WIDTH, "tiles fit the panels");
+        // Only a tile that begins with its panel is higher than what is left of the first `STEP` columns.
+        assert!(S::ROWS == Panels::STEP && S::LAST_ROWS <= Panels::WIDTH, "a tile ends in the panel where it begins");
         Self {
             interneurons: product::product::<T, S, _, _>,
             store: product::product::<T, S, _, _>,

@@ -95,7 +95,8 @@ impl Broadcast for DownColumns {
 }
 
 /// [`DownColumns`] of a copy of part of `A` in panels: panel after panel, each of [`Panels::WIDTH`] columns, of which
-/// the first [`Panels::STEP`] begin tiles. Panels are `ld` elements apart.
+/// the first [`Panels::STEP`] begin tiles and the others end them; the next panel holds these again. Panels are `ld`
+/// elements apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Panels;
 
@@ -165,6 +166,7 @@ impl Walk for Dots {
         acc
     }
 }
+
 /// The most elements of a group of examples: three vectors of 16 lanes.
 const MAX_LANES: usize = 48;
 
@@ -238,11 +240,13 @@ impl<S: Simd<T>, T: Copy, const R: usize, const E: usize> Vectorized for DotBloc
                 if lanes == 0 {
                     continue;
                 }
-                // SAFETY: as above. The padding of `B` is there to be read; rows of weights have none.
+                // SAFETY: as above. Rows of weights have no padding. That of `B` is there to be read, but it may hold
+                // anything, NaN too, which a weight of zero would not silence.
                 unsafe {
                     let mut vectors = [s.zero(); E];
                     for (e, vector) in vectors.iter_mut().enumerate() {
-                        *vector = s.load(x.add(e * group.width + lane));
+                        let x = x.add(e * group.width + lane);
+                        *vector = if lanes >= S::LANES { s.load(x) } else { s.load_first(x, lanes) };
                     }
                     for (r, acc) in acc.iter_mut().enumerate() {
                         let w = w.add(r * lda + lane);
