@@ -1,4 +1,4 @@
-//! One layer: forward, input gradient and fused update at the paper's shapes, square layers from 64 to 4096 units, and
+//! One layer: forward, all gradients, and the fused update at the paper's shapes, square layers from 64 to 4096 units, and
 //! the initialisation.
 //!
 //! `cargo bench --bench layer`. Groups are `<operation>/<d>-<ne>-<ni>/b<batch>`, lines the implementation and its
@@ -18,6 +18,7 @@ struct Problem {
     shape: DannShape,
     batch: usize,
     params: DannParams<f32>,
+    gradients: DannParams<f32>,
     x: Vec<f32>,
     dh: Vec<f32>,
     h: Vec<f32>,
@@ -27,22 +28,22 @@ struct Problem {
 #[derive(Clone, Copy)]
 enum Operation {
     Forward,
+    /// All gradients, that of the input too, handed out.
     Backward,
+    /// Backward without the input's gradient, and the update.
     Update,
 }
 
 impl Operation {
     const ALL: [(Self, &str); 3] = [(Self::Forward, "forward"), (Self::Backward, "backward"), (Self::Update, "update")];
 
-    /// `dx` needs a product with the weights, the update another, and both need `du Wei` and `dγ Wei`, half of what
-    /// inhibition adds to them.
     fn flops(self, shape: DannShape, batch: usize) -> f64 {
         let layer = LayerShape::from(shape);
         let forward = layer.forward_flops(batch);
-        let inhibition = (4 * batch * shape.ne * shape.ni) as f64;
         match self {
-            Self::Forward | Self::Backward => forward,
-            Self::Update => forward + inhibition,
+            Self::Forward => forward,
+            Self::Backward => layer.train_flops(batch, true) - forward,
+            Self::Update => layer.train_flops(batch, false) - forward,
         }
     }
 }
@@ -55,7 +56,8 @@ impl Problem {
         let params = Init::deeper().draw_dann(&shape, &mut rng).unwrap();
         let mut draw = |n: usize| (0..n).map(|_| rng.random::<f32>()).collect::<Vec<_>>();
         let (x, dh) = (draw(batch * d), draw(batch * ne));
-        Self { shape, batch, params, x, dh, h: vec![0.0; batch * ne], dx: vec![0.0; batch * d] }
+        let gradients = params.clone();
+        Self { shape, batch, params, gradients, x, dh, h: vec![0.0; batch * ne], dx: vec![0.0; batch * d] }
     }
 
     fn name(&self) -> String {
@@ -82,7 +84,8 @@ impl Problem {
                     let start = Instant::now();
                     if let Operation::Backward = operation {
                         let dx = MatMut::new("dx", &mut self.dx, batch, d).unwrap();
-                        layer.input_gradient(threads, self.params.view(), dh, dx).unwrap();
+                        let gradients = self.gradients.view_mut();
+                        layer.backward(threads, self.params.view(), x, dh, gradients, Some(dx)).unwrap();
                     } else {
                         layer.update(threads, self.params.view_mut(), x, dh, &update, None).unwrap();
                     }
@@ -92,31 +95,25 @@ impl Problem {
         }
     }
 
-    /// The composed layer computes all gradients at once and applies them apart: its `update` is the latter alone.
     fn bench_composed(&mut self, group: &mut BenchmarkGroup<'_, WallTime>, operation: Operation) {
         let mut layer = composed::Layer::<f32>::new(self.shape).unwrap();
         let mut params = LayerArrays::Dann(self.params.clone());
-        layer.forward(params.view(), &self.x);
-        layer.backward(params.view(), &self.x, &self.dh, true);
-        match operation {
-            Operation::Forward => {
-                group.bench_function("composed/1", |b| b.iter(|| layer.forward(params.view(), &self.x)));
-            }
-            Operation::Backward => {
-                group.bench_function("composed-all-gradients/1", |b| {
-                    timed_after(b, &None, |_| {
-                        layer.forward(params.view(), &self.x);
-                        let start = Instant::now();
-                        layer.backward(params.view(), &self.x, &self.dh, true);
-                        start.elapsed()
-                    });
-                });
-            }
-            Operation::Update => {
-                let update = Update::csgd(1e-6);
-                group.bench_function("composed-apply/1", |b| b.iter(|| layer.update(&mut params, &update)));
-            }
-        }
+        let update = Update::csgd(1e-6);
+        group.bench_function("composed/1", |b| {
+            timed_after(b, &None, |_| {
+                let start = Instant::now();
+                layer.forward(params.view(), &self.x);
+                if let Operation::Forward = operation {
+                    return start.elapsed();
+                }
+                let start = Instant::now();
+                layer.backward(params.view(), &self.x, &self.dh, matches!(operation, Operation::Backward));
+                if let Operation::Update = operation {
+                    layer.update(&mut params, &update);
+                }
+                start.elapsed()
+            });
+        });
     }
 }
 

@@ -1,8 +1,8 @@
 //! Products whose columns are inputs: the weight gradient `δᵀ x`, summed over the examples.
 //!
-//! The deltas are broadcast, the inputs are loaded as vectors, and the whole sum over the batch is made in registers.
-//! What follows is an epilogue: the update of the weights themselves, so that no gradient matrix need exist, or a
-//! plain store of the gradient.
+//! The deltas are broadcast, the inputs are loaded as vectors, and the whole sum over the examples is made in registers.
+//! What follows is an epilogue: the update of the weights themselves, so that no gradient matrix need exist; a store of
+//! the gradient; or, when a batch goes through in slabs, a store of the sum so far, with which the next slab begins.
 
 use super::Tiled;
 use super::tile::{Epilogue, Term, accumulate, load, zeros};

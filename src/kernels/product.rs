@@ -1,8 +1,7 @@
 //! Products whose columns are examples: the forward pass, the interneurons' deltas and the input gradient.
 //!
-//! `Σ_t A_t · B_t` over up to two terms, cut into tiles of a few rows by one group of examples. The weights `A_t`
-//! stay as the caller stores them; a tile's rows of weights stay in the first-level cache while the groups of
-//! examples pass by.
+//! `Σ_t A_t · B_t` over up to two terms, cut into tiles of a few rows by one group of examples. A tile's rows of
+//! weights stay in the first-level cache while the groups of examples pass by.
 
 use super::Tiled;
 use super::tile::{Epilogue, load, zeros};

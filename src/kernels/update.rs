@@ -4,7 +4,7 @@ use super::tile::{Acc, Epilogue};
 use crate::layout::Group;
 use crate::simd::Simd;
 
-/// `W ← max(W − scale · dW, low)`, the gradient being the accumulators: it is never stored.
+/// `W ← max(W − scale · dW, low)`, the gradient being the accumulators: it need not be stored.
 ///
 /// The product and the difference are rounded one after the other, as a caller's own loop over a handed-out gradient
 /// would round them.
