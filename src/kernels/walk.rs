@@ -36,7 +36,10 @@ pub(crate) trait Walk: Copy + 'static {
 /// A walk in which one element of `A` at a time meets vectors over the columns of `B`.
 pub(crate) trait Broadcast: Copy + 'static {
     /// Index of `A[row, k]` from the first element, for a tile's first row.
-    fn origin(row: usize, k: usize, ld: usize) -> usize;
+    #[inline(always)]
+    fn origin(row: usize, k: usize, ld: usize) -> usize {
+        Self::index(row, k, ld)
+    }
     /// Index of `A[row, k]` from the tile's first element.
     fn index(row: usize, k: usize, ld: usize) -> usize;
 }
@@ -70,10 +73,6 @@ pub(crate) struct AlongRows;
 
 impl Broadcast for AlongRows {
     #[inline(always)]
-    fn origin(row: usize, k: usize, ld: usize) -> usize {
-        row * ld + k
-    }
-    #[inline(always)]
     fn index(row: usize, k: usize, ld: usize) -> usize {
         row * ld + k
     }
@@ -84,10 +83,6 @@ impl Broadcast for AlongRows {
 pub(crate) struct DownColumns;
 
 impl Broadcast for DownColumns {
-    #[inline(always)]
-    fn origin(row: usize, k: usize, ld: usize) -> usize {
-        k * ld + row
-    }
     #[inline(always)]
     fn index(row: usize, k: usize, ld: usize) -> usize {
         k * ld + row
