@@ -214,6 +214,10 @@ impl<T: Element> Network<T> {
     /// One step of training on the examples `x [B, inputs]` with `labels [B]`: forward, loss, backward and update.
     /// Returns the loss before the update.
     ///
+    /// A batch of 192 examples or more goes through the layers in slabs of about 128, which stay in the cache. The
+    /// gradients of all slabs but the last are summed up in arrays as large as the parameters; otherwise no gradient of a
+    /// weight is ever stored.
+    ///
     /// # Errors
     /// [`Error::Mismatch`], [`Error::Length`] or [`Error::Label`] if examples or labels do not fit the network,
     /// [`Error::LearningRate`] or [`Error::Factor`] if the update cannot be used, [`Error::Diverged`] if the loss is not
