@@ -16,6 +16,11 @@ use std::ops::Range;
 /// Bytes of activations that every tile of rows meets: about half of a second-level cache of 1 MiB.
 pub(super) const CACHED: usize = 512 << 10;
 
+/// Multiply-adds of a product with these dimensions, roughly: enough to tell little from much.
+fn work(dimensions: [usize; 3]) -> usize {
+    dimensions.into_iter().fold(1, usize::saturating_mul)
+}
+
 /// Computes all tiles of a product, one phase. `after` then treats the same rows and groups, while they are in the cache.
 ///
 /// # Safety
@@ -29,7 +34,7 @@ pub(super) unsafe fn run_product<T: Element, W: Walk, E>(
 ) {
     let k = product.terms.iter().flatten().map(|term| W::len(term.depth)).sum::<usize>().max(1);
     let grid = Grid::of_product(kernels, rows, product.examples, k);
-    crew.run(rows * k * product.examples.len(), grid.tasks(), |tasks| {
+    crew.run(work([rows, k, product.examples.len()]), grid.tasks(), |tasks| {
         for (rows, groups) in grid.parts(tasks) {
             // SAFETY: the caller vouches for the whole grid; its tasks are disjoint.
             unsafe { kernel(product, rows.clone(), groups.clone()) };
@@ -160,8 +165,8 @@ pub(super) unsafe fn run_gradients<T: Element, E>(
 ) {
     let grid = |gradient: &Gradient<T, E>| Grid::of_gradient(gradient.rows, gradient.inputs);
     let tasks = gradients.iter().map(|gradient| grid(gradient).tasks()).sum();
-    let work = |gradient: &Gradient<T, E>| gradient.rows * gradient.inputs.len() * gradient.examples.len();
-    crew.run(gradients.iter().map(work).sum(), tasks, |tasks| {
+    let of = |gradient: &Gradient<T, E>| work([gradient.rows, gradient.inputs.len(), gradient.examples.len()]);
+    crew.run(gradients.iter().map(of).fold(0, usize::saturating_add), tasks, |tasks| {
         let mut first = 0;
         for gradient in gradients {
             let grid = grid(gradient);

@@ -43,7 +43,7 @@ unsafe fn transpose<T: Element>((from, ld): (*const T, usize), (to, ldt): (*mut 
 
 /// Runs tasks that move `elements` elements between them; moving one takes as long as some multiply-adds.
 fn each(crew: &Crew<'_>, elements: usize, tasks: usize, task: impl Fn(usize) + Sync) {
-    crew.run(16 * elements, tasks, |range| range.for_each(&task));
+    crew.run(elements.saturating_mul(16), tasks, |range| range.for_each(&task));
 }
 
 /// `out [units, examples] = xᵀ`, zero in the padding of the examples.
