@@ -85,8 +85,16 @@ impl Split {
     }
 
     /// The groups `range`, in order.
-    pub fn iter(self, range: Range<usize>) -> impl Iterator<Item = Group> {
-        range.map(move |j| self.group(j))
+    pub fn iter(self, range: Range<usize>) -> impl Iterator<Item = Group> + Clone {
+        // A tile walks the groups of its sum: each follows from the one before, without a multiplication.
+        let mut start = if range.is_empty() { 0 } else { self.group(range.start).start };
+        range.map(move |index| {
+            let vectors = if index < self.first_groups { self.first_vectors } else { self.vectors };
+            let width = vectors * self.lanes;
+            let group = Group { index, start, vectors, width, len: width.min(self.len - start) };
+            start += width;
+            group
+        })
     }
 }
 

@@ -5,7 +5,7 @@
 //! the gradient; or, when a batch goes through in slabs, a store of the sum so far, with which the next slab begins.
 
 use super::Tiled;
-use super::tile::{Epilogue, Term, accumulate, load, zeros};
+use super::tile::{Acc, Epilogue, Term, accumulate, load, zeros};
 use super::walk::AlongRows;
 use crate::layout::{Group, Grouped, Split};
 use crate::simd::{Simd, Vectorized};
@@ -78,10 +78,48 @@ impl<T: Copy, S: Tiled<T>, E: Epilogue<T, S>> Vectorized for GradientColumn<'_, 
 
     #[inline(always)]
     fn call(self) {
+        // What a tile of 32 examples spends on finding its terms and groups shows: 3 % of an update.
+        match (self.gradient.terms, self.gradient.examples.groups()) {
+            ([Some(only), None], 1) => {
+                self.tiles(Some(self.gradient.part(only, self.gradient.examples.group(0), self.group)))
+            }
+            _ => self.tiles(None),
+        }
+    }
+}
+
+impl<T: Copy, S: Tiled<T>, E: Epilogue<T, S>> GradientColumn<'_, S, T, E> {
+    #[inline(always)]
+    fn tiles(&self, only: Option<Part<T>>) {
         let mut row = self.rows.start;
         while row < self.rows.end {
+            let left = self.rows.end - row;
             // SAFETY: `gradient` is called with valid operands; the tile takes at most the rows that are left.
-            row += unsafe { self.s.gradient_tile(self.gradient, row, self.rows.end - row, self.group) };
+            row += unsafe { self.s.gradient_tile(self.gradient, only, row, left, self.group) };
+        }
+    }
+}
+
+/// Part of the sum for one group of inputs: one group of examples of one term.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<T> {
+    /// The deltas of row 0, with rows `ld` elements apart.
+    delta: *const T,
+    ld: usize,
+    /// The inputs of the first example.
+    x: *const T,
+    /// Examples.
+    len: usize,
+}
+
+impl<T, E> Gradient<T, E> {
+    #[inline(always)]
+    fn part(&self, outer: Outer<T>, examples: Group, group: Group) -> Part<T> {
+        Part {
+            delta: outer.delta.at(0, examples),
+            ld: examples.width,
+            x: outer.x.at(examples.start, group),
+            len: examples.len,
         }
     }
 }
@@ -89,11 +127,12 @@ impl<T: Copy, S: Tiled<T>, E: Epilogue<T, S>> Vectorized for GradientColumn<'_, 
 /// One tile of a gradient.
 ///
 /// # Safety
-/// As [`gradient`], for the rows `row..row + MR` and `group`, which has `NV` vectors.
+/// As [`gradient`], for the rows `row..row + MR` and `group`, which has `NV` vectors; `only` is the whole sum if there.
 #[inline(always)]
 pub(crate) unsafe fn gradient_tile<T, S, E, const MR: usize, const NV: usize>(
     s: S,
     gradient: &Gradient<T, E>,
+    only: Option<Part<T>>,
     row: usize,
     group: Group,
 ) where
@@ -102,20 +141,42 @@ pub(crate) unsafe fn gradient_tile<T, S, E, const MR: usize, const NV: usize>(
     E: Epilogue<T, S>,
 {
     debug_assert_eq!(group.vectors, NV);
-    gradient.epilogue.prepare::<MR>(s, row, group);
+    gradient.epilogue.prepare::<MR, NV>(s, row, group);
     let mut acc = zeros::<T, S, MR, NV>(s);
     if let Some(init) = gradient.init {
         // SAFETY: the caller vouches for these rows and this group.
         acc = unsafe { load(s, init, row, group) };
     }
-    for outer in gradient.terms.iter().flatten() {
-        for examples in gradient.examples.iter(0..gradient.examples.groups()) {
-            let (delta, x) = (outer.delta.at(row, examples), outer.x.at(examples.start, group));
-            let term = Term { a: delta, lda: examples.width, b: x, ldb: group.width, k: examples.len };
-            // SAFETY: the caller vouches for the operands.
-            acc = unsafe { accumulate::<T, S, AlongRows, MR, NV>(s, acc, term) };
+    if let Some(part) = only {
+        // SAFETY: the caller vouches for the operands.
+        acc = unsafe { part.accumulate(s, acc, row) };
+    } else {
+        for outer in gradient.terms.iter().flatten() {
+            for examples in gradient.examples.iter(0..gradient.examples.groups()) {
+                // SAFETY: the caller vouches for the operands.
+                acc = unsafe { gradient.part(*outer, examples, group).accumulate(s, acc, row) };
+            }
         }
     }
     // SAFETY: the caller vouches for the epilogue's pointers.
     unsafe { gradient.epilogue.finish(s, acc, row, group) };
+}
+
+impl<T: Copy> Part<T> {
+    /// Adds the part to the sums of the rows from `row` on.
+    ///
+    /// # Safety
+    /// The operands are valid for reading in these rows, and the group of inputs has `NV` vectors.
+    #[inline(always)]
+    unsafe fn accumulate<S: Simd<T>, const MR: usize, const NV: usize>(
+        self,
+        s: S,
+        acc: Acc<S::V, MR, NV>,
+        row: usize,
+    ) -> Acc<S::V, MR, NV> {
+        let Self { delta, ld, x, len } = self;
+        let term = Term { a: delta.wrapping_add(row * ld), lda: ld, b: x, ldb: NV * S::LANES, k: len };
+        // SAFETY: the caller vouches for the operands.
+        unsafe { accumulate::<T, S, AlongRows, MR, NV>(s, acc, term) }
+    }
 }

@@ -24,7 +24,7 @@ use crate::layout::Group;
 use crate::simd::Simd;
 use backward::{ExciteBackward, InhibitBackward, InterneuronsBackward, Store};
 use forward::{Excite, Inhibit, Interneurons};
-use gradient::{Gradient, GradientKernel};
+use gradient::{Gradient, GradientKernel, Part};
 use product::{Product, ProductKernel};
 use tile::Epilogue;
 use update::{HandOut, Step};
@@ -61,6 +61,7 @@ pub(crate) trait Tiled<T: Copy>: Simd<T> {
     unsafe fn gradient_tile<E: Epilogue<T, Self>>(
         self,
         gradient: &Gradient<T, E>,
+        only: Option<Part<T>>,
         row: usize,
         left: usize,
         group: Group,

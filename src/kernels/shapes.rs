@@ -10,7 +10,7 @@
 //! took 3 % off an update, AVX2 with 3 × 3 instead of 6 × 2 took 4 %.)
 
 use super::Tiled;
-use super::gradient::{Gradient, gradient_tile};
+use super::gradient::{Gradient, Part, gradient_tile};
 use super::product::{Product, ProductTile};
 use super::tile::Epilogue;
 use super::walk::Walk;
@@ -56,6 +56,7 @@ macro_rules! tiles {
             unsafe fn gradient_tile<E: Epilogue<$t, Self>>(
                 self,
                 gradient: &Gradient<$t, E>,
+                only: Option<Part<$t>>,
                 row: usize,
                 left: usize,
                 group: Group,
@@ -64,7 +65,7 @@ macro_rules! tiles {
                     $($gv => {
                         $(if left >= $gr {
                             // SAFETY: the caller vouches for these rows and this group.
-                            unsafe { gradient_tile::<$t, Self, E, $gr, $gv>(self, gradient, row, group) };
+                            unsafe { gradient_tile::<$t, Self, E, $gr, $gv>(self, gradient, only, row, group) };
                             return $gr;
                         })*
                     })*

@@ -35,7 +35,7 @@ pub(crate) type Acc<V, const MR: usize, const NV: usize> = [[V; NV]; MR];
 pub(crate) trait Epilogue<T: Copy, S: Simd<T>> {
     /// Asks for what [`Epilogue::finish`] will read, before the sums are made.
     #[inline(always)]
-    fn prepare<const MR: usize>(&self, _: S, _row: usize, _group: Group) {}
+    fn prepare<const MR: usize, const NV: usize>(&self, _: S, _row: usize, _group: Group) {}
 
     /// Consumes the tile whose first row is `row` and whose columns are `group`.
     ///

@@ -63,13 +63,14 @@ unsafe fn replace<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
 impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Step<T> {
     /// The rows of large weights are pages apart, where the machine does not guess which line is next.
     #[inline(always)]
-    fn prepare<const MR: usize>(&self, s: S, row: usize, group: Group) {
-        for i in 0..MR {
-            let w = self.w.wrapping_add((row + i) * self.ld + group.start);
-            for j in 0..group.vectors {
+    fn prepare<const MR: usize, const NV: usize>(&self, s: S, row: usize, group: Group) {
+        let mut w = self.w.wrapping_add(row * self.ld + group.start);
+        for _ in 0..MR {
+            for j in 0..NV {
                 s.prefetch(w.wrapping_add(j * S::LANES));
             }
-            s.prefetch(w.wrapping_add(group.len - 1));
+            s.prefetch(w.wrapping_add(NV * S::LANES - 1));
+            w = w.wrapping_add(self.ld);
         }
     }
 
