@@ -5,7 +5,7 @@
 //! the gradient; or, when a batch goes through in slabs, a store of the sum so far, with which the next slab begins.
 
 use super::Tiled;
-use super::tile::{Acc, Epilogue, Term, accumulate, load, zeros};
+use super::tile::{Acc, Epilogue, Term, accumulate, add, load, prefetch, zeros};
 use super::walk::AlongRows;
 use crate::layout::{Group, Grouped, Split};
 use crate::simd::{Simd, Vectorized};
@@ -142,11 +142,10 @@ pub(crate) unsafe fn gradient_tile<T, S, E, const MR: usize, const NV: usize>(
 {
     debug_assert_eq!(group.vectors, NV);
     gradient.epilogue.prepare::<MR, NV>(s, row, group);
-    let mut acc = zeros::<T, S, MR, NV>(s);
     if let Some(init) = gradient.init {
-        // SAFETY: the caller vouches for these rows and this group.
-        acc = unsafe { load(s, init, row, group) };
+        prefetch::<T, S, MR, NV>(s, init, row, group);
     }
+    let mut acc = zeros::<T, S, MR, NV>(s);
     if let Some(part) = only {
         // SAFETY: the caller vouches for the operands.
         acc = unsafe { part.accumulate(s, acc, row) };
@@ -157,6 +156,10 @@ pub(crate) unsafe fn gradient_tile<T, S, E, const MR: usize, const NV: usize>(
                 acc = unsafe { gradient.part(*outer, examples, group).accumulate(s, acc, row) };
             }
         }
+    }
+    if let Some(init) = gradient.init {
+        // SAFETY: the caller vouches for these rows and this group.
+        acc = add::<T, S, MR, NV>(s, acc, unsafe { load(s, init, row, group) });
     }
     // SAFETY: the caller vouches for the epilogue's pointers.
     unsafe { gradient.epilogue.finish(s, acc, row, group) };

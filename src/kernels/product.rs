@@ -4,7 +4,7 @@
 //! weights stay in the first-level cache while the groups of examples pass by.
 
 use super::Tiled;
-use super::tile::{Epilogue, load, zeros};
+use super::tile::{Epilogue, add, load, prefetch, zeros};
 use super::walk::{Operand, Walk};
 use crate::layout::{Group, Grouped, Split};
 use crate::simd::{Simd, Vectorized};
@@ -77,14 +77,17 @@ where
     fn call(self) {
         let Self { s, product, row, group } = self;
         debug_assert_eq!(group.vectors, NV);
-        let mut acc = zeros::<T, S, MR, NV>(s);
         if let Some(init) = product.init {
-            // SAFETY: `product` is called with operands that are valid in these rows and this group.
-            acc = unsafe { load(s, init, row, group) };
+            prefetch::<T, S, MR, NV>(s, init, row, group);
         }
+        let mut acc = zeros::<T, S, MR, NV>(s);
         for operand in product.terms.iter().flatten() {
-            // SAFETY: as above.
+            // SAFETY: `product` is called with operands that are valid in these rows and this group.
             acc = unsafe { W::product(s, acc, *operand, row, group) };
+        }
+        if let Some(init) = product.init {
+            // SAFETY: as above.
+            acc = add::<T, S, MR, NV>(s, acc, unsafe { load(s, init, row, group) });
         }
         // SAFETY: as above.
         unsafe { product.epilogue.finish(s, acc, row, group) };

@@ -72,6 +72,36 @@ pub(crate) unsafe fn load<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>
     acc
 }
 
+/// Asks for the tile that [`load`] will load.
+#[inline(always)]
+pub(crate) fn prefetch<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
+    s: S,
+    from: Grouped<T>,
+    row: usize,
+    group: Group,
+) {
+    for i in 0..MR {
+        for j in 0..NV {
+            s.prefetch(from.at(row + i, group).wrapping_add(j * S::LANES));
+        }
+    }
+}
+
+/// `acc + other`
+#[inline(always)]
+pub(crate) fn add<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
+    s: S,
+    mut acc: Acc<S::V, MR, NV>,
+    other: Acc<S::V, MR, NV>,
+) -> Acc<S::V, MR, NV> {
+    for (acc, other) in acc.iter_mut().zip(other) {
+        for (acc, other) in acc.iter_mut().zip(other) {
+            *acc = s.add(*acc, other);
+        }
+    }
+    acc
+}
+
 /// `acc + A · B`, the sum over k in ascending order.
 ///
 /// # Safety
