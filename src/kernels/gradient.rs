@@ -5,7 +5,7 @@
 //! the gradient; or, when a batch goes through in slabs, a store of the sum so far, with which the next slab begins.
 
 use super::Tiled;
-use super::tile::{Acc, Epilogue, Term, accumulate, add, load, prefetch, zeros};
+use super::tile::{Acc, Epilogue, Term, accumulate, add, load, zeros};
 use super::walk::AlongRows;
 use crate::layout::{Group, Grouped, Split};
 use crate::simd::{Simd, Vectorized};
@@ -143,7 +143,11 @@ pub(crate) unsafe fn gradient_tile<T, S, E, const MR: usize, const NV: usize>(
     debug_assert_eq!(group.vectors, NV);
     gradient.epilogue.prepare::<MR, NV>(s, row, group);
     if let Some(init) = gradient.init {
-        prefetch::<T, S, MR, NV>(s, init, row, group);
+        for i in 0..MR {
+            for j in 0..NV {
+                s.prefetch(init.at(row + i, group).wrapping_add(j * S::LANES));
+            }
+        }
     }
     let mut acc = zeros::<T, S, MR, NV>(s);
     if let Some(part) = only {

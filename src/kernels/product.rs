@@ -4,7 +4,7 @@
 //! weights stay in the first-level cache while the groups of examples pass by.
 
 use super::Tiled;
-use super::tile::{Epilogue, add, load, prefetch, zeros};
+use super::tile::{Epilogue, load, zeros};
 use super::walk::{Operand, Walk};
 use crate::layout::{Group, Grouped, Split};
 use crate::simd::{Simd, Vectorized};
@@ -45,7 +45,16 @@ where
     let mut start = rows.start;
     while start < rows.end {
         let end = if rows.end - start <= S::LAST_ROWS { rows.end } else { start + S::ROWS };
-        for group in product.examples.iter(groups.clone()) {
+        let mut all = product.examples.iter(groups.clone()).peekable();
+        while let Some(group) = all.next() {
+            if let Some(init) = product.init {
+                // What the next tile begins with: its multiply-adds would wait for it (a tenth of a large product).
+                let (rows, group) = match all.peek() {
+                    Some(&next) => (start..end, next),
+                    None => (end..rows.end.min(end + S::ROWS), product.examples.group(groups.start)),
+                };
+                prefetch::<T, S>(s, init, rows, group);
+            }
             let mut row = start;
             while row < end {
                 // SAFETY: the caller vouches for these rows and groups; a tile takes at most the rows that are left.
@@ -53,6 +62,15 @@ where
             }
         }
         start = end;
+    }
+}
+
+/// Asks for some rows of one group.
+fn prefetch<T: Copy, S: Simd<T>>(s: S, of: Grouped<T>, rows: Range<usize>, group: Group) {
+    for row in rows {
+        for j in 0..group.vectors {
+            s.prefetch(of.at(row, group).wrapping_add(j * S::LANES));
+        }
     }
 }
 
@@ -77,17 +95,14 @@ where
     fn call(self) {
         let Self { s, product, row, group } = self;
         debug_assert_eq!(group.vectors, NV);
-        if let Some(init) = product.init {
-            prefetch::<T, S, MR, NV>(s, init, row, group);
-        }
         let mut acc = zeros::<T, S, MR, NV>(s);
-        for operand in product.terms.iter().flatten() {
-            // SAFETY: `product` is called with operands that are valid in these rows and this group.
-            acc = unsafe { W::product(s, acc, *operand, row, group) };
-        }
         if let Some(init) = product.init {
+            // SAFETY: `product` is called with operands that are valid in these rows and this group.
+            acc = unsafe { load(s, init, row, group) };
+        }
+        for operand in product.terms.iter().flatten() {
             // SAFETY: as above.
-            acc = add::<T, S, MR, NV>(s, acc, unsafe { load(s, init, row, group) });
+            acc = unsafe { W::product(s, acc, *operand, row, group) };
         }
         // SAFETY: as above.
         unsafe { product.epilogue.finish(s, acc, row, group) };

@@ -72,21 +72,6 @@ pub(crate) unsafe fn load<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>
     acc
 }
 
-/// Asks for the tile that [`load`] will load.
-#[inline(always)]
-pub(crate) fn prefetch<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
-    s: S,
-    from: Grouped<T>,
-    row: usize,
-    group: Group,
-) {
-    for i in 0..MR {
-        for j in 0..NV {
-            s.prefetch(from.at(row + i, group).wrapping_add(j * S::LANES));
-        }
-    }
-}
-
 /// `acc + other`
 #[inline(always)]
 pub(crate) fn add<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
