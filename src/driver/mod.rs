@@ -5,6 +5,7 @@
 
 mod dann;
 mod dense;
+mod frame;
 mod grid;
 mod phase;
 mod transpose;
@@ -25,6 +26,7 @@ use crate::layout::Split;
 use crate::params::layer::{LayerArrays, LayerMut, LayerRef, LayerShape};
 use crate::params::update::Update;
 use crate::threads::Crew;
+use frame::Frame;
 use std::marker::PhantomData;
 
 /// A batch cut into slabs of about 128 examples, the first example of each and their number. The activations of a slab
@@ -165,6 +167,18 @@ pub(crate) enum Input<'a, T> {
     Examples(&'a Activations<T>),
 }
 
+impl<T: Element> Input<'_, T> {
+    /// Panics unless it is an input of this layer, with the examples of the batch.
+    fn checked(self, frame: &Frame<T>) -> Self {
+        let (examples, inputs) = (frame.examples, frame.inputs());
+        match self {
+            Self::Units(x) => x.assert_shape("x", inputs.len(), examples),
+            Self::Examples(x) => x.assert_shape("x", examples.len(), inputs),
+        }
+        self
+    }
+}
+
 /// A side from which the forward product reads activations.
 trait Side: Walk {
     /// Whether rows are examples.
@@ -248,28 +262,31 @@ impl<T: Element> Driver<T> {
         }
     }
 
+    fn frame(&self) -> &Frame<T> {
+        match self {
+            Self::Dann(driver) => &driver.frame,
+            Self::Dense(driver) => &driver.frame,
+        }
+    }
+
     /// `h [ne, B]` of the last forward pass.
     pub fn output(&self) -> &Activations<T> {
-        match self {
-            Self::Dann(driver) => driver.output(),
-            Self::Dense(driver) => driver.output(),
-        }
+        &self.frame().h
     }
 
     /// `h [B, ne]` of the last forward pass of training or of few examples.
     pub fn output_examples(&self) -> &Activations<T> {
-        match self {
-            Self::Dann(driver) => driver.output_examples(),
-            Self::Dense(driver) => driver.output_examples(),
-        }
+        &self.frame().h_examples
     }
 
     /// Whether so many examples are so few that the forward product should read [`Input::Examples`].
     pub fn few(&self, batch: usize) -> bool {
-        match self {
-            Self::Dann(driver) => driver.few(batch),
-            Self::Dense(driver) => driver.few(batch),
-        }
+        self.frame().few(batch)
+    }
+
+    /// How the weight gradient wants the layer's input: its units, cut into groups.
+    pub fn inputs(&self) -> Split {
+        self.frame().inputs()
     }
 
     /// The output as the layer above reads it.
@@ -289,7 +306,11 @@ impl<T: Element> Driver<T> {
 
     /// Lets a `dh` that is in an array go where it should.
     pub fn backward_from(&mut self, crew: &Crew<'_>, params: LayerRef<'_, T>, dh: &Activations<T>) {
-        with_params!((self, params), (driver, params) => driver.backward_from(crew, params, dh))
+        let &Frame { kernels, examples, .. } = self.frame();
+        let (rows, scratch) = (dh.rows(), &mut Scratch::new());
+        let gradient = InputGradient { kernels, init: Some(dh), terms: [None, None], rows, examples, scratch };
+        // SAFETY: there are no terms.
+        unsafe { self.backward(params).run(crew, gradient) };
     }
 
     /// What must happen between `dh` and the gradients of inputs and weights.
@@ -302,14 +323,6 @@ impl<T: Element> Driver<T> {
     /// `dx [d, B]`.
     pub fn input_gradient(&mut self, crew: &Crew<'_>, params: LayerRef<'_, T>, into: Backward<'_, T>) {
         with_params!((self, params), (driver, params) => driver.input_gradient(crew, params, into))
-    }
-
-    /// How the weight gradient wants the layer's input: its units, cut into groups.
-    pub fn inputs(&self) -> Split {
-        match self {
-            Self::Dann(driver) => driver.inputs(),
-            Self::Dense(driver) => driver.inputs(),
-        }
     }
 
     /// The fused step, with the layer's input `x [B, d]`. The rule was checked.

@@ -1,7 +1,8 @@
 //! The register tile: `acc[i][j] += Σ_k A[i, k] · B[k, j]`, the product under the kernels for all but the smallest
 //! batches.
 //!
-//! `A` is the operand that is broadcast, one element at a time: weights, or a layer's deltas. `B` is the operand that is loaded as vectors: activations in the [`crate::layout`] of the kernels.
+//! `A` is the operand that is broadcast, one element at a time: weights, or a layer's deltas. `B` is the operand that is
+//! loaded as vectors: activations in the [`crate::layout`] of the kernels.
 //! How a tile finds its elements is a [`Walk`](super::walk::Walk); what happens to its accumulators afterwards is an
 //! [`Epilogue`].
 //!
