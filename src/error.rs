@@ -129,7 +129,7 @@ pub enum Error {
         /// The elements asked for.
         elements: usize,
     },
-    /// A file cannot be read, or does not hold what it should.
+    /// A file cannot be read or written, or does not hold what it should.
     #[error("{path}: {reason}")]
     File {
         /// The file.
@@ -137,4 +137,11 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+#[cfg(any(feature = "checkpoint", feature = "data"))]
+impl Error {
+    pub(crate) fn file(path: &std::path::Path, reason: impl ToString) -> Self {
+        Self::File { path: path.display().to_string(), reason: reason.to_string() }
+    }
 }

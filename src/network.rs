@@ -119,17 +119,10 @@ impl Architecture {
         let mut rng = generator(self.seed);
         let layer = |(k, shape): (usize, &LayerShape)| {
             let init = Init { rectified_input: k > 0, iid_inhibition: self.iid_inhibition };
-            Ok(Block { shape: *shape, params: init.draw(shape, &mut rng)?, driver: Driver::new(*shape, isa)? })
+            Ok((*shape, init.draw(shape, &mut rng)?))
         };
-        let blocks = self.layers.iter().enumerate().map(layer).collect::<Result<_, Error>>()?;
-        Ok(Network {
-            blocks,
-            isa,
-            x: Activations::new(),
-            x_examples: Activations::new(),
-            dlogits: Activations::new(),
-            steps: 0,
-        })
+        let layers = self.layers.iter().enumerate().map(layer).collect::<Result<Vec<_>, Error>>()?;
+        Network::of(layers, isa, 0)
     }
 }
 
@@ -155,6 +148,14 @@ pub struct Network<T: Element> {
 }
 
 impl<T: Element> Network<T> {
+    /// Layers that an [`Architecture`] allows, with parameters of their shapes, after so many steps.
+    pub(crate) fn of(layers: Vec<(LayerShape, LayerParams<T>)>, isa: Isa, steps: u64) -> Result<Self, Error> {
+        let block = |(shape, params)| Ok(Block { shape, params, driver: Driver::new(shape, isa)? });
+        let blocks = layers.into_iter().map(block).collect::<Result<_, Error>>()?;
+        let [x, x_examples, dlogits] = [(); 3].map(|()| Activations::new());
+        Ok(Self { blocks, isa, x, x_examples, dlogits, steps })
+    }
+
     /// The instruction set that it runs on.
     pub fn isa(&self) -> Isa {
         self.isa

@@ -31,11 +31,11 @@ pub fn load(folder: impl AsRef<Path>, classes: u8) -> Result<TrainTest, Error> {
         if images.count != labels.len() {
             let reason =
                 format!("{} labels for the {} images of {}", labels.len(), images.count, images_path.display());
-            return Err(file_error(&labels_path, reason));
+            return Err(Error::file(&labels_path, reason));
         }
         if let Some(index) = labels.iter().position(|&label| label >= classes) {
             let reason = format!("label {index} is {}: expected less than {classes}", labels[index]);
-            return Err(file_error(&labels_path, reason));
+            return Err(Error::file(&labels_path, reason));
         }
         Ok((images_path, Dataset { images, labels }))
     };
@@ -45,7 +45,7 @@ pub fn load(folder: impl AsRef<Path>, classes: u8) -> Result<TrainTest, Error> {
     if size(&train) != size(&test) {
         let ((h, w), (train_h, train_w)) = (size(&test), size(&train));
         let reason = format!("images of {h} × {w}, but those of {} have {train_h} × {train_w}", train_path.display());
-        return Err(file_error(&test_path, reason));
+        return Err(Error::file(&test_path, reason));
     }
     Ok(TrainTest { train, test })
 }
@@ -68,25 +68,21 @@ pub fn read_labels(path: impl AsRef<Path>) -> Result<Vec<u8>, Error> {
     Ok(labels)
 }
 
-fn file_error(path: &Path, reason: impl ToString) -> Error {
-    Error::File { path: path.display().to_string(), reason: reason.to_string() }
-}
-
 /// The file of this name, or with `.gz` appended.
 fn find(folder: &Path, name: &str) -> Result<PathBuf, Error> {
     if !folder.is_dir() {
-        return Err(file_error(folder, "no such folder"));
+        return Err(Error::file(folder, "no such folder"));
     }
     let candidates = [folder.join(name), folder.join(format!("{name}.gz"))];
     candidates
         .into_iter()
         .find(|path| path.is_file())
-        .ok_or_else(|| file_error(&folder.join(name), "no such file, with or without .gz"))
+        .ok_or_else(|| Error::file(&folder.join(name), "no such file, with or without .gz"))
 }
 
 /// Reads bytes in `D` dimensions.
 fn read_idx<const D: usize>(path: &Path) -> Result<([usize; D], Vec<u8>), Error> {
-    let fail = |reason: String| file_error(path, reason);
+    let fail = |reason: String| Error::file(path, reason);
     let file = File::open(path).map_err(|e| fail(e.to_string()))?;
     let file_len = file.metadata().map_err(|e| fail(e.to_string()))?.len();
     let zipped = path.extension().is_some_and(|extension| extension == "gz");

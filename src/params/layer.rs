@@ -1,5 +1,6 @@
 //! A layer of any kind.
 
+use super::Nonlinearity;
 use super::dann::{Dann, DannMut, DannParams, DannRef, DannShape};
 use super::dense::{DenseMut, DenseParams, DenseRef, DenseShape};
 use crate::element::Element;
@@ -29,6 +30,35 @@ impl LayerShape {
         match self {
             Self::Dann(shape) => shape.ne,
             Self::Dense(shape) => shape.ne,
+        }
+    }
+
+    /// The names of its parameters with their dimensions, as they are stored: row-major.
+    ///
+    /// In the subtractive variant there is neither `alpha` nor `g`.
+    pub fn arrays(&self) -> Vec<(&'static str, Vec<usize>)> {
+        match *self {
+            Self::Dann(DannShape { d, ne, ni, divisive, .. }) => {
+                let dimensions = Dann {
+                    wex: vec![ne, d],
+                    wix: vec![ni, d],
+                    wei: vec![ne, ni],
+                    alpha: vec![ni],
+                    g: vec![ne],
+                    b: vec![ne],
+                };
+                let arrays = Dann::<()>::NAMES.zip(dimensions).into_array();
+                arrays.into_iter().filter(|(name, _)| divisive || !["alpha", "g"].contains(name)).collect()
+            }
+            Self::Dense(DenseShape { d, ne, .. }) => vec![("W", vec![ne, d]), ("b", vec![ne])],
+        }
+    }
+
+    /// The nonlinearity at its end.
+    pub fn nonlinearity(&self) -> Nonlinearity {
+        match self {
+            Self::Dann(shape) => shape.nonlinearity,
+            Self::Dense(shape) => shape.nonlinearity,
         }
     }
 

@@ -1,0 +1,260 @@
+//! Checkpoints: what is loaded goes on to the same bits, and a bad file is refused with an error that says why.
+
+mod common;
+
+use common::bits;
+use interneuron::checkpoint::{Run, load, save};
+use interneuron::*;
+use rand::RngExt;
+use safetensors::tensor::{Dtype, TensorView};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+const DIMS: [usize; 4] = [9, 13, 7, 3];
+const NIS: [usize; 3] = [4, 2, 1];
+const BATCH: usize = 6;
+
+fn architectures() -> [Architecture; 3] {
+    let dann = Architecture::dann(&DIMS, &NIS).unwrap().seed(5);
+    [dann.clone(), dann.subtractive(), Architecture::mlp(&DIMS).unwrap().seed(5)]
+}
+
+/// Steps on batches that the run's generator draws; returns the bits of the losses.
+fn steps<T: Element>(net: &mut Network<T>, run: &mut Run, count: usize) -> Vec<u64> {
+    let mut step = || {
+        let x: Vec<T> = (0..BATCH * DIMS[0]).map(|_| T::from_f64(run.generator.random_range(0.0..1.0))).collect();
+        let labels: Vec<u32> = (0..BATCH).map(|_| run.generator.random_range(0..3)).collect();
+        let x = MatRef::new("x", &x, BATCH, DIMS[0]).unwrap();
+        net.train_step(Threads::Serial, x, &labels, &Update::csgd(0.02)).unwrap().to_bits()
+    };
+    (0..count).map(|_| step()).collect()
+}
+
+fn all_bits<T: Element>(net: &Network<T>) -> Vec<Vec<u64>> {
+    net.params().flat_map(|params| params.arrays()).map(|(_, array)| bits(array)).collect()
+}
+
+#[test]
+fn a_loaded_run_goes_on_to_the_same_bits() {
+    fn check<T: Element>(architecture: &Architecture, file: &Path) {
+        let mut net: Network<T> = architecture.clone().build().unwrap();
+        let mut run = Run { seed: 11, generator: generator(11) };
+        run.generator.set_stream(3);
+        // An odd number of words, so that the generator stops inside a block.
+        let _: u32 = run.generator.random();
+        steps(&mut net, &mut run, 5);
+        save(file, &net, &run).unwrap();
+        let (mut loaded, mut loaded_run) = load::<T>(file, net.isa()).unwrap();
+        assert_eq!((loaded.steps(), loaded_run.seed), (5, 11));
+        assert!(loaded.shapes().eq(net.shapes()));
+        assert_eq!(all_bits(&loaded), all_bits(&net));
+        assert_eq!(steps(&mut loaded, &mut loaded_run, 5), steps(&mut net, &mut run, 5));
+        assert_eq!(all_bits(&loaded), all_bits(&net));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("net.safetensors");
+    for architecture in architectures() {
+        check::<f32>(&architecture, &file);
+        check::<f64>(&architecture, &file);
+    }
+    let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["net.safetensors"]);
+}
+
+/// The tensors and metadata of a file, to be changed and written as any other program would.
+#[derive(Clone)]
+struct Contents {
+    tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>,
+    metadata: HashMap<String, String>,
+}
+
+impl Contents {
+    fn of<T: Element>(net: &Network<T>, folder: &Path) -> Self {
+        let file = folder.join("contents.safetensors");
+        save(&file, net, &Run { seed: 1, generator: generator(1) }).unwrap();
+        let bytes = std::fs::read(&file).unwrap();
+        let parsed = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let tensor = |(name, view): (&str, TensorView<'_>)| {
+            (name.to_owned(), (view.dtype(), view.shape().to_vec(), view.data().to_vec()))
+        };
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        Self { tensors: parsed.iter().map(tensor).collect(), metadata: header.metadata().clone().unwrap() }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let views = self
+            .tensors
+            .iter()
+            .map(|(name, (dtype, shape, data))| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+        safetensors::serialize(views, Some(self.metadata.clone())).unwrap()
+    }
+
+    fn set(&mut self, name: &str, index: usize, value: f32) {
+        let (_, _, data) = self.tensors.get_mut(name).unwrap();
+        data[4 * index..][..4].copy_from_slice(&value.to_le_bytes());
+    }
+
+    /// Leaves no tensor. (A file with neither tensors nor metadata is none for the package.)
+    fn clear(&mut self) {
+        self.tensors.clear();
+        self.metadata.insert("step".to_owned(), "1".to_owned());
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        let tensor = self.tensors.remove(from).unwrap();
+        self.tensors.insert(to.to_owned(), tensor);
+    }
+}
+
+fn dann() -> Network<f32> {
+    architectures()[0].clone().build().unwrap()
+}
+
+/// The error of a file with these bytes, without its path.
+fn refused<T: Element>(bytes: &[u8], folder: &Path) -> String {
+    let file = folder.join("bad.safetensors");
+    std::fs::write(&file, bytes).unwrap();
+    match load::<T>(&file, Isa::best()) {
+        Err(Error::File { path, reason }) => {
+            assert_eq!(path, file.display().to_string());
+            reason
+        }
+        other => panic!("{:?}", other.map(|(net, _)| net)),
+    }
+}
+
+#[test]
+fn a_file_without_metadata_is_a_fresh_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let net = dann();
+    let mut contents = Contents::of(&net, folder.path());
+    contents.metadata.clear();
+    let file = folder.path().join("plain.safetensors");
+    std::fs::write(&file, contents.bytes()).unwrap();
+    let (loaded, mut run) = load::<f32>(&file, Isa::best()).unwrap();
+    assert!(loaded.shapes().eq(net.shapes()), "ReLU, and the identity at the end");
+    assert_eq!(all_bits(&loaded), all_bits(&net));
+    assert_eq!((loaded.steps(), run.seed), (0, 0));
+    assert_eq!(run.generator.random::<u64>(), generator(0).random::<u64>());
+}
+
+#[test]
+fn bad_tensors_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = Contents::of(&dann(), folder.path());
+    type Change = fn(&mut Contents);
+    let cases: [(Change, &str); 15] = [
+        (|c| c.set("layers.1.Wei", 3, -0.5), "layer 1: Wei[3] is -0.5: expected a finite number ≥ 0"),
+        (|c| c.set("layers.0.b", 2, f32::NAN), "layer 0: b[2] is NaN: expected a finite number"),
+        (|c| c.set("layers.2.alpha", 0, f32::INFINITY), "layer 2: alpha[0] is inf: expected a finite number"),
+        (|c| drop(c.tensors.remove("layers.1.Wix")), "no tensor layers.1.Wix"),
+        (|c| drop(c.tensors.remove("layers.1.g")), "no tensor layers.1.g"),
+        (|c| drop(c.tensors.remove("layers.1.alpha")), "layers.1.g is no tensor of such a layer"),
+        (|c| c.rename("layers.1.b", "layers.1.bias"), "no tensor layers.1.b"),
+        (|c| c.rename("layers.1.b", "b"), "tensor \"b\": expected a name such as layers.0.Wex"),
+        (|c| c.rename("layers.1.b", "layers.-1.b"), "tensor \"layers.-1.b\": expected a name such as layers.0.Wex"),
+        (|c| c.clear(), "no tensors: expected those of a layer at least"),
+        (|c| c.tensors.retain(|name, _| !name.starts_with("layers.1.")), "no tensors of layer 1, but some of layer 2"),
+        (
+            |c| c.tensors.get_mut("layers.0.g").unwrap().1 = vec![13, 1],
+            "layers.0.g is [13, 1] of F32: expected [13] of F32",
+        ),
+        (
+            |c| c.tensors.get_mut("layers.0.g").unwrap().0 = Dtype::I32,
+            "layers.0.g is [13] of I32: expected [13] of F32",
+        ),
+        (
+            |c| c.tensors.get_mut("layers.0.Wex").unwrap().1 = vec![9 * 13],
+            "layers.0.Wex is [117]: expected two dimensions",
+        ),
+        // Nothing is allocated for the billions of weights that the first dimension promises.
+        (
+            |c| *c.tensors.get_mut("layers.0.Wix").unwrap() = (Dtype::F32, vec![1 << 40, 0], vec![]),
+            "layers.0.Wix is [1099511627776, 0] of F32: expected [1099511627776, 9] of F32",
+        ),
+    ];
+    for (change, expected) in cases {
+        let mut contents = good.clone();
+        contents.metadata.clear();
+        change(&mut contents);
+        assert_eq!(refused::<f32>(&contents.bytes(), folder.path()), expected);
+    }
+    let of_f32 = "layers.0.Wex is [13, 9] of F32: expected [13, 9] of F64";
+    assert_eq!(refused::<f64>(&good.bytes(), folder.path()), of_f32);
+    let mut contents = good;
+    contents.metadata.clear();
+    contents.tensors.retain(|name, _| !name.starts_with("layers.1."));
+    for name in ["Wex", "Wix", "Wei", "alpha", "g", "b"] {
+        contents.rename(&format!("layers.2.{name}"), &format!("layers.1.{name}"));
+    }
+    let gap = "inputs of a layer is 7: expected 13, as of the layer below";
+    assert_eq!(refused::<f32>(&contents.bytes(), folder.path()), gap);
+}
+
+#[test]
+fn bad_metadata_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = Contents::of(&dann(), folder.path());
+    let key = "0".repeat(64);
+    let cases = [
+        ("format", "interneuron 2".to_owned(), "expected \"interneuron 1\""),
+        ("dims", "9,13,7,4".to_owned(), "expected \"9,13,7,3\""),
+        ("nis", "4,2".to_owned(), "expected \"4,2,1\""),
+        ("nonlinearities", "relu,identity".to_owned(), "expected relu or identity for each of 3 layers"),
+        ("nonlinearities", "relu,tanh,identity".to_owned(), "expected relu or identity for each of 3 layers"),
+        ("step", "-1".to_owned(), "expected a whole number below 2^64"),
+        ("seed", "18446744073709551616".to_owned(), "expected a whole number below 2^64"),
+        ("generator", key.clone(), "expected 64 hexadecimal digits, the stream and the position: KEY:0:0"),
+        ("generator", format!("{key}:0:{}", 1_u128 << 68), "expected 64 hexadecimal digits"),
+        ("generator", format!("{key}:0:0:0"), "expected 64 hexadecimal digits"),
+        ("generator", format!("+{}:0:0", &key[1..]), "expected 64 hexadecimal digits"),
+        ("generator", format!("é{}:0:0", &key[2..]), "expected 64 hexadecimal digits"),
+    ];
+    for (key, value, expected) in cases {
+        let mut contents = good.clone();
+        contents.metadata.insert(key.to_owned(), value.clone());
+        let reason = refused::<f32>(&contents.bytes(), folder.path());
+        assert!(reason.starts_with(&format!("metadata {key} is {value:?}: {expected}")), "{reason}");
+    }
+}
+
+#[test]
+fn broken_files_are_refused_without_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = Contents::of(&dann(), folder.path()).bytes();
+    for len in (0..bytes.len()).step_by(7).chain([bytes.len() - 1]) {
+        let reason = refused::<f32>(&bytes[..len], folder.path());
+        assert!(reason.starts_with("not a whole safetensors file: "), "{len} bytes: {reason}");
+    }
+    // A changed byte may leave a valid file. What matters is that loading returns.
+    let mut rng = generator(2);
+    let file = folder.path().join("changed.safetensors");
+    for _ in 0..500 {
+        let mut changed = bytes.clone();
+        for _ in 0..rng.random_range(1..4) {
+            // Mostly in the header.
+            let end = if rng.random_bool(0.8) { 1500 } else { bytes.len() };
+            let at = rng.random_range(0..end);
+            changed[at] = rng.random();
+        }
+        std::fs::write(&file, &changed).unwrap();
+        let _ = load::<f32>(&file, Isa::best());
+    }
+    assert!(matches!(load::<f32>(folder.path(), Isa::best()), Err(Error::File { .. })), "a folder");
+    assert!(matches!(load::<f32>(folder.path().join("none"), Isa::best()), Err(Error::File { .. })));
+}
+
+#[test]
+fn what_cannot_be_saved_leaves_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let (net, run) = (dann(), Run { seed: 1, generator: generator(1) });
+    let missing = folder.path().join("none").join("net.safetensors");
+    assert!(
+        matches!(save(&missing, &net, &run), Err(Error::File { path, .. }) if path == missing.display().to_string())
+    );
+    let occupied = folder.path().join("folder");
+    std::fs::create_dir(&occupied).unwrap();
+    assert!(matches!(save(&occupied, &net, &run), Err(Error::File { .. })));
+    let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["folder"]);
+}
