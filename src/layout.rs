@@ -86,6 +86,7 @@ impl Split {
 
     /// The groups `range`, in order.
     pub fn iter(self, range: Range<usize>) -> impl Iterator<Item = Group> + Clone {
+        debug_assert!(range.end <= self.groups);
         // A tile walks the groups of its sum: each follows from the one before, without a multiplication.
         let mut start = if range.is_empty() { 0 } else { self.group(range.start).start };
         range.map(move |index| {

@@ -2,7 +2,7 @@
 //!
 //! The deltas are broadcast, the inputs are loaded as vectors, and the whole sum over the examples is made in registers.
 //! What follows is an epilogue: the update of the weights themselves, so that no gradient matrix need exist; a store of
-//! the gradient; or, when a batch goes through in slabs, a store of the sum so far, with which the next slab begins.
+//! the gradient; or, when a batch goes through in slabs, a store of the sum so far, to which the next slab adds.
 
 use super::Tiled;
 use super::tile::{Acc, Epilogue, Term, accumulate, add, load, zeros};
@@ -27,7 +27,7 @@ impl<T> Copy for Outer<T> {}
 
 /// `init + Σ_t δ_tᵀ x_t`, handed to an epilogue tile by tile.
 pub(crate) struct Gradient<T, E> {
-    /// What the accumulators begin with, in the groups of `inputs`; zero if none.
+    /// What is added to the sum, in the groups of `inputs`; nothing if none.
     pub init: Option<Grouped<T>>,
     /// The terms; a missing one adds nothing.
     pub terms: [Option<Outer<T>>; 2],

@@ -57,7 +57,7 @@ pub(crate) trait Tiled<T: Copy>: Simd<T> {
     /// Computes the tallest tile that fits in `left` rows and returns its height.
     ///
     /// # Safety
-    /// As [`gradient::gradient`], for these rows and this group.
+    /// As [`gradient::gradient`], for these rows and this group; `only` is the whole sum of the group, if there.
     unsafe fn gradient_tile<E: Epilogue<T, Self>>(
         self,
         gradient: &Gradient<T, E>,
