@@ -61,7 +61,7 @@ impl<W: Broadcast> Walk for W {
     ) -> Acc<S::V, MR, NV> {
         let Operand { a, lda, b, depth: Block { first, len } } = operand;
         let a = a.wrapping_add(W::origin(row, first, lda));
-        let term = Term { a, lda, b: b.at(first, group), ldb: NV * S::LANES, k: len };
+        let term = Term { a, lda, b: b.at(first, group), ldb: group.width, k: len };
         // SAFETY: the caller vouches for the operand.
         unsafe { accumulate::<T, S, W, MR, NV>(s, acc, term) }
     }
