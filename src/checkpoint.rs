@@ -133,7 +133,9 @@ fn layers<T: Element>(
     let mut tensors: BTreeMap<usize, HashMap<&str, TensorView<'_>>> = BTreeMap::new();
     for (full, tensor) in file.iter() {
         let parts = full.strip_prefix("layers.").and_then(|rest| rest.split_once('.'));
-        let Some((k, name)) = parts.and_then(|(k, name)| Some((k.parse().ok()?, name))) else {
+        // One name for each tensor: not also layers.00.Wex.
+        let number = |k: &str| k.parse::<usize>().ok().filter(|number| number.to_string() == k);
+        let Some((k, name)) = parts.and_then(|(k, name)| Some((number(k)?, name))) else {
             return Err(format!("tensor {full:?}: expected a name such as layers.0.Wex"));
         };
         tensors.entry(k).or_default().insert(name, tensor);

@@ -143,7 +143,7 @@ fn bad_tensors_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let good = Contents::of(&dann(), folder.path());
     type Change = fn(&mut Contents);
-    let cases: [(Change, &str); 15] = [
+    let cases: [(Change, &str); 16] = [
         (|c| c.set("layers.1.Wei", 3, -0.5), "layer 1: Wei[3] is -0.5: expected a finite number ≥ 0"),
         (|c| c.set("layers.0.b", 2, f32::NAN), "layer 0: b[2] is NaN: expected a finite number"),
         (|c| c.set("layers.2.alpha", 0, f32::INFINITY), "layer 2: alpha[0] is inf: expected a finite number"),
@@ -153,6 +153,7 @@ fn bad_tensors_are_named() {
         (|c| c.rename("layers.1.b", "layers.1.bias"), "no tensor layers.1.b"),
         (|c| c.rename("layers.1.b", "b"), "tensor \"b\": expected a name such as layers.0.Wex"),
         (|c| c.rename("layers.1.b", "layers.-1.b"), "tensor \"layers.-1.b\": expected a name such as layers.0.Wex"),
+        (|c| c.rename("layers.1.b", "layers.01.b"), "tensor \"layers.01.b\": expected a name such as layers.0.Wex"),
         (|c| c.clear(), "no tensors: expected those of a layer at least"),
         (|c| c.tensors.retain(|name, _| !name.starts_with("layers.1.")), "no tensors of layer 1, but some of layer 2"),
         (
