@@ -1,5 +1,6 @@
 //! The command line, and what follows from it.
 
+use super::common::args::{count, one_line};
 use clap::Parser;
 use interneuron::Isa;
 use std::error::Error;
@@ -38,15 +39,7 @@ pub struct Args {
 impl Args {
     /// Reads the command line; an error is one line.
     pub fn read() -> Result<Self, Box<dyn Error>> {
-        use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
-        Self::try_parse().map_err(|error| {
-            if matches!(error.kind(), DisplayHelp | DisplayVersion) {
-                error.exit();
-            }
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default();
-            line.strip_prefix("error: ").unwrap_or(line).to_owned().into()
-        })
+        Self::try_parse().map_err(one_line)
     }
 
     /// What is to be measured, and for how long.
@@ -65,11 +58,6 @@ impl Args {
             time: Duration::from_secs(self.seconds.map_or(seconds, |seconds| seconds as u64)),
         }
     }
-}
-
-/// A number of things, at least one.
-fn count(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number, at least 1".to_owned())
 }
 
 /// What is measured, and for how long.

@@ -18,6 +18,8 @@
 
 mod args;
 mod cases;
+#[path = "../common/mod.rs"]
+mod common;
 mod items;
 mod machine;
 mod measure;
@@ -29,13 +31,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match Args::read().and_then(|args| run(&args)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(2)
-        }
-    }
+    common::args::exit(Args::read().and_then(|args| run(&args)).map(|()| ExitCode::SUCCESS))
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {

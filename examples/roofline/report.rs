@@ -1,12 +1,12 @@
 //! What was measured: tables, and numbers for other programs.
 
 use super::cases::{Case, Op};
+use super::common::files::{self, write_whole};
 use super::machine;
 use super::measure::Item;
 use interneuron::Isa;
 use serde::{Serialize, Serializer};
 use std::error::Error;
-use std::fs;
 use std::path::Path;
 
 /// Everything that was measured.
@@ -135,14 +135,7 @@ impl Report {
 
     /// Writes the numbers, as a whole or not at all.
     pub fn write(&self, file: &Path) -> Result<(), Box<dyn Error>> {
-        let text = serde_json::to_string_pretty(self)? + "\n";
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        // Not a temporary file of the usual kind: those can be read by nobody else.
-        let unfinished = file.with_file_name(format!(".{name}.{}", std::process::id()));
-        fs::write(&unfinished, text).and_then(|()| fs::rename(&unfinished, file)).map_err(|e| {
-            let _ = fs::remove_file(&unfinished);
-            format!("{}: {e}", file.display())
-        })?;
+        write_whole(file, &(serde_json::to_string_pretty(self)? + "\n"))?;
         println!("\nwrote {}", file.display());
         Ok(())
     }
@@ -191,7 +184,6 @@ pub fn check_folder(file: &Path) -> Result<(), Box<dyn Error>> {
         return Err(format!("--json {}: expected the name of a file", file.display()).into());
     }
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(fail)?;
-    tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
+    files::check_folder(folder).map_err(fail)?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+use super::common::args::{count, one_line, rate};
 use clap::Parser;
 use interneuron::Isa;
 use std::error::Error;
@@ -52,32 +53,13 @@ pub struct Args {
 impl Args {
     /// Reads the command line; an error is one line.
     pub fn read() -> Result<Self, Box<dyn Error>> {
-        use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
-        Self::try_parse().map_err(|error| {
-            if matches!(error.kind(), DisplayHelp | DisplayVersion) {
-                error.exit();
-            }
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default();
-            line.strip_prefix("error: ").unwrap_or(line).to_owned().into()
-        })
+        Self::try_parse().map_err(one_line)
     }
 
     /// The instruction set asked for, by the option or the environment.
     pub fn isa(&self) -> Result<Isa, interneuron::Error> {
         self.isa.as_deref().map_or_else(Isa::select, str::parse)
     }
-}
-
-/// A number of things, at least one.
-fn count(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number, at least 1".to_owned())
-}
-
-/// A learning rate.
-fn rate(text: &str) -> Result<f64, String> {
-    let valid = |lr: &f64| *lr >= 0.0 && (*lr as f32).is_finite();
-    text.parse().ok().filter(valid).ok_or_else(|| "expected a finite number, at least 0".to_owned())
 }
 
 /// A network to train.

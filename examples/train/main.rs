@@ -4,6 +4,8 @@
 //! data set in their format. It ends with a table, `curves.svg` and `results.json` in the folder `--out`.
 
 mod args;
+#[path = "../common/mod.rs"]
+mod common;
 mod progress;
 mod report;
 mod run;
@@ -20,13 +22,7 @@ const DRAWN: (usize, usize) = (16_000, 4_000);
 const CLASSES: u8 = 10;
 
 fn main() -> ExitCode {
-    match Args::read().and_then(|args| train(&args)) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(2)
-        }
-    }
+    common::args::exit(Args::read().and_then(|args| train(&args)))
 }
 
 fn train(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
@@ -35,7 +31,7 @@ fn train(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         return Ok(ExitCode::SUCCESS);
     }
     let isa = args.isa()?;
-    report::check_folder(&args.out)?;
+    common::files::check_folder(&args.out).map_err(|e| format!("--out {}: {e}", args.out.display()))?;
     let data = load(args.data.as_deref(), args.seed)?;
     let settings = run::Settings::new(args, isa, &data)?;
     let runs: Vec<run::Run> = settings

@@ -1,10 +1,10 @@
 //! One run: a network, trained and tested epoch by epoch.
 
 use super::args::{Args, Model};
+use super::common::learn::Course;
 use super::progress::Progress;
-use interneuron::data::{Dataset, TrainTest};
-use interneuron::{Architecture, Evaluation, Isa, MatRef, Network, Threads, Update, generator};
-use rand::seq::SliceRandom;
+use interneuron::data::TrainTest;
+use interneuron::{Architecture, Isa, Network, Threads, Update};
 use rayon::ThreadPool;
 use std::error::Error;
 use std::time::Instant;
@@ -71,45 +71,6 @@ impl Settings {
     }
 }
 
-/// Images as a network takes them.
-struct Examples {
-    x: Vec<f32>,
-    labels: Vec<u32>,
-}
-
-impl Examples {
-    fn gather(&mut self, data: &Dataset, indices: impl IntoIterator<Item = usize> + Clone) {
-        data.images.gather(indices.clone(), &mut self.x);
-        self.labels.clear();
-        self.labels.extend(indices.into_iter().map(|i| u32::from(data.labels[i])));
-    }
-
-    fn x(&self) -> Result<MatRef<'_, f32>, interneuron::Error> {
-        let examples = self.labels.len();
-        MatRef::new("x", &self.x, examples, self.x.len() / examples)
-    }
-}
-
-/// Loss and errors on a whole set, some images at a time.
-fn evaluate(
-    net: &mut Network<f32>,
-    threads: Threads<'_>,
-    data: &Dataset,
-    examples: &mut Examples,
-) -> Result<Evaluation, interneuron::Error> {
-    const PIECE: usize = 2048;
-    let mut sum = Evaluation::default();
-    for start in (0..data.len()).step_by(PIECE) {
-        examples.gather(data, start..(start + PIECE).min(data.len()));
-        let piece = net.evaluate(threads, examples.x()?, &examples.labels)?;
-        sum.loss += piece.loss * piece.examples as f64;
-        sum.errors += piece.errors;
-        sum.examples += piece.examples;
-    }
-    sum.loss /= sum.examples as f64;
-    Ok(sum)
-}
-
 /// Trains a network. A loss that is not finite ends the run but is no error.
 pub fn train(model: Model, settings: &Settings, data: &TrainTest) -> Result<Run, interneuron::Error> {
     let lr = settings.lr.unwrap_or(model.default_lr());
@@ -121,33 +82,28 @@ pub fn train(model: Model, settings: &Settings, data: &TrainTest) -> Result<Run,
     let mut net: Network<f32> = architecture.seed(settings.seed).isa(settings.isa).build()?;
     let threads = Threads::Pool(&settings.threads);
 
-    let mut order: Vec<usize> = (0..data.train.len()).collect();
-    let mut rng = generator(settings.seed);
-    let mut examples = Examples { x: vec![], labels: vec![] };
+    let mut course = Course::new(&data.train, settings.batch, settings.seed);
     let mut step_us = vec![];
     let (mut epochs, mut seconds, mut diverged) = (vec![], 0.0, None);
     let progress = Progress::new(model, settings.epochs, data.train.len());
-    'run: for epoch in 1..=settings.epochs {
-        order.shuffle(&mut rng);
+    for epoch in 1..=settings.epochs {
         let start = Instant::now();
-        for batch in order.chunks(settings.batch) {
-            examples.gather(&data.train, batch.iter().copied());
-            let step = Instant::now();
-            match net.train_step(threads, examples.x()?, &examples.labels, &update) {
-                Ok(_) => {}
-                Err(error @ interneuron::Error::Diverged { .. }) => {
-                    diverged = Some(error.to_string());
-                    break 'run;
-                }
-                Err(error) => return Err(error),
+        let result = course.epoch(&mut net, threads, &update, |step| {
+            step_us.push(step.time.as_secs_f64() * 1e6);
+            progress.advance(step.images);
+        });
+        match result {
+            Ok(()) => {}
+            Err(error @ interneuron::Error::Diverged { .. }) => {
+                diverged = Some(error.to_string());
+                break;
             }
-            step_us.push(step.elapsed().as_secs_f64() * 1e6);
-            progress.advance(batch.len());
+            Err(error) => return Err(error),
         }
         let epoch_seconds = start.elapsed().as_secs_f64();
         seconds += epoch_seconds;
-        let train = evaluate(&mut net, threads, &data.train, &mut examples)?;
-        let test = evaluate(&mut net, threads, &data.test, &mut examples)?;
+        let train = course.examples.evaluate(&mut net, threads, &data.train)?;
+        let test = course.examples.evaluate(&mut net, threads, &data.test)?;
         if !(train.loss.is_finite() && test.loss.is_finite()) {
             diverged = Some(format!("after epoch {epoch} at learning rate {lr} the loss is not finite"));
             break;

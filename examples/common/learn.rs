@@ -1,0 +1,88 @@
+//! Passes over the images of a data set: for training and for testing.
+
+use interneuron::data::Dataset;
+use interneuron::{Error, Evaluation, Generator, MatRef, Network, Threads, Update, generator};
+use rand::seq::SliceRandom;
+use std::time::{Duration, Instant};
+
+/// Images as a network takes them. The memory is used again and again.
+#[derive(Default)]
+pub struct Examples {
+    x: Vec<f32>,
+    labels: Vec<u32>,
+}
+
+impl Examples {
+    fn gather(&mut self, data: &Dataset, indices: impl IntoIterator<Item = usize> + Clone) {
+        data.images.gather(indices.clone(), &mut self.x);
+        self.labels.clear();
+        self.labels.extend(indices.into_iter().map(|i| u32::from(data.labels[i])));
+    }
+
+    fn x(&self) -> Result<MatRef<'_, f32>, Error> {
+        let examples = self.labels.len();
+        MatRef::new("x", &self.x, examples, self.x.len() / examples)
+    }
+
+    /// Loss and errors of a network on a whole set, some images at a time.
+    pub fn evaluate(
+        &mut self,
+        net: &mut Network<f32>,
+        threads: Threads<'_>,
+        data: &Dataset,
+    ) -> Result<Evaluation, Error> {
+        const PIECE: usize = 2048;
+        let mut sum = Evaluation::default();
+        for start in (0..data.len()).step_by(PIECE) {
+            self.gather(data, start..(start + PIECE).min(data.len()));
+            let piece = net.evaluate(threads, self.x()?, &self.labels)?;
+            sum.loss += piece.loss * piece.examples as f64;
+            sum.errors += piece.errors;
+            sum.examples += piece.examples;
+        }
+        sum.loss /= sum.examples as f64;
+        Ok(sum)
+    }
+}
+
+/// A step that was taken.
+pub struct Step {
+    pub loss: f64,
+    pub images: usize,
+    /// Of the step alone, without loading the images.
+    pub time: Duration,
+}
+
+/// Shows a network all images of a set in a new random order each epoch.
+pub struct Course<'a> {
+    data: &'a Dataset,
+    batch: usize,
+    order: Vec<usize>,
+    rng: Generator,
+    pub examples: Examples,
+}
+
+impl<'a> Course<'a> {
+    pub fn new(data: &'a Dataset, batch: usize, seed: u64) -> Self {
+        let order = (0..data.len()).collect();
+        Self { data, batch, order, rng: generator(seed), examples: Examples::default() }
+    }
+
+    /// One epoch. A loss that is not finite ends it with [`Error::Diverged`].
+    pub fn epoch(
+        &mut self,
+        net: &mut Network<f32>,
+        threads: Threads<'_>,
+        update: &Update,
+        mut each: impl FnMut(Step),
+    ) -> Result<(), Error> {
+        self.order.shuffle(&mut self.rng);
+        for batch in self.order.chunks(self.batch) {
+            self.examples.gather(self.data, batch.iter().copied());
+            let start = Instant::now();
+            let loss = net.train_step(threads, self.examples.x()?, &self.examples.labels, update)?;
+            each(Step { loss, images: batch.len(), time: start.elapsed() });
+        }
+        Ok(())
+    }
+}

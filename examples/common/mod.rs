@@ -1,0 +1,7 @@
+//! What the examples share.
+#![allow(dead_code)] // each example uses a part
+
+pub mod args;
+pub mod files;
+pub mod learn;
+pub mod plot;
