@@ -3,5 +3,6 @@
 
 pub mod args;
 pub mod files;
+pub mod images;
 pub mod learn;
 pub mod plot;

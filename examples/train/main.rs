@@ -11,15 +11,11 @@ mod report;
 mod run;
 
 use args::Args;
-use interneuron::data::{self, TrainTest};
 use std::error::Error;
-use std::path::Path;
 use std::process::ExitCode;
 
 /// What the drawn images are: enough for networks to learn them well, few enough to learn them quickly.
 const DRAWN: (usize, usize) = (16_000, 4_000);
-/// Classes of the data sets.
-const CLASSES: u8 = 10;
 
 fn main() -> ExitCode {
     common::args::exit(Args::read().and_then(|args| train(&args)))
@@ -32,7 +28,7 @@ fn train(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     }
     let isa = args.isa()?;
     common::files::check_folder(&args.out).map_err(|e| format!("--out {}: {e}", args.out.display()))?;
-    let data = load(args.data.as_deref(), args.seed)?;
+    let data = common::images::load(args.data.as_deref(), DRAWN, args.seed)?;
     let settings = run::Settings::new(args, isa, &data)?;
     let runs: Vec<run::Run> = settings
         .threads
@@ -40,18 +36,4 @@ fn train(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     report::write(&args.out, &runs)?;
     report::print(&args.out, &runs);
     Ok(if runs.iter().any(|run| run.diverged.is_some()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// The data set in a folder, or one that is drawn.
-fn load(folder: Option<&Path>, seed: u64) -> Result<TrainTest, Box<dyn Error>> {
-    let data = match folder {
-        Some(folder) => data::load(folder, CLASSES)?,
-        None => {
-            eprintln!("drawing {} images of digits", DRAWN.0 + DRAWN.1);
-            data::digits(DRAWN.0, DRAWN.1, seed)
-        }
-    };
-    let (train, test, size) = (data.train.len(), data.test.len(), &data.train.images);
-    eprintln!("{train} images for training, {test} for testing, {} × {} pixels", size.height, size.width);
-    Ok(data)
 }

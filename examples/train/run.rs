@@ -1,6 +1,7 @@
 //! One run: a network, trained and tested epoch by epoch.
 
 use super::args::{Args, Model};
+use super::common::images::classes;
 use super::common::learn::Course;
 use super::progress::Progress;
 use interneuron::data::TrainTest;
@@ -58,8 +59,7 @@ impl Settings {
         if args.batch > images {
             return Err(format!("--batch is {}: expected at most {images}, the training images", args.batch).into());
         }
-        let classes = data.train.labels.iter().chain(&data.test.labels).max().map_or(0, |&max| usize::from(max) + 1);
-        let dims = [&[data.train.images.size()][..], &args.hidden, &[classes]].concat();
+        let dims = [&[data.train.images.size()][..], &args.hidden, &[classes(data)]].concat();
         let nis = [vec![args.inhibitory; args.hidden.len()], vec![1]].concat();
         let threads = match args.threads {
             Some(threads) => threads,

@@ -1,0 +1,370 @@
+//! The configuration: a list of fields, each with its comment and what it may hold, from which the file, the flags,
+//! the checks and `--print-config` all follow.
+
+use super::networks;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+use toml::{Table, Value};
+
+/// Everything that an experiment depends on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    pub data: String,
+    pub drawn_train: usize,
+    pub drawn_test: usize,
+    pub networks: Vec<String>,
+    pub hidden: Vec<usize>,
+    pub interneurons: usize,
+    pub column_ratio: usize,
+    pub batch: usize,
+    pub epochs: usize,
+    pub seeds: usize,
+    pub seed: u64,
+    pub trials: usize,
+    pub search_epochs: usize,
+    pub validation: usize,
+    pub natural_batch: usize,
+    pub natural_f_lambda: f64,
+    pub natural_c: f64,
+    pub record: bool,
+    pub checkpoints: bool,
+    pub threads: usize,
+    pub isa: String,
+    pub out: String,
+    pub rates: BTreeMap<String, Rates>,
+}
+
+/// Learning rates of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    pub low: f64,
+    pub high: f64,
+    /// What is used without a search.
+    pub known: f64,
+}
+
+/// A field of [`Config`].
+pub struct Field {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub holds: Holds,
+}
+
+/// What a field may hold.
+pub enum Holds {
+    Text,
+    YesOrNo,
+    /// A whole number in a range, bounds included.
+    Whole(i64, i64),
+    /// Whole numbers, at least one of them, each at least 1.
+    Wholes,
+    Positive,
+    /// Above 0, at most 1.
+    Fraction,
+    /// Names of networks, all different.
+    Networks,
+}
+
+use Holds::{Fraction, Networks, Positive, Text, Whole, Wholes, YesOrNo};
+
+const fn field(name: &'static str, holds: Holds, about: &'static str) -> Field {
+    Field { name, about, holds }
+}
+
+/// All fields but the rates.
+pub const FIELDS: &[Field] = &[
+    field("data", Text, "Folder with IDX files named as MNIST's, plain or .gz; \"\" draws images of digits"),
+    field("drawn_train", Whole(1, 1_000_000), "Training images to draw, if they are drawn"),
+    field("drawn_test", Whole(1, 1_000_000), "Test images to draw, if they are drawn"),
+    field("networks", Networks, "Networks to compare"),
+    field("hidden", Wholes, "Units of each hidden layer; the excitatory ones where there are interneurons"),
+    field("interneurons", Whole(1, i64::MAX), "Interneurons of each hidden layer; the output layer has one"),
+    field("column_ratio", Whole(1, i64::MAX), "Excitatory units for each inhibitory one in column-ei"),
+    field("batch", Whole(1, i64::MAX), "Images of a step"),
+    field("epochs", Whole(1, 100_000), "Passes over the training images in a final run"),
+    field("seeds", Whole(1, 10_000), "Final runs of each network, at seed, seed + 1, ..."),
+    field(
+        "seed",
+        Whole(0, i64::MAX),
+        "Base of all random numbers: parameters, orders, rates, validation, drawn images",
+    ),
+    field("trials", Whole(0, 10_000), "Learning rates to try for each network; 0 uses the known rates"),
+    field("search_epochs", Whole(1, 100_000), "Passes over the training images in a trial"),
+    field("validation", Whole(1, i64::MAX), "Training images that trials do not learn but are scored by"),
+    field("natural_batch", Whole(1, i64::MAX), "Images of a step of dann-ngd"),
+    field("natural_f_lambda", Positive, "Factor of the squared gradients in the Fisher information of dann-ngd"),
+    field("natural_c", Fraction, "Weight of a step in the running Fisher information of dann-ngd"),
+    field("record", YesOrNo, "Whether to record what every layer does, after each epoch"),
+    field("checkpoints", YesOrNo, "Whether to save the networks of the final runs, as networks/*.safetensors"),
+    field("threads", Whole(0, i64::MAX), "Runs at a time, each on one thread; 0 is as many as the machine has threads"),
+    field("isa", Text, "Instruction set: portable, avx2 or avx512; \"\" is $INTERNEURON_ISA, or else the widest"),
+    field("out", Text, "Folder for all that is written"),
+];
+
+const RATES: &str = "Learning rates: trials are spread evenly on a logarithmic scale from low to high, at random; \
+                     known is used if trials is 0";
+
+/// Fields that may differ when an experiment goes on: they change no result.
+const FREE: [&str; 2] = ["threads", "out"];
+
+impl Holds {
+    /// What is expected, for people.
+    fn expected(&self) -> String {
+        match self {
+            Text => "text".into(),
+            YesOrNo => "true or false".into(),
+            Whole(low, i64::MAX) => format!("a whole number, at least {low}"),
+            Whole(low, high) => format!("a whole number from {low} to {high}"),
+            Wholes => "whole numbers, at least one of them, each at least 1".into(),
+            Positive => "a finite number above 0".into(),
+            Fraction => "a number above 0, at most 1".into(),
+            Networks => format!("different names out of {}", networks::names()),
+        }
+    }
+
+    /// The value, if it may be held.
+    fn admit(&self, value: Value) -> Option<Value> {
+        let number = || value.as_float().or(value.as_integer().map(|number| number as f64));
+        let each = |holds: &dyn Fn(&Value) -> bool| {
+            value.as_array().is_some_and(|values| !values.is_empty() && values.iter().all(holds))
+        };
+        let held = match self {
+            Text => value.is_str(),
+            YesOrNo => value.is_bool(),
+            Whole(low, high) => value.as_integer().is_some_and(|number| (*low..=*high).contains(&number)),
+            Wholes => each(&|value| value.as_integer().is_some_and(|number| number >= 1)),
+            Positive => return number().filter(|&number| positive(number)).map(Value::Float),
+            Fraction => return number().filter(|&number| positive(number) && number <= 1.0).map(Value::Float),
+            Networks => {
+                let names: Vec<&str> = value.as_array()?.iter().filter_map(Value::as_str).collect();
+                let new = |(i, name): (usize, &&str)| !names[..i].contains(name);
+                each(&|value| value.as_str().and_then(networks::find).is_some()) && names.iter().enumerate().all(new)
+            }
+        };
+        held.then_some(value)
+    }
+
+    /// The value that a flag means.
+    fn parse(&self, text: &str) -> Option<Value> {
+        let list = |of: &dyn Fn(&str) -> Option<Value>| text.split(',').map(of).collect::<Option<Vec<_>>>();
+        let value = match self {
+            Text => Value::String(text.into()),
+            YesOrNo => Value::Boolean(text.parse().ok()?),
+            Whole(..) => Value::Integer(text.parse().ok()?),
+            Wholes => Value::Array(list(&|text| Some(Value::Integer(text.parse().ok()?)))?),
+            Positive | Fraction => Value::Float(text.parse().ok()?),
+            Networks => Value::Array(list(&|text| Some(Value::String(text.into())))?),
+        };
+        self.admit(value)
+    }
+}
+
+fn positive(number: f64) -> bool {
+    number > 0.0 && (number as f32).is_finite()
+}
+
+/// A set of defaults.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// The settings of the original experiments.
+    Paper,
+    /// Small networks and few images, for a minute or two on a small machine.
+    Small,
+}
+
+impl Preset {
+    pub fn find(name: &str) -> Result<Self, String> {
+        match name {
+            "paper" => Ok(Self::Paper),
+            "small" => Ok(Self::Small),
+            _ => Err("expected paper or small".into()),
+        }
+    }
+
+    fn config(self) -> Config {
+        let paper = Config {
+            data: String::new(),
+            drawn_train: 60_000,
+            drawn_test: 10_000,
+            networks: networks::ALL.iter().map(|kind| kind.name.to_owned()).collect(),
+            hidden: vec![500; 3],
+            interneurons: 50,
+            column_ratio: 10,
+            batch: 32,
+            epochs: 50,
+            seeds: 5,
+            seed: 1,
+            trials: 20,
+            search_epochs: 50,
+            validation: 10_000,
+            natural_batch: 250,
+            natural_f_lambda: 2.5e-5,
+            natural_c: 0.02,
+            record: false,
+            checkpoints: false,
+            threads: 0,
+            isa: String::new(),
+            out: "runs/paper".into(),
+            rates: networks::ALL.iter().map(|kind| (kind.name.to_owned(), kind.rates)).collect(),
+        };
+        match self {
+            Self::Paper => paper,
+            Self::Small => Config {
+                drawn_train: 6_000,
+                drawn_test: 2_000,
+                hidden: vec![100; 3],
+                interneurons: 10,
+                epochs: 10,
+                seeds: 2,
+                trials: 4,
+                search_epochs: 5,
+                validation: 1_000,
+                ..paper
+            },
+        }
+    }
+}
+
+/// A file of fields, read but not yet believed.
+#[derive(Default)]
+pub struct Source {
+    name: String,
+    table: Table,
+}
+
+impl Source {
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
+        let table = text.parse().map_err(|error: toml::de::Error| {
+            let before = error.span().map_or("", |span| text.get(..span.start).unwrap_or_default());
+            let line = before.matches('\n').count() + 1;
+            format!("{name}, line {line}: {}", one_line(error.message()))
+        })?;
+        Ok(Self { name, table })
+    }
+
+    pub fn text(&self, field: &str) -> Option<&str> {
+        self.table.get(field)?.as_str()
+    }
+}
+
+impl Config {
+    /// The defaults of a preset, overridden by the fields of a file, overridden by flags. Errors name the field, its
+    /// value, and what was expected.
+    pub fn new(preset: Preset, source: Source, flags: &[(&'static Field, String)]) -> Result<Self, String> {
+        let mut table = to_table(&preset.config());
+        let Source { name: file, table: fields } = source;
+        for (name, value) in fields {
+            if name == "rates" {
+                let rates =
+                    table.get_mut("rates").and_then(Value::as_table_mut).expect("every configuration has rates");
+                override_rates(rates, value).map_err(|error| format!("{file}: {error}"))?;
+                continue;
+            }
+            let field = FIELDS.iter().find(|field| field.name == name);
+            let field = field.ok_or_else(|| {
+                let names: Vec<_> = FIELDS.iter().map(|field| field.name).chain(["rates"]).collect();
+                format!("{file}: unknown field {name}: expected one of {}", names.join(", "))
+            })?;
+            let shown = one_line(&value.to_string());
+            let wrong = || format!("{file}: {name} is {shown}: expected {}", field.holds.expected());
+            table.insert(name.clone(), field.holds.admit(value).ok_or_else(wrong)?);
+        }
+        for (field, text) in flags {
+            let wrong = || format!("{} is {text}: expected {}", flag(field), field.holds.expected());
+            table.insert(field.name.into(), field.holds.parse(text).ok_or_else(wrong)?);
+        }
+        table.try_into().map_err(|error: toml::de::Error| one_line(error.message()))
+    }
+
+    /// Names the first field that differs from what was `before` and makes a difference.
+    pub fn check_same(&self, before: &Self) -> Result<(), String> {
+        let flat = |config| {
+            let mut fields = BTreeMap::new();
+            flatten("", Value::Table(to_table(config)), &mut fields);
+            fields.retain(|name, _| !FREE.contains(&name.as_str()));
+            fields
+        };
+        let (now, before) = (flat(self), flat(before));
+        // Both have all fields.
+        match now.iter().zip(&before).find(|(now, before)| now != before) {
+            Some(((name, now), (_, before))) => Err(format!("{name} is {now}: expected {before}")),
+            None => Ok(()),
+        }
+    }
+
+    /// The configuration as a file, with a comment for each field.
+    pub fn print(&self) -> String {
+        let table = to_table(self);
+        let field = |field: &Field| format!("# {}\n{} = {}\n\n", field.about, field.name, table[field.name]);
+        let rates = |kind: &networks::Kind| {
+            let Rates { low, high, known } = self.rates[kind.name];
+            let [low, high, known] = [low, high, known].map(Value::Float);
+            format!("# {}\n[rates.{}]\nlow = {low}\nhigh = {high}\nknown = {known}\n", kind.about, kind.name)
+        };
+        let rates: Vec<String> = networks::ALL.iter().map(rates).collect();
+        FIELDS.iter().map(field).collect::<String>() + &format!("# {RATES}\n\n") + &rates.join("\n")
+    }
+}
+
+/// The name of the flag that overrides a field.
+pub fn flag(field: &Field) -> String {
+    format!("--{}", field.name.replace('_', "-"))
+}
+
+fn to_table(config: &Config) -> Table {
+    Table::try_from(config).expect("numbers that fit in TOML's")
+}
+
+/// Takes over what `[rates.NAME]` says.
+fn override_rates(rates: &mut Table, value: Value) -> Result<(), String> {
+    let wrong = |name: &str, value: &Value, expected: &str| {
+        Err(format!("{name} is {}: expected {expected}", one_line(&value.to_string())))
+    };
+    let Value::Table(networks) = value else {
+        return wrong("rates", &value, "tables such as [rates.mlp]");
+    };
+    for (network, value) in networks {
+        let Some(Value::Table(known)) = rates.get_mut(&network) else {
+            return Err(format!("unknown field rates.{network}: expected one of {}", networks::names()));
+        };
+        let Value::Table(given) = value else {
+            return wrong(&format!("rates.{network}"), &value, "a table with low, high and known");
+        };
+        for (name, value) in given {
+            let full = format!("rates.{network}.{name}");
+            if !known.contains_key(&name) {
+                return Err(format!("unknown field {full}: expected low, high or known"));
+            }
+            match Positive.admit(value.clone()) {
+                Some(value) => known.insert(name, value),
+                None => return wrong(&full, &value, &Positive.expected()),
+            };
+        }
+        if known["low"].as_float() > known["high"].as_float() {
+            return wrong(&format!("rates.{network}.low"), &known["low"], &format!("at most high, {}", known["high"]));
+        }
+    }
+    Ok(())
+}
+
+/// Fields of tables within tables get names with dots.
+fn flatten(name: &str, value: Value, into: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Table(table) => {
+            for (key, value) in table {
+                let name = if name.is_empty() { key } else { format!("{name}.{key}") };
+                flatten(&name, value, into);
+            }
+        }
+        value => {
+            into.insert(name.into(), value.to_string());
+        }
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,214 @@
+//! Which runs there are, and the settings of each. Everything follows from the configuration and the data alone.
+
+use super::common::images;
+use super::config::{Config, Rates};
+use super::networks::{self, Kind, Sizes};
+use interneuron::data::{Dataset, Images, TrainTest};
+use interneuron::{Generator, Isa, Network, generator};
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+use std::error::Error;
+use std::path::Path;
+
+/// What a run is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// To find a learning rate.
+    Search,
+    /// To be reported.
+    Final,
+}
+
+/// All that decides what a run results in, on the same version of this program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    pub network: String,
+    pub phase: Phase,
+    /// Counted from 0 among the runs of its network and phase.
+    pub number: usize,
+    pub rate: f64,
+    pub seed: u64,
+    pub epochs: usize,
+    pub batch: usize,
+    pub common: Common,
+}
+
+/// The settings that all runs of an experiment have in common.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Common {
+    pub version: String,
+    pub isa: String,
+    /// A hash of all images and labels.
+    pub data: String,
+    pub hidden: Vec<usize>,
+    pub interneurons: usize,
+    pub column_ratio: usize,
+    pub natural_f_lambda: f64,
+    pub natural_c: f64,
+    /// The split between training and validation, and its seed.
+    pub validation: usize,
+    pub split_seed: u64,
+    pub record: bool,
+}
+
+/// What networks learn and are tested on in a phase, and the sizes that follow.
+pub struct Stage {
+    pub data: TrainTest,
+    pub sizes: Sizes,
+}
+
+/// The whole experiment.
+pub struct Experiment {
+    pub config: Config,
+    pub isa: Isa,
+    pub kinds: Vec<&'static Kind>,
+    /// Missing if the known rates are used.
+    search: Option<Stage>,
+    last: Stage,
+    common: Common,
+}
+
+impl Experiment {
+    /// Loads the data and checks everything that can be checked before a run.
+    pub fn new(mut config: Config) -> Result<Self, Box<dyn Error>> {
+        let isa = match config.isa.as_str() {
+            "" => Isa::select()?,
+            name => name.parse().map_err(|error| format!("isa: {error}"))?,
+        };
+        config.isa = isa.name().to_owned();
+        let folder = Some(Path::new(&config.data)).filter(|folder| !folder.as_os_str().is_empty());
+        let data = images::load(folder, (config.drawn_train, config.drawn_test), config.seed)?;
+        let kinds: Vec<_> = config.networks.iter().filter_map(|name| networks::find(name)).collect();
+        let hash = [&data.train, &data.test].into_iter().fold(HASH, |hash, set| {
+            let size = [set.images.height as u64, set.images.width as u64];
+            let hash = size.iter().fold(hash, |hash, side| fnv(hash, &side.to_le_bytes()));
+            fnv(fnv(hash, &set.images.pixels), &set.labels)
+        });
+        let common = Common {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            isa: config.isa.clone(),
+            data: format!("{hash:016x}"),
+            hidden: config.hidden.clone(),
+            interneurons: config.interneurons,
+            column_ratio: config.column_ratio,
+            natural_f_lambda: config.natural_f_lambda,
+            natural_c: config.natural_c,
+            validation: config.validation,
+            split_seed: config.seed,
+            record: config.record,
+        };
+        let search = if config.trials > 0 { Some(split(&data.train, &config)?) } else { None };
+        let stage = |data: TrainTest| Stage { sizes: Sizes::new(&config, &data), data };
+        let (search, last) = (search.map(stage), stage(data));
+        let experiment = Self { config, isa, kinds, search, last, common };
+        experiment.check()?;
+        Ok(experiment)
+    }
+
+    /// Batches must not be larger than the data, and networks must fit in memory.
+    fn check(&self) -> Result<(), Box<dyn Error>> {
+        let stage = self.search.as_ref().unwrap_or(&self.last);
+        let most = stage.data.train.len();
+        for kind in &self.kinds {
+            let (field, batch) = (kind.batch)(&self.config);
+            if batch > most {
+                let images = "the training images without those for validation";
+                return Err(format!("{field} is {batch}: expected at most {most}, {images}").into());
+            }
+            let network = |error| format!("network {}: {error}", kind.name);
+            (kind.architecture)(&stage.sizes).and_then(|it| it.isa(self.isa).build::<f32>()).map_err(network)?;
+        }
+        Ok(())
+    }
+
+    /// The data of a phase.
+    pub fn stage(&self, phase: Phase) -> &Stage {
+        match (phase, &self.search) {
+            (Phase::Search, Some(search)) => search,
+            _ => &self.last,
+        }
+    }
+
+    /// The trials of a network. Their rates and seeds depend on the base seed and its name, not on other networks.
+    pub fn trials(&self, kind: &Kind) -> Vec<Settings> {
+        let Rates { low, high, .. } = self.config.rates[kind.name];
+        let mut rng = named_generator(self.config.seed, kind.name);
+        let mut trial = |number| {
+            // Both bounds exactly, whatever rounding does.
+            let rate = (low.ln() + rng.random::<f64>() * (high / low).ln()).exp().clamp(low, high);
+            self.settings(kind, Phase::Search, number, rate, rng.random::<u32>().into())
+        };
+        (0..self.config.trials).map(&mut trial).collect()
+    }
+
+    /// The final runs of a network, all with the same rate.
+    pub fn finals(&self, kind: &Kind, rate: f64) -> Vec<Settings> {
+        let seed = |number| self.config.seed.wrapping_add(number as u64);
+        (0..self.config.seeds).map(|number| self.settings(kind, Phase::Final, number, rate, seed(number))).collect()
+    }
+
+    fn settings(&self, kind: &Kind, phase: Phase, number: usize, rate: f64, seed: u64) -> Settings {
+        let Config { epochs, search_epochs, .. } = self.config;
+        Settings {
+            network: kind.name.to_owned(),
+            phase,
+            number,
+            rate,
+            seed,
+            epochs: if phase == Phase::Search { search_epochs } else { epochs },
+            batch: (kind.batch)(&self.config).1,
+            common: self.common.clone(),
+        }
+    }
+
+    /// A network of the settings, with its parameters drawn.
+    pub fn network(&self, kind: &Kind, settings: &Settings) -> Result<Network<f32>, interneuron::Error> {
+        let sizes = &self.stage(settings.phase).sizes;
+        (kind.architecture)(sizes)?.seed(settings.seed).isa(self.isa).build()
+    }
+
+    /// The images that a run learns, one counted once an epoch.
+    pub fn images(&self, phase: Phase) -> u64 {
+        let epochs = if phase == Phase::Search { self.config.search_epochs } else { self.config.epochs };
+        (epochs * self.stage(phase).data.train.len()) as u64
+    }
+}
+
+/// Holds some training images back for validation, chosen by the seed.
+fn split(train: &Dataset, config: &Config) -> Result<TrainTest, String> {
+    let (validation, images) = (config.validation, train.len());
+    if validation >= images {
+        return Err(format!("validation is {validation}: expected less than {images}, the training images"));
+    }
+    let mut order: Vec<usize> = (0..images).collect();
+    order.shuffle(&mut named_generator(config.seed, "validation"));
+    let (held_back, kept) = order.split_at_mut(validation);
+    held_back.sort_unstable();
+    kept.sort_unstable();
+    Ok(TrainTest { train: subset(train, kept), test: subset(train, held_back) })
+}
+
+fn subset(data: &Dataset, indices: &[usize]) -> Dataset {
+    let Images { height, width, .. } = data.images;
+    let size = data.images.size();
+    let pixels = indices.iter().flat_map(|&i| &data.images.pixels[i * size..][..size]).copied().collect();
+    let labels = indices.iter().map(|&i| data.labels[i]).collect();
+    Dataset { images: Images { pixels, count: indices.len(), height, width }, labels }
+}
+
+/// A generator of its own for each name.
+fn named_generator(seed: u64, name: &str) -> Generator {
+    let mut rng = generator(seed);
+    rng.set_stream(fnv(HASH, name.as_bytes()));
+    rng
+}
+
+/// The hash of nothing.
+const HASH: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// Hashes on (FNV-1a): not against malice, but the same everywhere.
+fn fnv(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}

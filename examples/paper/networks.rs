@@ -1,0 +1,110 @@
+//! The networks that are compared. Everything that is particular to one is in its entry of [`ALL`].
+
+use super::common::images::classes;
+use super::config::{Config, Rates};
+use interneuron::data::TrainTest;
+use interneuron::{Architecture, Error, Update};
+
+/// A kind of network, and how it is trained.
+pub struct Kind {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// Where its learning rate is searched for, and the one that is known to be good for MNIST.
+    pub rates: Rates,
+    pub architecture: fn(&Sizes) -> Result<Architecture, Error>,
+    pub update: fn(f64, &Config) -> Update,
+    /// The field of the configuration that holds its batch, and what it holds.
+    pub batch: fn(&Config) -> (&'static str, usize),
+}
+
+/// All networks, in the order of the table. The known rates of mlp, dann and dann-nc are those of the original
+/// experiments; the others have that of the network which they are a variant of.
+pub const ALL: &[Kind] = &[
+    Kind {
+        name: "mlp",
+        about: "plain layers",
+        rates: Rates { low: 0.01, high: 2.0, known: 0.2976 },
+        architecture: |sizes| Architecture::mlp(&sizes.dims),
+        update: |rate, _| Update::sgd(rate),
+        batch: ordinary_batch,
+    },
+    Kind {
+        name: "dann",
+        about: "excitatory units and interneurons, corrected updates",
+        rates: Rates { low: 0.01, high: 1.0, known: 0.1107 },
+        architecture: dann,
+        update: |rate, _| Update::csgd(rate),
+        batch: ordinary_batch,
+    },
+    Kind {
+        name: "dann-nc",
+        about: "dann without corrections",
+        rates: Rates { low: 0.0003, high: 0.1, known: 0.003981 },
+        architecture: dann,
+        update: |rate, _| Update::sgd(rate),
+        batch: ordinary_batch,
+    },
+    Kind {
+        name: "dann-one",
+        about: "dann with one interneuron a layer",
+        rates: Rates { low: 0.01, high: 1.0, known: 0.1107 },
+        architecture: |sizes| Architecture::dann(&sizes.dims, &sizes.one_each()),
+        update: |rate, _| Update::csgd(rate),
+        batch: ordinary_batch,
+    },
+    Kind {
+        name: "dann-iid",
+        about: "dann with inhibition drawn independently of the excitation",
+        rates: Rates { low: 0.001, high: 1.0, known: 0.1107 },
+        architecture: |sizes| Ok(dann(sizes)?.iid_inhibition()),
+        update: |rate, _| Update::csgd(rate),
+        batch: ordinary_batch,
+    },
+    Kind {
+        name: "dann-sub",
+        about: "dann with subtractive inhibition only",
+        rates: Rates { low: 0.001, high: 1.0, known: 0.1107 },
+        architecture: |sizes| Ok(dann(sizes)?.subtractive()),
+        update: |rate, _| Update::csgd(rate),
+        batch: ordinary_batch,
+    },
+];
+
+fn dann(sizes: &Sizes) -> Result<Architecture, Error> {
+    Architecture::dann(&sizes.dims, &sizes.interneurons)
+}
+
+fn ordinary_batch(config: &Config) -> (&'static str, usize) {
+    ("batch", config.batch)
+}
+
+/// The network of a name.
+pub fn find(name: &str) -> Option<&'static Kind> {
+    ALL.iter().find(|kind| kind.name == name)
+}
+
+/// The names of all networks, for people.
+pub fn names() -> String {
+    ALL.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ")
+}
+
+/// What the sizes of a network follow from.
+pub struct Sizes {
+    /// The inputs, then the units of each layer; only excitatory ones where there are interneurons.
+    pub dims: Vec<usize>,
+    /// The interneurons of each layer; the output layer has one.
+    pub interneurons: Vec<usize>,
+}
+
+impl Sizes {
+    pub fn new(config: &Config, data: &TrainTest) -> Self {
+        Self {
+            dims: [&[data.train.images.size()][..], &config.hidden, &[classes(data)]].concat(),
+            interneurons: [vec![config.interneurons; config.hidden.len()], vec![1]].concat(),
+        }
+    }
+
+    fn one_each(&self) -> Vec<usize> {
+        vec![1; self.interneurons.len()]
+    }
+}
