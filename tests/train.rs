@@ -2,28 +2,19 @@
 //!
 //! Run all tests (`cargo test`): cargo then builds the example too. `--test train` alone finds it as it was last built.
 
+mod common;
+
+use common::examples::{assert_refused, example};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
-/// The example, which cargo builds with the tests, beside them.
 fn train(args: &[&str]) -> Output {
-    let test = std::env::current_exe().unwrap();
-    let target = test.ancestors().find(|dir| dir.join("examples").is_dir()).expect("cargo test builds the examples");
-    let program = target.join("examples").join(format!("train{}", std::env::consts::EXE_SUFFIX));
-    Command::new(program).args(args).output().unwrap()
+    example("train").args(args).output().unwrap()
 }
 
-/// A small data set: the training images in the format of MNIST, uncompressed.
 fn small_data(dir: &Path) {
-    let drawn = interneuron::data::digits(120, 40, 2);
-    for (name, set) in [("train", &drawn.train), ("t10k", &drawn.test)] {
-        let header = |words: &[usize]| words.iter().flat_map(|&w| (w as u32).to_be_bytes()).collect::<Vec<u8>>();
-        let images = [header(&[0x0803, set.len(), 28, 28]), set.images.pixels.clone()].concat();
-        let labels = [header(&[0x0801, set.len()]), set.labels.clone()].concat();
-        std::fs::write(dir.join(format!("{name}-images-idx3-ubyte")), images).unwrap();
-        std::fs::write(dir.join(format!("{name}-labels-idx1-ubyte")), labels).unwrap();
-    }
+    common::examples::small_data(dir, 120, 40);
 }
 
 #[test]
@@ -119,12 +110,7 @@ fn bad_input_gets_one_line_and_exit_code_2() {
         let out = dir.path().join("untouched");
         let default = ["--out", out.to_str().unwrap()];
         let args = if args.contains(&"--out") { args.to_vec() } else { [&default[..], args].concat() };
-        let output = train(&args);
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
-        let error: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
-        assert!(error.len() == 1 && error[0].contains(expected), "{args:?}: {stderr}");
-        assert!(stderr.trim_end().ends_with(error[0]), "the error ends the output of {args:?}: {stderr}");
+        assert_refused(&train(&args), expected);
         assert!(!out.join("results.json").exists());
     }
 }

@@ -37,6 +37,8 @@ pub struct Curve {
     pub band: Vec<(f64, f64, f64)>,
     /// Whether to draw the points themselves, too.
     pub dots: bool,
+    /// Where there is an x but no value: crosses at the upper edge.
+    pub crosses: Vec<f64>,
 }
 
 /// One system of axes; y is logarithmic.
@@ -71,7 +73,7 @@ impl Panel<'_> {
         if self.log_x {
             // Some room to both sides, also of a single point.
             let (low, high) = range(self.xs(), 1.3);
-            self.draw_on(area, (low..high).log_scale(), 10)
+            self.draw_on(area, (low..high).log_scale().with_key_points(ticks(low, high)), 10)
         } else {
             let high = high.max(low + 1.0);
             self.draw_on(area, low..high, (high - low).min(10.0) as usize + 1)
@@ -79,7 +81,8 @@ impl Panel<'_> {
     }
 
     fn xs(&self) -> impl Iterator<Item = f64> {
-        self.curves.iter().flat_map(|curve| &curve.points).map(|point| point.0)
+        let points = self.curves.iter().flat_map(|curve| &curve.points).map(|point| point.0);
+        points.chain(self.curves.iter().flat_map(|curve| &curve.crosses).copied())
     }
 
     fn draw_on<X>(&self, area: &Area<'_>, x: X, x_labels: usize) -> Result<(), Box<dyn Error>>
@@ -95,7 +98,7 @@ impl Panel<'_> {
             .margin(12)
             .x_label_area_size(40)
             .y_label_area_size(56)
-            .build_cartesian_2d(x, (low..high).log_scale())?;
+            .build_cartesian_2d(x, (low..high).log_scale().with_key_points(ticks(low, high)))?;
         chart
             .configure_mesh()
             .x_desc(self.x)
@@ -111,7 +114,7 @@ impl Panel<'_> {
                 there.chain(curve.band.iter().rev().map(|&(x, _, high)| (x, high.max(FLOOR))))
             };
             if curve.band.len() > 1 {
-                chart.draw_series([Polygon::new(there_and_back().collect::<Vec<_>>(), color.mix(0.15))])?;
+                chart.draw_series([Polygon::new(there_and_back().collect::<Vec<_>>(), color.mix(0.12))])?;
             }
         }
         for curve in self.curves {
@@ -125,6 +128,8 @@ impl Panel<'_> {
             if curve.dots {
                 chart.draw_series(points().map(|point| Circle::new(point, 3, color.filled())))?;
             }
+            let style = color.stroke_width(2);
+            chart.draw_series(curve.crosses.iter().map(|&x| Cross::new((x, high), 5, style)))?;
         }
         Ok(())
     }
@@ -138,6 +143,21 @@ fn range(values: impl Iterator<Item = f64>, spare: f64) -> (f64, f64) {
     let finite = values.filter(|value| value.is_finite()).map(|value| value.max(FLOOR));
     let (low, high) = finite.fold((f64::INFINITY, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
     if low > high { (1.0, 2.0) } else { (low / spare, high * spare) }
+}
+
+/// Round numbers from `low` to `high`: all with one digit, or 1, 2 and 5, or 1 alone, so that there are not too many.
+fn ticks(low: f64, high: f64) -> Vec<f64> {
+    let digits: &[f64] = match (high / low).log10() {
+        ..1.1 => &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
+        ..3.5 => &[1.0, 2.0, 5.0],
+        _ => &[1.0],
+    };
+    let powers = (low.log10().floor() as i32)..=(high.log10().ceil() as i32);
+    // Divided where that is exact.
+    let scale =
+        |digit: f64, power: i32| if power < 0 { digit / 10_f64.powi(-power) } else { digit * 10_f64.powi(power) };
+    let all = powers.flat_map(|power| digits.iter().map(move |&digit| scale(digit, power)));
+    all.filter(|tick| (low..=high).contains(tick)).collect()
 }
 
 fn label(value: f64) -> String {

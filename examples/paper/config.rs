@@ -211,14 +211,14 @@ impl Preset {
         match self {
             Self::Paper => paper,
             Self::Small => Config {
-                drawn_train: 6_000,
+                drawn_train: 8_000,
                 drawn_test: 2_000,
                 hidden: vec![100; 3],
                 interneurons: 10,
-                epochs: 10,
+                epochs: 12,
                 seeds: 2,
                 trials: 4,
-                search_epochs: 5,
+                search_epochs: 8,
                 validation: 1_000,
                 ..paper
             },

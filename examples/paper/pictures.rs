@@ -28,16 +28,21 @@ pub fn curves(kinds: &[&Kind], runs: &[Runs]) -> Result<String, Box<dyn Error>> 
     picture(SIZE, &[Panel { title: "Test error (%)", x: "Epoch", log_x: false, curves: &curves }])
 }
 
-/// Validation error over the learning rate, of all trials that did not diverge.
+/// Validation error over the learning rate, with crosses where trials diverged.
 pub fn rates(kinds: &[&Kind], runs: &[Runs]) -> Result<String, Box<dyn Error>> {
     let curve = |(kind, runs): (&&Kind, &Runs)| {
         let point = |trial: &Record| Some((trial.settings.rate, trial.error()?));
         let mut points: Vec<_> = runs.trials.iter().filter_map(point).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Curve { points, dots: true, ..curve_of(kind) }
+        let diverged = runs.trials.iter().filter(|trial| trial.diverged.is_some());
+        let crosses = diverged.map(|trial| trial.settings.rate).collect();
+        Curve { points, dots: true, crosses, ..curve_of(kind) }
     };
     let curves: Vec<Curve> = kinds.iter().zip(runs).map(curve).collect();
-    picture(SIZE, &[Panel { title: "Validation error (%)", x: "Learning rate", log_x: true, curves: &curves }])
+    picture(
+        SIZE,
+        &[Panel { title: "Validation error (%); × diverged", x: "Learning rate", log_x: true, curves: &curves }],
+    )
 }
 
 const SIZE: (u32, u32) = (860, 520);
@@ -45,5 +50,5 @@ const SIZE: (u32, u32) = (860, 520);
 /// A network looks the same in all experiments.
 fn curve_of(kind: &Kind) -> Curve {
     let number = networks::ALL.iter().position(|other| other.name == kind.name).unwrap_or_default();
-    Curve { name: kind.name.to_owned(), look: Look(number), points: vec![], band: vec![], dots: false }
+    Curve { name: kind.name.to_owned(), look: Look(number), points: vec![], band: vec![], dots: false, crosses: vec![] }
 }

@@ -78,8 +78,11 @@ fn row(summary: &Summary) -> [String; 5] {
 
 /// A positive number with four significant digits.
 fn significant(value: f64) -> String {
+    if !(1e-4..1e6).contains(&value) {
+        return format!("{value:.3e}");
+    }
     let digits = 3 - value.log10().floor() as i32;
-    let text = format!("{value:.*}", digits.clamp(0, 12) as usize);
+    let text = format!("{value:.*}", digits.max(0) as usize);
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 

@@ -29,6 +29,7 @@ fn curves(runs: &[Run], value: impl Fn(&Epoch) -> f64) -> Vec<Curve> {
         points: run.epochs.iter().map(point).filter(|point| point.1.is_finite()).collect(),
         band: vec![],
         dots: false,
+        crosses: vec![],
     };
     runs.iter().enumerate().map(curve).collect()
 }

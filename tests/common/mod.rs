@@ -1,6 +1,8 @@
 //! What the tests share: the instruction sets to run on, and how close is close enough.
 #![allow(dead_code)] // each test binary uses a part
 
+pub mod examples;
+
 use interneuron::{Element, Isa};
 use std::io::Write;
 use std::sync::Once;

@@ -1,0 +1,411 @@
+//! The example `paper`: what it writes, what it says to bad input, and that it can be interrupted at any moment.
+//!
+//! Run all tests (`cargo test`): cargo then builds the example too. `--test paper` alone finds it as it was last built.
+
+mod common;
+
+use common::examples::{assert_refused, example, small_data};
+use interneuron::generator;
+use rand::RngExt;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+use tempfile::TempDir;
+
+/// A data set, and folders for experiments.
+struct Bench {
+    dir: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        small_data(dir.path(), 120, 40);
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        fs::write(self.path(name), text).unwrap();
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    /// A small experiment in a folder; `args` come after its own.
+    fn command(&self, out: &str, args: &[&str]) -> Command {
+        let mut command = example("paper");
+        command.args(["--out", self.path(out).to_str().unwrap()]).args(args);
+        if !args.contains(&"--resume") {
+            command.args(["--data", self.dir.path().to_str().unwrap(), "--hidden", "12,7", "--interneurons", "3"]);
+            let given = |flag: &&[&str; 2]| !args.contains(&flag[0]);
+            let flags = [
+                ["--networks", "mlp,dann,dann-nc"],
+                ["--trials", "3"],
+                ["--seeds", "2"],
+                ["--epochs", "6"],
+                ["--search-epochs", "2"],
+                ["--validation", "20"],
+                ["--batch", "16"],
+            ];
+            command.args(flags.iter().filter(given).flatten());
+        }
+        command
+    }
+
+    fn run(&self, out: &str, args: &[&str]) -> Output {
+        self.command(out, args).output().unwrap()
+    }
+
+    #[track_caller]
+    fn succeed(&self, out: &str, args: &[&str]) -> Output {
+        let output = self.run(out, args);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output
+    }
+
+    fn read(&self, out: &str, name: &str) -> String {
+        let path = self.path(out).join(name);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// The results, without times and without the name of the folder.
+    fn results(&self, out: &str) -> Value {
+        let mut results: Value = serde_json::from_str(&self.read(out, "results.json")).unwrap();
+        for list in ["runs", "networks"] {
+            for item in results[list].as_array_mut().unwrap() {
+                assert!(item["seconds"].as_f64().is_some());
+                item["seconds"] = Value::Null;
+            }
+        }
+        for free in ["out", "threads"] {
+            results["config"][free] = Value::Null;
+        }
+        results
+    }
+
+    /// Panics unless two experiments came to the same but for times.
+    #[track_caller]
+    fn assert_same(&self, a: &str, b: &str) {
+        assert_eq!(without_time(&self.read(a, "table.md")), without_time(&self.read(b, "table.md")));
+        assert!(self.results(a) == self.results(b));
+        for name in ["results.csv", "curves.svg", "rates.svg"] {
+            assert!(self.read(a, name) == self.read(b, name), "{name}");
+        }
+    }
+
+    /// When each file of a finished run was written.
+    fn runs(&self, out: &str) -> BTreeMap<PathBuf, SystemTime> {
+        let Ok(entries) = fs::read_dir(self.path(out).join("runs")) else {
+            return BTreeMap::new();
+        };
+        let entries = entries.map(|entry| entry.unwrap().path());
+        let finished = entries.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+        finished.map(|path| (path.clone(), path.metadata().unwrap().modified().unwrap())).collect()
+    }
+}
+
+/// The table without its last column.
+fn without_time(table: &str) -> Vec<String> {
+    let columns = |line: &str| line.trim_end_matches('|').rsplit_once('|').unwrap().0.to_owned();
+    table.lines().map(columns).collect()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn it_searches_repeats_and_reports() {
+    let bench = Bench::new();
+    let output = bench.succeed("deep/out", &["--checkpoints"]);
+    let table = bench.read("deep/out", "table.md");
+    assert!(String::from_utf8(output.stdout).unwrap().contains(&table));
+    assert_eq!(table.lines().count(), 2 + 3, "{table}");
+    assert!(table.lines().next().unwrap().ends_with("time per run |") && table.contains(" ± "), "{table}");
+    let out = bench.path("deep/out");
+    let expected = [
+        "config.toml",
+        "curves.svg",
+        "lock",
+        "networks",
+        "rates.svg",
+        "results.csv",
+        "results.json",
+        "runs",
+        "table.md",
+    ];
+    assert_eq!(names(&out), expected);
+    assert_eq!(names(&out.join("networks")).len(), 3 * 2);
+    assert_eq!(names(&out.join("runs")).len(), 3 * (3 + 2));
+    let saved = out.join("networks/dann-final-01.safetensors");
+    let isa = interneuron::Isa::select().unwrap();
+    let (network, run) = interneuron::checkpoint::load::<f32>(&saved, isa).unwrap();
+    assert_eq!((network.steps(), run.seed), (6 * 8, 2));
+
+    let results = bench.results("deep/out");
+    let of_network = |name: &str| -> Vec<Value> {
+        let runs = results["runs"].as_array().unwrap().iter();
+        runs.filter(|run| run["settings"]["network"] == name).cloned().collect()
+    };
+    for summary in results["networks"].as_array().unwrap() {
+        let runs = of_network(summary["network"].as_str().unwrap());
+        let (trials, finals) = runs.split_at(3);
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let last_errors = |run: &Value| {
+            let errors = run["epochs"].as_array().unwrap().iter().map(|epoch| epoch["error"].as_f64().unwrap());
+            let errors: Vec<f64> = errors.collect();
+            mean(&errors[errors.len().saturating_sub(5)..])
+        };
+        let best = trials.iter().min_by(|a, b| last_errors(a).total_cmp(&last_errors(b))).unwrap();
+        assert_eq!(summary["rate"], best["settings"]["rate"]);
+        for run in trials {
+            assert_eq!((&run["settings"]["phase"], run["epochs"].as_array().unwrap().len()), (&"search".into(), 2));
+        }
+        for run in finals {
+            assert_eq!((&run["settings"]["phase"], run["epochs"].as_array().unwrap().len()), (&"final".into(), 6));
+            assert_eq!(run["settings"]["rate"], summary["rate"]);
+        }
+        let errors: Vec<f64> = finals.iter().map(last_errors).collect();
+        assert!((summary["test_error"].as_f64().unwrap() - mean(&errors)).abs() < 1e-9);
+        // Of two values, the standard error of the mean is half their distance.
+        let half = (errors[0] - errors[1]).abs() / 2.0;
+        assert!((summary["standard_error"].as_f64().unwrap() - half).abs() < 1e-9);
+    }
+    let csv = bench.read("deep/out", "results.csv");
+    assert_eq!(csv.lines().count(), 1 + 3 * (3 * 2 + 2 * 6));
+    for picture in ["curves.svg", "rates.svg"] {
+        let picture = bench.read("deep/out", picture);
+        assert!(picture.starts_with("<svg") && picture.contains("polyline") && picture.contains("dann-nc"));
+    }
+}
+
+#[test]
+fn results_depend_on_the_seed_and_not_on_threads_or_other_networks() {
+    let bench = Bench::new();
+    bench.succeed("one", &["--threads", "1"]);
+    bench.succeed("three", &["--threads", "3"]);
+    bench.assert_same("one", "three");
+    bench.succeed("other", &["--seed", "2"]);
+    assert_ne!(bench.read("one", "results.csv"), bench.read("other", "results.csv"));
+    bench.succeed("single", &["--networks", "dann-nc"]);
+    let of = |out| bench.read(out, "results.csv").lines().filter(|line| line.starts_with("dann-nc,")).count();
+    let all = bench.read("one", "results.csv");
+    assert!(of("single") > 0 && bench.read("single", "results.csv").lines().all(|line| all.contains(line)));
+}
+
+#[test]
+fn the_printed_configuration_is_used_as_it_is() {
+    let bench = Bench::new();
+    let print = |args: &[&str]| {
+        let output = example("paper").args(args).arg("--print-config").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let small = print(&["--hidden", "9,8", "--record=false", "--natural-c", "1"]);
+    assert!(small.contains("hidden = [9, 8]") && small.contains("drawn_train = 8000"), "{small}");
+    assert_eq!(print(&["--config", &bench.file("small.toml", &small)]), small);
+    let paper = print(&["--data", "somewhere"]);
+    assert!(paper.contains("epochs = 50\n") && paper.contains("validation = 10000\n"), "{paper}");
+    assert_eq!(print(&["--data", "somewhere", "--preset", "paper"]), paper);
+    assert!(print(&["--preset", "paper"]).contains("epochs = 50\n"));
+    let file = bench.file("file.toml", "epochs = 7\nbatch = 8\n[rates.dann]\nlow = 0.5\n");
+    let mixed = print(&["--config", &file, "--batch", "9"]);
+    assert!(mixed.contains("\nepochs = 7\n") && mixed.contains("\nbatch = 9\n") && mixed.contains("low = 0.5\n"));
+    // Every field has a comment.
+    for (line, before) in mixed.lines().skip(1).zip(mixed.lines()) {
+        let commented = !line.contains(" = ") || before.starts_with("# ") || mixed.contains(&format!("]\n{line}"));
+        assert!(commented || line.starts_with("high") || line.starts_with("known"), "{line}");
+    }
+}
+
+#[test]
+fn bad_input_gets_one_line_and_exit_code_2() {
+    let bench = Bench::new();
+    let file = bench.file("file", "");
+    let below_file = format!("{file}/out");
+    let flags: &[(&[&str], &str)] = &[
+        (&["--networks", "mlp,perceptron"], "--networks is mlp,perceptron: expected different names out of mlp"),
+        (&["--networks", "mlp,mlp"], "--networks is mlp,mlp: expected different names"),
+        (&["--hidden", "10,0"], "--hidden is 10,0: expected whole numbers"),
+        (&["--hidden", ""], "--hidden"),
+        (&["--hidden", "1000000000000"], "network mlp: "),
+        (&["--interneurons", "0"], "--interneurons is 0: expected a whole number, at least 1"),
+        (&["--column-ratio", "0"], "--column-ratio"),
+        (&["--batch", "many"], "--batch is many: expected a whole number"),
+        (&["--batch", "101"], "batch is 101: expected at most 100"),
+        (&["--epochs", "0"], "--epochs is 0: expected a whole number from 1 to"),
+        (&["--seeds", "0"], "--seeds"),
+        (&["--seed", "-1"], "--seed is -1: expected a whole number, at least 0"),
+        (&["--trials", "1000000000"], "--trials"),
+        (&["--search-epochs", "0"], "--search-epochs"),
+        (&["--validation", "120"], "validation is 120: expected less than 120"),
+        (&["--natural-batch", "0"], "--natural-batch"),
+        (&["--natural-f-lambda", "NaN"], "--natural-f-lambda is NaN: expected a finite number above 0"),
+        (&["--natural-c", "1.5"], "--natural-c is 1.5: expected a number above 0, at most 1"),
+        (&["--record=perhaps"], "--record is perhaps: expected true or false"),
+        (&["--checkpoints=2"], "--checkpoints"),
+        (&["--threads", "-1"], "--threads"),
+        (&["--drawn-train", "0"], "--drawn-train"),
+        (&["--drawn-test", "0"], "--drawn-test"),
+        (&["--isa", "mmx"], "isa: unknown instruction set \"mmx\""),
+        (&["--data", "/no/such/folder"], "/no/such/folder: no such folder"),
+        (&["--preset", "large"], "--preset"),
+        (&["--config", "/no/such/file"], "/no/such/file: "),
+        (&["--no-such-option"], "--no-such-option"),
+        (&["--out", &file], "out: "),
+        (&["--out", &below_file], "out: "),
+    ];
+    for (args, expected) in flags {
+        // A flag may be given once, so that these replace those of the small experiment.
+        let mut command = example("paper");
+        let given = |flag: &&[&str; 2]| !args.contains(&flag[0]);
+        let (data, out) = (bench.dir.path().to_str().unwrap(), bench.path("untouched"));
+        let own = [["--data", data], ["--out", out.to_str().unwrap()], ["--validation", "20"], ["--hidden", "9"]];
+        assert_refused(&command.args(own.iter().filter(given).flatten()).args(*args).output().unwrap(), expected);
+        assert!(!out.exists(), "{args:?} must write nothing");
+    }
+    let files = [
+        ("batch = 16\nhiden = [3]", "bad.toml: unknown field hiden: expected one of data, "),
+        ("batch = 16\nepochs = = 3", "bad.toml, line 2: "),
+        ("hidden = 12", "hidden is 12: expected whole numbers"),
+        ("hidden = []", "hidden is []: expected whole numbers"),
+        ("networks = [\"mlp\", 3]", "networks is [\"mlp\", 3]: expected"),
+        ("data = 3", "data is 3: expected text"),
+        ("epochs = 2.5", "epochs is 2.5: expected a whole number"),
+        ("epochs = \"2\"", "epochs is \"2\": expected a whole number"),
+        ("record = 1", "record is 1: expected true or false"),
+        ("natural_f_lambda = inf", "natural_f_lambda is inf: expected a finite number above 0"),
+        ("rates = 3", "rates is 3: expected tables"),
+        ("[rates]\nmlp = 3", "rates.mlp is 3: expected a table"),
+        ("[rates.perceptron]\nlow = 1", "unknown field rates.perceptron: expected one of mlp, "),
+        ("[rates.mlp]\nlowest = 1", "unknown field rates.mlp.lowest: expected low, high or known"),
+        ("[rates.mlp]\nlow = -1", "rates.mlp.low is -1: expected a finite number above 0"),
+        ("[rates.mlp]\nlow = 0.5\nhigh = 0.1", "rates.mlp.low is 0.5: expected at most high, 0.1"),
+    ];
+    for (text, expected) in files {
+        let file = bench.file("bad.toml", text);
+        let out = bench.path("untouched");
+        let args = ["--config", &file, "--out", out.to_str().unwrap()];
+        assert_refused(&example("paper").args(args).output().unwrap(), expected);
+        assert!(!out.exists(), "{text} must write nothing");
+    }
+}
+
+#[test]
+fn what_is_finished_is_kept_and_what_is_broken_is_done_again() {
+    let bench = Bench::new();
+    bench.succeed("whole", &[]);
+    bench.succeed("out", &[]);
+    let before = bench.runs("out");
+    assert_eq!(before.len(), 15);
+
+    fs::remove_file(bench.path("out/table.md")).unwrap();
+    let output = bench.succeed("out", &["--resume"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("15 of 15 runs are there already"));
+    assert_eq!(bench.runs("out"), before, "nothing is repeated");
+    bench.assert_same("whole", "out");
+
+    // One run is missing, one half written, one of other settings, and one was being written.
+    let run = |name: &str| bench.path("out/runs").join(name);
+    fs::remove_file(run("mlp-search-01.json")).unwrap();
+    let text = fs::read(run("dann-final-00.json")).unwrap();
+    fs::write(run("dann-final-00.json"), &text[..text.len() / 2]).unwrap();
+    let text = fs::read_to_string(run("dann-nc-final-01.json")).unwrap();
+    fs::write(run("dann-nc-final-01.json"), text.replacen("\"seed\": 2", "\"seed\": 3", 1)).unwrap();
+    fs::write(run(".dann-search-00.json.12.unfinished"), "{").unwrap();
+    let again = ["mlp-search-01.json", "dann-final-00.json", "dann-nc-final-01.json"].map(run);
+    bench.succeed("out", &["--resume", "--threads", "1"]);
+    let after = bench.runs("out");
+    assert_eq!(after.len(), 15);
+    for (path, time) in &after {
+        assert_eq!(before[path] == *time, !again.contains(path), "{}", path.display());
+    }
+    assert!(!run(".dann-search-00.json.12.unfinished").exists());
+    bench.assert_same("whole", "out");
+}
+
+#[test]
+fn a_folder_belongs_to_one_experiment_and_one_process() {
+    let bench = Bench::new();
+    bench.succeed("out", &[]);
+    let before = (bench.runs("out"), bench.read("out", "config.toml"));
+    assert_refused(&bench.run("out", &[]), "there are runs already: go on with --resume");
+    assert_refused(&bench.run("out", &["--resume", "--seeds", "3"]), "--resume: seeds is 3: expected 2, as in ");
+    let other = bench.file("other.toml", &before.1.replacen("known = 0.1107", "known = 0.25", 1));
+    let output = bench.run("out", &["--resume", "--config", &other]);
+    assert_refused(&output, "--resume: rates.dann.known is 0.25: expected 0.1107, as in ");
+    let broken = bench.path("out/config.toml");
+    fs::write(&broken, &before.1[..20]).unwrap();
+    assert_refused(&bench.run("out", &["--resume"]), "config.toml, line 2");
+    fs::write(&broken, &before.1).unwrap();
+
+    let lock = File::options().write(true).open(bench.path("out/lock")).unwrap();
+    lock.lock().unwrap();
+    assert_refused(&bench.run("out", &["--resume"]), "another process runs an experiment there");
+    drop(lock);
+    assert_eq!((bench.runs("out"), bench.read("out", "config.toml")), before);
+    bench.succeed("out", &["--resume"]);
+}
+
+#[test]
+fn a_diverged_run_is_worst_and_is_told() {
+    let bench = Bench::new();
+    let config = bench.file("search.toml", "[rates.mlp]\nlow = 0.0001\nhigh = 1e30\n[rates.dann]\nknown = 1e30\n");
+    let output = bench.succeed("search", &["--config", &config, "--networks", "mlp", "--trials", "12"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("stopped: "));
+    let results = bench.results("search");
+    assert!(results["networks"][0]["rate"].as_f64().unwrap() < 10.0);
+    assert!(results["runs"].as_array().unwrap().iter().any(|run| run["diverged"].is_string()));
+
+    let output = bench.run("final", &["--config", &config, "--networks", "mlp,dann", "--trials", "0"]);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let table = bench.read("final", "table.md");
+    assert!(table.contains(" diverged |") && table.contains("1.000e30") && table.contains("0.2976"), "{table}");
+    assert!(!bench.path("final/rates.svg").exists(), "there was no search");
+}
+
+#[test]
+fn killed_at_any_moment_it_comes_to_the_same() {
+    let bench = Bench::new();
+    let optimised = !cfg!(debug_assertions);
+    if !optimised {
+        eprintln!("SHRUNK: without optimisation, a shorter experiment is killed fewer times");
+    }
+    let (kills, epochs, trials) = if optimised { (10, "200", "8") } else { (3, "8", "4") };
+    let args = ["--networks", "mlp,dann,dann-one", "--trials", trials, "--seeds", "4", "--threads", "2"];
+    let args = [&args[..], &["--search-epochs", epochs, "--epochs", epochs]].concat();
+    let start = Instant::now();
+    bench.succeed("whole", &args);
+    let time = start.elapsed();
+
+    // All times together are shorter than the experiment, so that every kill comes before its end.
+    let mut rng = generator(11);
+    let mut kept = BTreeMap::new();
+    for kill in 0..kills {
+        let begun = bench.path("killed/config.toml").exists();
+        let mut command = bench.command("killed", if begun { &["--resume"] } else { &args });
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(time.mul_f64(rng.random_range(0.1..0.95) / f64::from(kills)).max(Duration::from_millis(1)));
+        assert!(child.try_wait().unwrap().is_none(), "kill {kill} comes too late");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let runs = bench.runs("killed");
+        assert!(kept.iter().all(|(path, time)| runs.get(path) == Some(time)), "what was finished is left as it is");
+        kept = runs;
+    }
+    let all = bench.runs("whole").len();
+    assert!(!kept.is_empty() && kept.len() < all, "{} of {all} runs were finished between kills", kept.len());
+    bench.succeed("killed", &["--resume"]);
+    bench.assert_same("whole", "killed");
+    let left = names(&bench.path("killed/runs"));
+    assert!(left.iter().all(|name| !name.starts_with('.')), "{left:?}");
+    eprintln!("{kills} kills in an experiment of {time:?}; {} of {all} runs were finished between them", kept.len());
+}
