@@ -344,7 +344,7 @@ fn a_folder_belongs_to_one_experiment_and_one_process() {
     assert_refused(&output, "--resume: rates.dann.known is 0.25: expected 0.1107, as in ");
     let broken = bench.path("out/config.toml");
     fs::write(&broken, &before.1[..20]).unwrap();
-    assert_refused(&bench.run("out", &["--resume"]), "config.toml, line 2");
+    assert_refused(&bench.run("out", &["--resume"]), "config.toml: data is missing: expected all fields");
     fs::write(&broken, &before.1).unwrap();
 
     let lock = File::options().write(true).open(bench.path("out/lock")).unwrap();
@@ -379,8 +379,8 @@ fn killed_at_any_moment_it_comes_to_the_same() {
     if !optimised {
         eprintln!("SHRUNK: without optimisation, a shorter experiment is killed fewer times");
     }
-    let (kills, epochs, trials) = if optimised { (10, "200", "8") } else { (3, "8", "4") };
-    let args = ["--networks", "mlp,dann,dann-one", "--trials", trials, "--seeds", "4", "--threads", "2"];
+    let (kills, epochs, trials) = if optimised { (10, "70", "40") } else { (3, "3", "12") };
+    let args = ["--networks", "mlp,dann,dann-one", "--trials", trials, "--seeds", "8", "--threads", "2"];
     let args = [&args[..], &["--search-epochs", epochs, "--epochs", epochs]].concat();
     let start = Instant::now();
     bench.succeed("whole", &args);

@@ -66,7 +66,7 @@ impl Args {
             let before = Path::new(&config.out).join(CONFIG);
             if before.exists() {
                 let out = config.out;
-                config = Config { out, ..Config::new(Preset::Paper, Source::read(&before)?, &flags)? };
+                config = Config { out, ..Config::new(Preset::Paper, Source::read_whole(&before)?, &flags)? };
             }
         }
         Ok(Self { config, resume, print_config: matches.get_flag("print-config") })

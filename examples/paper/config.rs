@@ -245,6 +245,16 @@ impl Source {
         Ok(Self { name, table })
     }
 
+    /// Reads the configuration that an experiment was begun with: no field may be missing.
+    pub fn read_whole(path: &Path) -> Result<Self, String> {
+        let source = Self::read(path)?;
+        let mut names = FIELDS.iter().map(|field| field.name).chain(["rates"]);
+        match names.find(|&name| !source.table.contains_key(name)) {
+            Some(name) => Err(format!("{}: {name} is missing: expected all fields", source.name)),
+            None => Ok(source),
+        }
+    }
+
     pub fn text(&self, field: &str) -> Option<&str> {
         self.table.get(field)?.as_str()
     }

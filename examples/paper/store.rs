@@ -50,7 +50,7 @@ impl Store {
             return Err(format!("out: {folder}: there are runs already: go on with --resume, or use another").into());
         }
         if file.exists() {
-            let before = Config::new(Preset::Paper, Source::read(&file)?, &[])?;
+            let before = Config::new(Preset::Paper, Source::read_whole(&file)?, &[])?;
             config.check_same(&before).map_err(|error| format!("--resume: {error}, as in {}", file.display()))?;
         } else if runs {
             return Err(format!("--resume: {}: no such file, but runs", file.display()).into());
