@@ -69,6 +69,13 @@ impl<T: Element> Activations<T> {
         Ok(())
     }
 
+    /// Makes it a copy of another.
+    pub fn copy_from(&mut self, other: &Self) -> Result<(), Error> {
+        self.resize(other.rows, other.columns)?;
+        self.data.copy_from_slice(&other.data);
+        Ok(())
+    }
+
     /// Its rows.
     pub fn rows(&self) -> usize {
         self.rows

@@ -94,9 +94,13 @@ impl<T: Gemm> Layer<T> {
     /// A layer of this shape.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if a dimension is zero or overflows, [`Error::TooLarge`] if an array does not fit in memory.
+    /// [`Error::Dimension`] if a dimension is zero or overflows, [`Error::TooLarge`] if an array does not fit in memory,
+    /// [`Error::Unsupported`] for other layers than plain ones and those with inhibition.
     pub fn new(shape: impl Into<LayerShape>) -> Result<Self, Error> {
         let shape = shape.into();
+        if !matches!(shape, LayerShape::Dann(_) | LayerShape::Dense(DenseShape { columns: None, .. })) {
+            return Err(Error::Unsupported { what: "such a layer", expected: "a plain layer or one with inhibition" });
+        }
         let gradients = LayerParams::zeros(&shape)?;
         let [a, zi, azi, gamma, zhat, h, du, dgamma, p, q, dx] = [(); 11].map(|()| Vec::new());
         Ok(Self { shape, a, zi, azi, gamma, zhat, h, du, dgamma, p, q, dx, gradients })
@@ -137,7 +141,7 @@ impl<T: Gemm> Layer<T> {
         }
     }
 
-    fn forward_dense(&mut self, DenseShape { d, ne, nonlinearity }: DenseShape, params: DenseRef<'_, T>, x: &[T]) {
+    fn forward_dense(&mut self, DenseShape { d, ne, nonlinearity, .. }: DenseShape, params: DenseRef<'_, T>, x: &[T]) {
         self.h.resize(x.len() / d * ne, T::ZERO);
         product(T::ONE, plain(x, d), transposed(params.w, d), T::ZERO, &mut self.h);
         for h in self.h.chunks_exact_mut(ne) {
@@ -198,7 +202,7 @@ impl<T: Gemm> Layer<T> {
     }
 
     fn backward_dense(&mut self, shape: DenseShape, params: DenseRef<'_, T>, x: &[T], dh: &[T], want_dx: bool) {
-        let DenseShape { d, ne, nonlinearity } = shape;
+        let DenseShape { d, ne, nonlinearity, .. } = shape;
         let LayerArrays::Dense(gradients) = &mut self.gradients else { unreachable!("gradients of the shape") };
         through_activation(nonlinearity, &self.h, dh, &mut self.du);
         sum_over_batch(&self.du, &mut gradients.b);
@@ -254,13 +258,15 @@ impl<T: Gemm> Layer<T> {
         }
     }
 
-    /// Applies the gradients of the last backward pass.
+    /// Applies the gradients of the last backward pass by projected descent, the only rule here.
     ///
     /// # Panics
-    /// If an array has not the length or kind that the shape prescribes.
+    /// If an array has not the length or kind that the shape prescribes, or if the rule has further policies.
     pub fn update(&self, params: &mut LayerParams<T>, update: &Update) {
         params.view().check(&self.shape).expect("parameters of the layer's shape");
         update.check::<T>().expect("an update that can be used");
+        let Update { lr, corrections, factors, .. } = *update;
+        assert_eq!(*update, Update { corrections, factors, ..Update::sgd(lr) }, "policies beside projected descent");
         match (self.shape, params, &self.gradients) {
             (LayerShape::Dann(shape), LayerArrays::Dann(params), LayerArrays::Dann(gradients)) => {
                 update_dann(shape, params, gradients, update);
@@ -297,7 +303,7 @@ fn update_dann<T: Element>(
     shape: DannShape,
     params: &mut DannParams<T>,
     gradients: &DannParams<T>,
-    Update { lr, corrections, factors }: &Update,
+    Update { lr, corrections, factors, .. }: &Update,
 ) {
     let (root_ne, d) = if *corrections { ((shape.ne as f64).sqrt(), shape.d as f64) } else { (1.0, 1.0) };
     let corrections = Dann { wix: root_ne, wei: d, alpha: root_ne * d, ..Dann::all(1.0) };

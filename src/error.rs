@@ -94,6 +94,24 @@ pub enum Error {
         /// Its factor.
         value: f64,
     },
+    /// A policy of an update cannot be used.
+    #[error("{name} is {value}: expected {expected}")]
+    Policy {
+        /// The number of the policy.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A call asks for what cannot be had there.
+    #[error("{what} cannot be had here: expected {expected}")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+        /// What to ask for instead.
+        expected: &'static str,
+    },
     /// A label names no class.
     #[error("label {index} is {label}: expected less than {classes}, the number of classes")]
     Label {

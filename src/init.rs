@@ -4,8 +4,9 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::params::array;
 use crate::params::dann::{Dann, DannParams, DannShape};
-use crate::params::dense::{Dense, DenseParams, DenseShape};
+use crate::params::dense::{Columns, Dense, DenseParams, DenseShape};
 use crate::params::layer::{LayerParams, LayerShape};
+use crate::params::norm::{Norm, NormParams, NormShape};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -35,15 +36,26 @@ pub fn generator(seed: u64) -> Generator {
 /// ```
 ///
 /// The subtraction then removes the mean of the excitation and the division its spread: a fresh layer behaves like
-/// layer normalisation. A plain layer has `W ~ N(0, gain/d)` with gain 1 on raw inputs and 2 on rectified ones.
+/// layer normalisation. A plain or normalised layer has `W ~ N(0, gain/d)` with gain 1 on raw inputs and 2 on rectified
+/// ones; gains begin at 1, running means at 0 and running variances at 1.
+///
+/// A layer with sign-constrained columns, of `ne` excitatory and `ni` inhibitory inputs, has
+///
+/// ```text
+/// σ_e = 1/√(((2π−1)/(2π)) · (ne + ne²/ni)),  σ_i = (ne/ni) σ_e,  columns ~ Exp(σ_e) and Exp(σ_i),  b = 0
+/// ```
+///
+/// so that inhibition balances excitation, or where no input is inhibitory `W⁺ ~ Exp(1/√d)` and `b = −d · mean_input/√d`.
 ///
 /// Source: Cornford et al., ICLR 2021, section 3 and appendix.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Init {
     /// The inputs are outputs of a ReLU: every layer but a network's first.
     pub rectified_input: bool,
     /// Inhibitory weights are drawn independently instead of matched to the excitation.
     pub iid_inhibition: bool,
+    /// The mean of the inputs, where sign-constrained columns are all positive.
+    pub mean_input: f64,
 }
 
 impl Init {
@@ -65,6 +77,7 @@ impl Init {
         Ok(match shape {
             LayerShape::Dann(shape) => LayerParams::Dann(self.draw_dann(shape, rng)?),
             LayerShape::Dense(shape) => LayerParams::Dense(self.draw_dense(shape, rng)?),
+            LayerShape::Norm(shape) => LayerParams::Norm(self.draw_norm(shape, rng)?),
         })
     }
 
@@ -98,15 +111,50 @@ impl Init {
         })
     }
 
-    /// Draws the parameters of a plain layer.
+    /// Draws the parameters of a layer without interneurons.
     ///
     /// # Errors
     /// As [`Init::draw`].
     pub fn draw_dense<T: Element>(self, shape: &DenseShape, rng: &mut impl Rng) -> Result<DenseParams<T>, Error> {
         let lengths = shape.lengths()?;
+        let Some(Columns { inhibitory_inputs, .. }) = shape.columns else {
+            return Ok(Dense { w: self.normal(lengths.w, shape.d, rng)?, b: array(lengths.b, |_| 0.0)? });
+        };
+        let (d, excitatory) = (shape.d, shape.d - inhibitory_inputs);
+        let (scales, bias) = if inhibitory_inputs == 0 || excitatory == 0 {
+            let root = (d as f64).sqrt();
+            ([1.0 / root; 2], if excitatory == 0 { root } else { -root } * self.mean_input)
+        } else {
+            let (ne, ni) = (excitatory as f64, inhibitory_inputs as f64);
+            let scale = 1.0 / ((2.0 * PI - 1.0) / (2.0 * PI) * (ne + ne * ne / ni)).sqrt();
+            ([scale, ne / ni * scale], 0.0)
+        };
+        let exponential = |i: usize| {
+            let scale = scales[usize::from(i % d >= excitatory)];
+            scale * Distribution::<f64>::sample(&Exp1, rng)
+        };
+        Ok(Dense { w: array(lengths.w, exponential)?, b: array(lengths.b, |_| bias)? })
+    }
+
+    /// Draws the parameters of a normalised layer.
+    ///
+    /// # Errors
+    /// As [`Init::draw`].
+    pub fn draw_norm<T: Element>(self, shape: &NormShape, rng: &mut impl Rng) -> Result<NormParams<T>, Error> {
+        let lengths = shape.lengths()?;
+        Ok(Norm {
+            w: self.normal(lengths.w, shape.d, rng)?,
+            g: array(lengths.g, |_| 1.0)?,
+            b: array(lengths.b, |_| 0.0)?,
+            mean: array(lengths.mean, |_| 0.0)?,
+            variance: array(lengths.variance, |_| 1.0)?,
+        })
+    }
+
+    /// Weights of any sign on `d` inputs.
+    fn normal<T: Element>(self, len: usize, d: usize, rng: &mut impl Rng) -> Result<Vec<T>, Error> {
         let gain = if self.rectified_input { 2.0 } else { 1.0 };
-        let deviation = (gain / shape.d as f64).sqrt();
-        let normal = |_| deviation * Distribution::<f64>::sample(&StandardNormal, rng);
-        Ok(Dense { w: array(lengths.w, normal)?, b: array(lengths.b, |_| 0.0)? })
+        let deviation = (gain / d as f64).sqrt();
+        array(len, |_| deviation * Distribution::<f64>::sample(&StandardNormal, rng))
     }
 }

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::isa::Isa;
 use crate::matrix::{MatMut, MatRef};
 use crate::params::layer::{LayerMut, LayerRef, LayerShape};
+use crate::params::state::State;
 use crate::params::update::Update;
 use crate::threads::{Crew, Threads};
 
@@ -41,6 +42,7 @@ pub struct Layer<T: Element> {
     dx: Activations<T>,
     /// Examples of the forward pass that no backward pass followed yet.
     forward: Option<usize>,
+    state: State<T>,
 }
 
 impl<T: Element> Layer<T> {
@@ -52,7 +54,7 @@ impl<T: Element> Layer<T> {
         let shape = shape.into();
         let driver = Driver::new(shape, isa)?;
         let [x, x_examples, dh, dx] = [(); 4].map(|()| Activations::new());
-        Ok(Self { shape, isa, driver, x, x_examples, dh, dx, forward: None })
+        Ok(Self { shape, isa, driver, x, x_examples, dh, dx, forward: None, state: State::new() })
     }
 
     /// Its shape.
@@ -170,11 +172,13 @@ impl<T: Element> Layer<T> {
     }
 
     /// The fused step: from `dh [B, ne]` to the updated `params`, and to `dx [B, d]` (of the parameters before the
-    /// update) if wanted. No gradient of a weight is ever stored. `params` and `x` are those of the forward pass that
-    /// went before.
+    /// update) if wanted. No gradient of a weight is ever stored, unless the rule needs all of them first. What the rule
+    /// keeps from step to step (see [`State`]) is kept here. `params` and `x` are those of the forward pass that went
+    /// before.
     ///
     /// # Errors
-    /// [`Error::LearningRate`] or [`Error::Factor`] if the update cannot be used; otherwise as [`Layer::backward`].
+    /// [`Error::LearningRate`], [`Error::Factor`], [`Error::Policy`] or [`Error::Unsupported`] if the update cannot be
+    /// used; otherwise as [`Layer::backward`].
     pub fn update<'p>(
         &mut self,
         threads: Threads<'_>,
@@ -190,12 +194,14 @@ impl<T: Element> Layer<T> {
         let params = params.into();
         params.view().check(&self.shape)?;
         update.check::<T>()?;
+        update.check_without_labels()?;
         same("columns of x", x.cols(), self.shape.inputs(), "the layer's inputs")?;
+        self.state.prepare(&self.shape, update, params.view())?;
         self.check_backward(x.rows(), dh, dx.as_ref())?;
         threads.region(self.shape.train_flops(x.rows(), dx.is_some()), |crew| {
             self.through(crew, params.view(), dh, dx);
             copy_examples(crew, x, &mut self.x_examples);
-            self.driver.update(crew, params, &self.x_examples, update);
+            self.driver.update(crew, (&self.shape, update), params, &self.x_examples, &mut self.state);
         });
         Ok(())
     }
@@ -242,11 +248,21 @@ impl<T: Element> Layer<T> {
     fn through(&mut self, crew: &Crew<'_>, params: LayerRef<'_, T>, dh: MatRef<'_, T>, dx: Option<MatMut<'_, T>>) {
         from_rows(crew, dh, &mut self.dh);
         self.driver.backward_from(crew, params, &self.dh);
-        self.driver.interneurons_backward(crew, params);
+        self.driver.inner_backward(crew, params);
         if let Some(mut dx) = dx {
             self.driver.input_gradient(crew, params, crate::driver::Backward::Store(&mut self.dx));
             to_rows(crew, &self.dx, &mut dx, |dx| dx);
         }
+    }
+
+    /// What the updates of the layer keep from step to step.
+    pub fn state(&self) -> &State<T> {
+        &self.state
+    }
+
+    /// Replaces what the updates of the layer keep from step to step: by [`State::new`] to begin with nothing.
+    pub fn set_state(&mut self, state: State<T>) {
+        self.state = state;
     }
 
     /// Copies what the interneurons of a DANN layer did in the last forward pass: `zi [B, ni]` is overwritten.
@@ -269,14 +285,11 @@ impl<T: Element> Layer<T> {
     /// # Errors
     /// As [`Layer::interneurons`]; [`Error::Kind`] for a layer that does not divide.
     pub fn standardised(&self, mut zhat: MatMut<'_, T>, mut gamma: MatMut<'_, T>) -> Result<(), Error> {
-        let (Driver::Dann(driver), LayerShape::Dann(shape @ crate::DannShape { divisive: true, .. })) =
-            (&self.driver, self.shape)
-        else {
+        let Some((Some(inverse), standardised)) = self.driver.standardised() else {
             return Err(Error::Kind { expected: "divisive DANN" });
         };
-        self.check_kept(&zhat, shape.ne)?;
-        self.check_kept(&gamma, shape.ne)?;
-        let (inverse, standardised) = driver.standardised();
+        self.check_kept(&zhat, self.shape.outputs())?;
+        self.check_kept(&gamma, self.shape.outputs())?;
         Threads::Serial.region(0.0, |crew| {
             to_rows(crew, standardised, &mut zhat, |zhat| zhat);
             to_rows(crew, inverse, &mut gamma, |inverse| T::ONE / inverse);

@@ -96,6 +96,7 @@ mod network;
 mod params;
 pub mod reference;
 mod simd;
+mod statistics;
 mod threads;
 
 pub use element::Element;
@@ -108,9 +109,12 @@ pub use matrix::{MatMut, MatRef};
 pub use network::{Architecture, Network};
 pub use params::Nonlinearity;
 pub use params::dann::{Dann, DannMut, DannParams, DannRef, DannShape};
-pub use params::dense::{Dense, DenseMut, DenseParams, DenseRef, DenseShape};
+pub use params::dense::{Columns, Dense, DenseMut, DenseParams, DenseRef, DenseShape};
 pub use params::layer::{LayerArrays, LayerMut, LayerParams, LayerRef, LayerShape};
-pub use params::update::Update;
+pub use params::norm::{Norm, NormMut, NormParams, NormRef, NormShape, Over};
+pub use params::state::State;
+pub use params::update::{Angle, Descent, Natural, Update};
+pub use statistics::LayerStatistics;
 pub use threads::Threads;
 
 /// The example of the README, run as a test.

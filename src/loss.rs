@@ -3,6 +3,8 @@
 use crate::buffer::Activations;
 use crate::element::Element;
 use crate::error::Error;
+use crate::init::Generator;
+use rand::RngExt;
 
 /// Loss and errors of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -74,4 +76,23 @@ pub(crate) fn softmax_cross_entropy<T: Element>(
         }
     }
     (loss, errors)
+}
+
+/// Draws a label for each example from the softmax of its `logits [classes, n]`; they overwrite `labels`.
+pub(crate) fn draw_labels<T: Element>(logits: &Activations<T>, rng: &mut Generator, labels: &mut Vec<u32>) {
+    let (classes, examples) = (logits.rows(), logits.columns());
+    labels.clear();
+    for group in examples.iter(0..examples.groups()) {
+        for i in 0..group.len {
+            let logit = |class: usize| logits.row(class, group)[i].to_f64();
+            let largest = (0..classes).map(logit).fold(f64::NEG_INFINITY, f64::max);
+            let power = |class| (logit(class) - largest).exp();
+            let mut left = rng.random::<f64>() * (0..classes).map(power).sum::<f64>();
+            let drawn = (0..classes - 1).find(|&class| {
+                left -= power(class);
+                left < 0.0
+            });
+            labels.push(drawn.unwrap_or(classes - 1) as u32);
+        }
+    }
 }

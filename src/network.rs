@@ -4,15 +4,18 @@ use crate::buffer::Activations;
 use crate::driver::{Driver, Input, copy_examples, from_rows, largest_slab, slabs, to_rows};
 use crate::element::Element;
 use crate::error::Error;
-use crate::init::{Init, generator};
+use crate::init::{Generator, Init, generator};
 use crate::isa::Isa;
 use crate::layer::same;
-use crate::loss::{Evaluation, check_labels, softmax_cross_entropy};
+use crate::loss::{Evaluation, check_labels, draw_labels, softmax_cross_entropy};
 use crate::matrix::{MatMut, MatRef};
 use crate::params::dann::DannShape;
 use crate::params::dense::DenseShape;
 use crate::params::layer::{LayerParams, LayerRef, LayerShape};
-use crate::params::update::Update;
+use crate::params::norm::{NormShape, Over};
+use crate::params::state::State;
+use crate::params::update::{Natural, Update};
+use crate::statistics::{LayerStatistics, Observer};
 use crate::threads::{Crew, Threads};
 
 /// What a network is made of, before its parameters are drawn.
@@ -25,10 +28,11 @@ use crate::threads::{Crew, Threads};
 /// assert_eq!(net.shapes().count(), 4);
 /// # Ok::<(), interneuron::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Architecture {
     layers: Vec<LayerShape>,
     iid_inhibition: bool,
+    mean_input: f64,
     seed: u64,
     isa: Option<Isa>,
 }
@@ -44,11 +48,10 @@ impl Architecture {
         if nis.len() != layers {
             return Err(Error::Length { name: "nis", len: nis.len(), expected: layers });
         }
-        let layers = dims.windows(2).zip(nis).enumerate().map(|(k, (dims, &ni))| {
-            let shape = DannShape::new(dims[0], dims[1], ni);
-            LayerShape::Dann(if k + 1 < layers { shape } else { shape.linear() })
-        });
-        Self::of(layers.collect())
+        Self::stack(dims, |k, d, ne, last| {
+            let shape = DannShape::new(d, ne, nis[k]);
+            if last { shape.linear() } else { shape }.into()
+        })
     }
 
     /// Plain layers: `dims` are the inputs and then the units of each layer. Hidden layers have ReLU, the last the
@@ -57,12 +60,61 @@ impl Architecture {
     /// # Errors
     /// As [`Architecture::of`].
     pub fn mlp(dims: &[usize]) -> Result<Self, Error> {
-        let layers = dims.len().saturating_sub(1);
-        let layers = dims.windows(2).enumerate().map(|(k, dims)| {
-            let shape = DenseShape::new(dims[0], dims[1]);
-            LayerShape::Dense(if k + 1 < layers { shape } else { shape.linear() })
-        });
-        Self::of(layers.collect())
+        Self::stack(dims, |_, d, ne, last| {
+            let shape = DenseShape::new(d, ne);
+            if last { shape.linear() } else { shape }.into()
+        })
+    }
+
+    /// As [`Architecture::mlp`], with layer normalisation in the hidden layers.
+    ///
+    /// # Errors
+    /// As [`Architecture::of`].
+    pub fn layer_norm(dims: &[usize]) -> Result<Self, Error> {
+        Self::normalised(dims, Over::Units)
+    }
+
+    /// As [`Architecture::mlp`], with batch normalisation in the hidden layers.
+    ///
+    /// # Errors
+    /// As [`Architecture::of`].
+    pub fn batch_norm(dims: &[usize]) -> Result<Self, Error> {
+        Self::normalised(dims, Over::Examples)
+    }
+
+    fn normalised(dims: &[usize], over: Over) -> Result<Self, Error> {
+        Self::stack(dims, |_, d, ne, last| {
+            if last { DenseShape::new(d, ne).linear().into() } else { NormShape::new(d, ne, over).into() }
+        })
+    }
+
+    /// Dale's principle by sign-constrained columns: see [`Columns`](crate::Columns). `dims` are the inputs, all
+    /// positive, and then all units of each layer; in hidden layers `⌈n/(ratio + 1)⌉` of `n` units are inhibitory. Hidden
+    /// layers have ReLU, the last the identity. `mean_input` is the mean of the inputs, which the biases of the first
+    /// layer make up for at first.
+    ///
+    /// # Errors
+    /// As [`Architecture::of`]; [`Error::Dimension`] if `ratio` is zero, [`Error::Policy`] if `mean_input` is not finite.
+    pub fn column_ei(dims: &[usize], ratio: usize, mean_input: f64) -> Result<Self, Error> {
+        if ratio == 0 {
+            return Err(Error::Dimension { name: "ratio", value: 0, expected: "at least 1" });
+        }
+        if !mean_input.is_finite() {
+            return Err(Error::Policy { name: "mean_input", value: mean_input, expected: "a finite number" });
+        }
+        let inhibitory = |units: usize| units.div_ceil(ratio.saturating_add(1));
+        let architecture = Self::stack(dims, |k, d, ne, last| {
+            let shape = DenseShape::new(d, ne)
+                .columns(if k == 0 { 0 } else { inhibitory(d) }, if last { 0 } else { inhibitory(ne) });
+            if last { shape.linear() } else { shape }.into()
+        })?;
+        Ok(Self { mean_input, ..architecture })
+    }
+
+    /// Layers that `layer` makes of their number, their inputs and outputs, and whether they are the last.
+    fn stack(dims: &[usize], layer: impl Fn(usize, usize, usize, bool) -> LayerShape) -> Result<Self, Error> {
+        let layers = dims.windows(2).enumerate();
+        Self::of(layers.map(|(k, pair)| layer(k, pair[0], pair[1], k + 2 == dims.len())).collect())
     }
 
     /// Layers of any kind, from the input to the output.
@@ -77,8 +129,12 @@ impl Architecture {
         layers.iter().try_for_each(LayerShape::check)?;
         for pair in layers.windows(2) {
             same("inputs of a layer", pair[1].inputs(), pair[0].outputs(), "the layer below")?;
+            if let [LayerShape::Dense(DenseShape { columns: below, .. }), LayerShape::Dense(DenseShape { columns: Some(here), .. })] = pair {
+                let below = below.unwrap_or_default().inhibitory_outputs;
+                same("inhibitory inputs of a layer", here.inhibitory_inputs, below, "the layer below")?;
+            }
         }
-        Ok(Self { layers, iid_inhibition: false, seed: 0, isa: None })
+        Ok(Self { layers, iid_inhibition: false, mean_input: 0.0, seed: 0, isa: None })
     }
 
     /// Takes the division out of every layer with inhibition.
@@ -118,12 +174,32 @@ impl Architecture {
         let isa = self.isa.map_or_else(Isa::select, Ok)?;
         let mut rng = generator(self.seed);
         let layer = |(k, shape): (usize, &LayerShape)| {
-            let init = Init { rectified_input: k > 0, iid_inhibition: self.iid_inhibition };
+            let init = Init {
+                rectified_input: k > 0,
+                iid_inhibition: self.iid_inhibition,
+                mean_input: self.mean_input,
+            };
             Ok((*shape, init.draw(shape, &mut rng)?))
         };
         let layers = self.layers.iter().enumerate().map(layer).collect::<Result<Vec<_>, Error>>()?;
-        Network::of(layers, isa, 0)
+        Network::of(layers, isa, 0, label_generator(self.seed))
     }
+}
+
+/// The generator of the labels that a natural gradient draws: a stream of its own of the network's seed.
+pub(crate) fn label_generator(seed: u64) -> Generator {
+    let mut generator = generator(seed);
+    generator.set_stream(1);
+    generator
+}
+
+/// What a pass forward and backward is for.
+#[derive(Clone, Copy, Default)]
+struct Pass {
+    /// The learning rate that an error tells.
+    lr: f64,
+    /// The estimate of the Fisher information that the pass adds to.
+    natural: Option<Natural>,
 }
 
 /// A layer of a network.
@@ -132,6 +208,7 @@ struct Block<T: Element> {
     shape: LayerShape,
     params: LayerParams<T>,
     driver: Driver<T>,
+    state: State<T>,
 }
 
 /// A network that classifies, with its parameters and the scratch memory of its steps.
@@ -145,15 +222,24 @@ pub struct Network<T: Element> {
     x_examples: Activations<T>,
     dlogits: Activations<T>,
     steps: u64,
+    /// Draws labels for a natural gradient, which come here.
+    label_generator: Generator,
+    drawn: Vec<u32>,
 }
 
 impl<T: Element> Network<T> {
     /// Layers that an [`Architecture`] allows, with parameters of their shapes, after so many steps.
-    pub(crate) fn of(layers: Vec<(LayerShape, LayerParams<T>)>, isa: Isa, steps: u64) -> Result<Self, Error> {
-        let block = |(shape, params)| Ok(Block { shape, params, driver: Driver::new(shape, isa)? });
+    pub(crate) fn of(
+        layers: Vec<(LayerShape, LayerParams<T>)>,
+        isa: Isa,
+        steps: u64,
+        label_generator: Generator,
+    ) -> Result<Self, Error> {
+        let block =
+            |(shape, params)| Ok(Block { shape, params, driver: Driver::new(shape, isa)?, state: State::new() });
         let blocks = layers.into_iter().map(block).collect::<Result<_, Error>>()?;
         let [x, x_examples, dlogits] = [(); 3].map(|()| Activations::new());
-        Ok(Self { blocks, isa, x, x_examples, dlogits, steps })
+        Ok(Self { blocks, isa, x, x_examples, dlogits, steps, label_generator, drawn: vec![] })
     }
 
     /// The instruction set that it runs on.
@@ -190,7 +276,24 @@ impl<T: Element> Network<T> {
         self.blocks.iter().map(|block| block.params.view())
     }
 
-    /// Replaces the parameters of layer `k`.
+    /// What the updates of the layers keep from step to step, from the input to the output.
+    pub fn states(&self) -> impl ExactSizeIterator<Item = &State<T>> {
+        self.blocks.iter().map(|block| &block.state)
+    }
+
+    /// Replaces what the updates of layer `k` keep, without a check.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn set_state(&mut self, k: usize, state: State<T>) {
+        self.blocks[k].state = state;
+    }
+
+    /// The generator of the labels that a natural gradient draws.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn label_generator(&self) -> &Generator {
+        &self.label_generator
+    }
+
+    /// Replaces the parameters of layer `k`. What updates kept of it is forgotten.
     ///
     /// # Errors
     /// [`Error::Dimension`] if there is no such layer; [`Error::Kind`], [`Error::Length`] or [`Error::Value`] if the
@@ -201,6 +304,7 @@ impl<T: Element> Network<T> {
         };
         params.view().validate(&block.shape)?;
         block.params = params;
+        block.state = State::new();
         Ok(())
     }
 
@@ -215,14 +319,16 @@ impl<T: Element> Network<T> {
     /// One step of training on the examples `x [B, inputs]` with `labels [B]`: forward, loss, backward and update.
     /// Returns the loss before the update.
     ///
-    /// A batch of 192 examples or more goes through the layers in slabs of about 128, which stay in the cache. The
-    /// gradients of all slabs but the last are summed up in arrays as large as the parameters; otherwise no gradient of a
-    /// weight is ever stored.
+    /// A batch of 192 examples or more goes through the layers in slabs of about 128, which stay in the cache, unless a
+    /// layer normalises over the batch. The gradients of all slabs but the last are summed up in arrays as large as the
+    /// parameters; otherwise no gradient of a weight is ever stored, but for rules that need all of a layer first.
     ///
     /// # Errors
     /// [`Error::Mismatch`], [`Error::Length`] or [`Error::Label`] if examples or labels do not fit the network,
-    /// [`Error::LearningRate`] or [`Error::Factor`] if the update cannot be used, [`Error::Diverged`] if the loss is not
-    /// finite, [`Error::TooLarge`] if the scratch does not fit in memory. Parameters are then as they were.
+    /// [`Error::LearningRate`], [`Error::Factor`] or [`Error::Policy`] if the update cannot be used,
+    /// [`Error::Unsupported`] if it is a natural gradient and the network has batch normalisation, whose examples have
+    /// no gradients of their own, [`Error::Diverged`] if the loss is not finite, [`Error::TooLarge`] if the scratch does
+    /// not fit in memory. Parameters are then as they were.
     pub fn train_step(
         &mut self,
         threads: Threads<'_>,
@@ -230,13 +336,32 @@ impl<T: Element> Network<T> {
         labels: &[u32],
         update: &Update,
     ) -> Result<f64, Error> {
-        update.check::<T>()?;
+        self.check_update(update)?;
+        for Block { shape, params, state, .. } in &mut self.blocks {
+            state.prepare(shape, update, params.view())?;
+        }
         let finish = |crew: &Crew<'_>, _: usize, block: &mut Block<T>, x: &Activations<T>| {
-            block.driver.update(crew, block.params.view_mut(), x, update);
+            let Block { shape, params, driver, state } = block;
+            driver.update(crew, (shape, update), params.view_mut(), x, state);
         };
-        let loss = self.pass(threads, x, labels, update.lr, finish)?;
+        let loss = self.pass(threads, x, labels, Pass { lr: update.lr, natural: update.natural }, |_, _| (), finish)?;
         self.steps += 1;
         Ok(loss)
+    }
+
+    fn check_update(&self, update: &Update) -> Result<(), Error> {
+        update.check::<T>()?;
+        if update.natural.is_some() && self.has_batch_statistics() {
+            return Err(Error::Unsupported {
+                what: "a natural gradient of batch normalisation",
+                expected: "layers that treat each example on its own",
+            });
+        }
+        Ok(())
+    }
+
+    fn has_batch_statistics(&self) -> bool {
+        self.blocks.iter().any(|block| block.shape.has_batch_statistics())
     }
 
     /// The loss on the examples `x [B, inputs]` with `labels [B]`, and its gradients by all parameters, which overwrite
@@ -255,21 +380,56 @@ impl<T: Element> Network<T> {
         let finish = |crew: &Crew<'_>, k: usize, block: &mut Block<T>, x: &Activations<T>| {
             block.driver.gradients(crew, gradients[k].view_mut(), x);
         };
-        self.pass(threads, x, labels, 0.0, finish)
+        self.pass(threads, x, labels, Pass::default(), |_, _| (), finish)
     }
 
-    /// Takes a step with gradients that were handed out, perhaps clipped or averaged by the caller. With unchanged
-    /// gradients the parameters get the same bits as by [`Network::train_step`].
+    /// What studies of such networks look at: for each layer, the statistics of what it does on the examples
+    /// `x [B, inputs]` with `labels [B]`, of its weights, and of the step that `update` would take. Nothing is changed.
     ///
     /// # Errors
-    /// [`Error::Length`] or [`Error::Kind`] if `gradients` has not the network's shapes, [`Error::LearningRate`] or
-    /// [`Error::Factor`] if the update cannot be used; nothing is changed then.
+    /// As [`Network::train_step`].
+    pub fn inspect(
+        &mut self,
+        threads: Threads<'_>,
+        x: MatRef<'_, T>,
+        labels: &[u32],
+        update: &Update,
+    ) -> Result<Vec<LayerStatistics>, Error> {
+        update.check::<T>()?;
+        let mut gradients = self.zero_gradients()?;
+        let mut observers: Vec<_> = self.shapes().map(|shape| Observer::new(&shape)).collect();
+        let finish = |crew: &Crew<'_>, k: usize, block: &mut Block<T>, x: &Activations<T>| {
+            block.driver.gradients(crew, gradients[k].view_mut(), x);
+        };
+        let see = |k: usize, block: &Block<T>| observers[k].see(&block.driver);
+        self.pass(threads, x, labels, Pass { lr: update.lr, natural: None }, see, finish)?;
+        let layers = self.blocks.iter().zip(&gradients).zip(observers);
+        Ok(layers
+            .map(|((block, gradients), observer)| {
+                observer.finish(&block.shape, block.params.view(), gradients.view(), update)
+            })
+            .collect())
+    }
+
+    /// Takes a step with gradients that were handed out, perhaps averaged by the caller. With unchanged gradients the
+    /// parameters get the same bits as by [`Network::train_step`].
+    ///
+    /// # Errors
+    /// [`Error::Length`] or [`Error::Kind`] if `gradients` has not the network's shapes, [`Error::LearningRate`],
+    /// [`Error::Factor`] or [`Error::Policy`] if the update cannot be used, [`Error::Unsupported`] if it is a natural
+    /// gradient, which needs a whole step; nothing is changed then.
     pub fn apply(&mut self, update: &Update, gradients: &[LayerParams<T>]) -> Result<(), Error> {
         update.check::<T>()?;
+        update.check_without_labels()?;
         self.check_gradients(gradients)?;
-        for (block, gradients) in self.blocks.iter_mut().zip(gradients) {
-            update.apply(&block.shape, block.params.view_mut(), gradients.view())?;
+        for Block { shape, params, state, .. } in &mut self.blocks {
+            state.prepare(shape, update, params.view())?;
         }
+        Threads::Serial.region(0.0, |crew| {
+            for (Block { shape, params, driver, state }, gradients) in self.blocks.iter_mut().zip(gradients) {
+                driver.apply(crew, (shape, update), params.view_mut(), gradients.view(), state);
+            }
+        });
         self.steps += 1;
         Ok(())
     }
@@ -281,45 +441,95 @@ impl<T: Element> Network<T> {
         self.blocks.iter().zip(gradients).try_for_each(|(block, gradients)| gradients.view().check(&block.shape))
     }
 
-    /// Forward, loss and backward. `finish` makes what is wanted of each layer's deltas, from the last layer down.
+    /// Forward, loss and backward. `see` looks at each layer between them; `finish` makes what is wanted of each layer's
+    /// deltas, from the last layer down.
     fn pass(
         &mut self,
         threads: Threads<'_>,
         x: MatRef<'_, T>,
         labels: &[u32],
-        lr: f64,
+        Pass { lr, natural }: Pass,
+        mut see: impl FnMut(usize, &Block<T>) + Send,
         mut finish: impl FnMut(&Crew<'_>, usize, &mut Block<T>, &Activations<T>) + Send,
     ) -> Result<f64, Error> {
         same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
         check_labels(labels, x.rows(), self.classes())?;
         let batch = x.rows();
-        self.prepare(largest_slab(batch), true)?;
+        // A batch whose statistics matter is not cut.
+        let whole = self.has_batch_statistics();
+        let count = if whole { 1 } else { slabs(batch).len() };
+        self.prepare(if whole { batch } else { largest_slab(batch) }, true)?;
         for block in &mut self.blocks {
-            block.driver.prepare_slabs(slabs(batch).len())?;
+            block.driver.prepare_slabs(count)?;
         }
+        let slabs = slabs(batch).filter(|_| !whole).chain(std::iter::once((0, batch)).filter(|_| whole));
         threads.region(self.flops(batch, LayerShape::train_flops), |crew| {
             let mut loss = 0.0;
-            for (start, len) in slabs(batch) {
+            for (start, len) in slabs {
                 let slab = x.slice(start, len)?;
+                let labels = &labels[start..][..len];
                 self.prepare(len, true)?;
                 self.forward(crew, slab, true);
-                loss += self.backward(crew, &labels[start..][..len], batch);
+                self.blocks.iter().enumerate().for_each(|(k, block)| see(k, block));
+                if let Some(natural) = natural {
+                    self.estimate_curvature(crew, natural, labels, (start == 0, batch))?;
+                }
+                loss += self.backward(crew, labels, batch);
                 let last = start + len == batch;
                 if last && !loss.is_finite() {
                     return Err(Error::Diverged { step: self.steps, lr, loss: loss / batch as f64 });
                 }
-                for k in (0..self.blocks.len()).rev() {
-                    let (below, here) = self.blocks.split_at_mut(k);
-                    let x = below.last().map_or(&self.x_examples, |below| below.driver.output_examples());
+                self.for_each_down(|k, block, x| {
                     if last {
-                        finish(crew, k, &mut here[0], x);
+                        finish(crew, k, block, x);
                     } else {
-                        here[0].driver.carry(crew, x);
+                        block.driver.carry(crew, x);
                     }
-                }
+                });
             }
             Ok(loss / batch as f64)
         })
+    }
+
+    /// Calls `f` with each layer and its input `x [B, d]`, from the last layer down.
+    fn for_each_down(&mut self, mut f: impl FnMut(usize, &mut Block<T>, &Activations<T>)) {
+        for k in (0..self.blocks.len()).rev() {
+            let (below, here) = self.blocks.split_at_mut(k);
+            let x = below.last().map_or(&self.x_examples, |below| below.driver.output_examples());
+            f(k, &mut here[0], x);
+        }
+    }
+
+    /// Adds a slab to the estimate of the Fisher information: a backward pass from labels that are drawn from the
+    /// network's own outputs. `first` begins a new batch, which has `batch` examples.
+    fn estimate_curvature(
+        &mut self,
+        crew: &Crew<'_>,
+        Natural { c, f_lambda, .. }: Natural,
+        labels: &[u32],
+        (first, batch): (bool, usize),
+    ) -> Result<(), Error> {
+        // What is not finite would stay in the estimate for ever.
+        let (loss, _) = softmax_cross_entropy(self.last().driver.output(), labels, None);
+        if !loss.is_finite() {
+            return Ok(());
+        }
+        let mut drawn = std::mem::take(&mut self.drawn);
+        let last = self.blocks.last().expect("an architecture has a layer");
+        draw_labels(last.driver.output(), &mut self.label_generator, &mut drawn);
+        for block in &mut self.blocks {
+            block.driver.begin_squares()?;
+        }
+        // Gradients of single examples, not of their mean.
+        self.backward(crew, &drawn, 1);
+        self.drawn = drawn;
+        let keep = if first { 1.0 - c } else { 1.0 };
+        let coefficients = [keep, c * f_lambda / batch as f64].map(T::from_f64);
+        self.for_each_down(|_, block, x| {
+            let fisher = block.state.fisher.as_mut().expect("the state was prepared");
+            block.driver.curvature(crew, fisher.view_mut(), x, coefficients);
+        });
+        Ok(())
     }
 
     /// From the logits of a slab to the deltas of all layers; returns the sum of the losses.
@@ -331,7 +541,7 @@ impl<T: Element> Network<T> {
         for k in (0..self.blocks.len()).rev() {
             let (below, here) = self.blocks.split_at_mut(k);
             let here = &mut here[0];
-            here.driver.interneurons_backward(crew, here.params.view());
+            here.driver.inner_backward(crew, here.params.view());
             if let Some(below) = below.last_mut() {
                 let into = below.driver.backward(below.params.view());
                 here.driver.input_gradient(crew, here.params.view(), into);

@@ -7,11 +7,15 @@
 use crate::params::Nonlinearity;
 use crate::params::dann::{Dann, DannParams, DannShape};
 use crate::params::dense::{Dense, DenseParams, DenseShape};
-use crate::params::update::Update;
+use crate::params::layer::{LayerArrays, LayerParams, LayerShape};
+use crate::params::norm::{Norm, NormParams, NormShape, Over};
+use crate::params::update::{Angle, Descent, Natural, Update};
 use std::f64::consts::PI;
 
 /// ε of γ: the divisor of an example whose interneurons are silent.
 pub const EPSILON: f64 = 1e-8;
+/// ε beside the variance in layer and batch normalisation.
+pub const NORM_EPSILON: f64 = 1e-5;
 
 /// Panics unless an array of the caller has the length that the shape prescribes.
 #[track_caller]
@@ -35,6 +39,16 @@ fn dann_lengths(shape: &DannShape, params: &DannParams<f64>) {
     length("alpha", params.alpha.len(), if divisive { ni } else { 0 });
     length("g", params.g.len(), if divisive { ne } else { 0 });
     length("b", params.b.len(), ne);
+}
+
+#[track_caller]
+fn norm_lengths(shape: &NormShape, params: &NormParams<f64>) {
+    let running = if shape.over == Over::Examples { shape.ne } else { 0 };
+    length("W", params.w.len(), shape.ne * shape.d);
+    length("g", params.g.len(), shape.ne);
+    length("b", params.b.len(), shape.ne);
+    length("running_mean", params.mean.len(), running);
+    length("running_var", params.variance.len(), running);
 }
 
 #[track_caller]
@@ -165,39 +179,25 @@ pub fn dann_backward(
     (dx, Dann { wex, wix, wei: dwei, alpha: dalpha, g: dg, b: db })
 }
 
-/// One step of a layer with inhibition: projected gradient descent, with the corrections if the rule says so.
-pub fn dann_update(shape: &DannShape, params: &mut DannParams<f64>, gradients: &DannParams<f64>, rule: &Update) {
-    dann_lengths(shape, params);
-    dann_lengths(shape, gradients);
-    let (d, ne) = (shape.d as f64, shape.ne as f64);
-    let correction = |value: f64| if rule.corrections { value } else { 1.0 };
-    let subtract = |theta: &mut [f64], gradient: &[f64], scale: f64| {
-        theta.iter_mut().zip(gradient).for_each(|(theta, gradient)| *theta -= rule.lr * scale * gradient);
-    };
-    subtract(&mut params.wex, &gradients.wex, rule.factors.wex);
-    subtract(&mut params.wix, &gradients.wix, rule.factors.wix * correction(1.0 / ne.sqrt()));
-    subtract(&mut params.wei, &gradients.wei, rule.factors.wei * correction(1.0 / d));
-    subtract(&mut params.alpha, &gradients.alpha, rule.factors.alpha * correction(1.0 / (ne.sqrt() * d)));
-    subtract(&mut params.g, &gradients.g, rule.factors.g);
-    subtract(&mut params.b, &gradients.b, rule.factors.b);
-    for theta in [&mut params.wex, &mut params.wix, &mut params.wei, &mut params.g].into_iter().flatten() {
-        if *theta < 0.0 {
-            *theta = 0.0;
-        }
-    }
+/// The sign of each output of a layer without interneurons: −1 for the inhibitory units of sign-constrained columns.
+fn signs(shape: &DenseShape) -> Vec<f64> {
+    let inhibitory = shape.columns.map_or(0, |columns| columns.inhibitory_outputs);
+    (0..shape.ne).map(|unit| if unit < shape.ne - inhibitory { 1.0 } else { -1.0 }).collect()
 }
 
-/// `z` and `h` of a plain layer, `[B, ne]` each.
+/// `z` and `h` of a layer without interneurons, `[B, ne]` each.
 pub fn dense_forward(shape: &DenseShape, params: &DenseParams<f64>, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
     dense_lengths(shape, params);
     examples(x, shape.d);
     let wx = times_transposed(x, &params.w, shape.d);
     let z = elementwise(wx.len(), |i| wx[i] + params.b[i % shape.ne]);
-    let h = activate(shape.nonlinearity, &z);
+    let (f, signs) = (activate(shape.nonlinearity, &z), signs(shape));
+    let h = elementwise(z.len(), |i| signs[i % shape.ne] * f[i]);
     (z, h)
 }
 
-/// The gradients of a plain layer: `dx [B, d]` and those of the parameters, from `z` and `dh`, `[B, ne]` each.
+/// The gradients of a layer without interneurons: `dx [B, d]` and those of the parameters, from `z` and `dh`, `[B, ne]`
+/// each.
 pub fn dense_backward(
     shape: &DenseShape,
     params: &DenseParams<f64>,
@@ -209,21 +209,304 @@ pub fn dense_backward(
     let batch = examples(x, shape.d);
     length("z", z.len(), batch * shape.ne);
     length("dh", dh.len(), batch * shape.ne);
-    let dz = through_activation(shape.nonlinearity, z, dh);
+    let signs = signs(shape);
+    let df = elementwise(dh.len(), |i| signs[i % shape.ne] * dh[i]);
+    let dz = through_activation(shape.nonlinearity, z, &df);
     let dx = times(&dz, &params.w, shape.ne);
     let w = times(&transposed(&dz, shape.ne), x, batch);
     (dx, Dense { w, b: sum_over_batch(&dz, shape.ne) })
 }
 
-/// One step of a plain layer. Its `W` takes the factor of `Wex`.
-pub fn dense_update(params: &mut DenseParams<f64>, gradients: &DenseParams<f64>, rule: &Update) {
-    length("dW", gradients.w.len(), params.w.len());
-    length("db", gradients.b.len(), params.b.len());
-    let subtract = |theta: &mut [f64], gradient: &[f64], factor: f64| {
-        theta.iter_mut().zip(gradient).for_each(|(theta, gradient)| *theta -= rule.lr * factor * gradient);
+/// Everything that the forward pass of a normalised layer computes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NormForward {
+    /// `u [B, ne]`: what is normalised.
+    pub u: Vec<f64>,
+    /// Means: of each example, or of each unit.
+    pub mean: Vec<f64>,
+    /// Variances: of each example, or of each unit.
+    pub variance: Vec<f64>,
+    /// `ẑ [B, ne]`
+    pub zhat: Vec<f64>,
+    /// `z [B, ne]`: after gain and bias.
+    pub z: Vec<f64>,
+    /// `h [B, ne]`: the output.
+    pub h: Vec<f64>,
+}
+
+/// The forward pass of a normalised layer; `running` takes running statistics in the place of the batch's, which only
+/// batch normalisation has.
+pub fn norm_forward(shape: &NormShape, params: &NormParams<f64>, x: &[f64], running: bool) -> NormForward {
+    let &NormShape { d, ne, nonlinearity, over } = shape;
+    norm_lengths(shape, params);
+    examples(x, d);
+    let u = times_transposed(x, &params.w, d);
+    let (mean, variance) = match over {
+        Over::Units => u.chunks_exact(ne).map(mean_and_variance).unzip(),
+        Over::Examples if running => (params.mean.clone(), params.variance.clone()),
+        Over::Examples => transposed(&u, ne).chunks_exact(u.len() / ne).map(mean_and_variance).unzip(),
     };
-    subtract(&mut params.w, &gradients.w, rule.factors.wex);
-    subtract(&mut params.b, &gradients.b, rule.factors.b);
+    let which = |i: usize| if over == Over::Units { i / ne } else { i % ne };
+    let zhat = elementwise(u.len(), |i| (u[i] - mean[which(i)]) / (variance[which(i)] + NORM_EPSILON).sqrt());
+    let z = elementwise(u.len(), |i| params.g[i % ne] * zhat[i] + params.b[i % ne]);
+    let h = activate(nonlinearity, &z);
+    NormForward { u, mean, variance, zhat, z, h }
+}
+
+/// The gradients of a normalised layer: `dx [B, d]` and those of the parameters, from `dh [B, ne]`. In the place of
+/// gradients of running statistics stand those of the batch, the variance for all examples that there are.
+pub fn norm_backward(
+    shape: &NormShape,
+    params: &NormParams<f64>,
+    x: &[f64],
+    forward: &NormForward,
+    dh: &[f64],
+) -> (Vec<f64>, NormParams<f64>) {
+    let &NormShape { d, ne, nonlinearity, over } = shape;
+    norm_lengths(shape, params);
+    let batch = examples(x, d);
+    length("dh", dh.len(), batch * ne);
+    let NormForward { mean, variance, zhat, z, .. } = forward;
+    let dz = through_activation(nonlinearity, z, dh);
+    let dzhat = elementwise(dz.len(), |i| dz[i] * params.g[i % ne]);
+    let along = elementwise(dz.len(), |i| dzhat[i] * zhat[i]);
+    // Sums over what is normalised over.
+    let sums = |values: &[f64]| match over {
+        Over::Units => values.chunks_exact(ne).map(|row| row.iter().sum::<f64>()).collect::<Vec<_>>(),
+        Over::Examples => sum_over_batch(values, ne),
+    };
+    let (plain, along) = (sums(&dzhat), sums(&along));
+    let number = if over == Over::Units { ne } else { batch } as f64;
+    let du = elementwise(dz.len(), |i| {
+        let which = if over == Over::Units { i / ne } else { i % ne };
+        (dzhat[i] - plain[which] / number - zhat[i] * along[which] / number)
+            / (variance[which] + NORM_EPSILON).sqrt()
+    });
+    let dx = times(&du, &params.w, ne);
+    let w = times(&transposed(&du, ne), x, batch);
+    let g = sum_over_batch(&elementwise(dz.len(), |i| dz[i] * zhat[i]), ne);
+    let all = batch as f64 / (batch as f64 - 1.0).max(1.0);
+    let statistic = |values: &[f64], factor: f64| match over {
+        Over::Units => vec![],
+        Over::Examples => values.iter().map(|value| factor * value).collect(),
+    };
+    let gradients =
+        Norm { w, g, b: sum_over_batch(&dz, ne), mean: statistic(mean, 1.0), variance: statistic(variance, all) };
+    (dx, gradients)
+}
+
+/// What an update keeps from step to step: nothing at first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Kept {
+    /// `v` of each array.
+    pub velocity: Vec<Vec<f64>>,
+    /// `F` of each array, as it is to be used.
+    pub fisher: Vec<Vec<f64>>,
+    /// `b⁻`, of exponentiated steps.
+    pub negative: Vec<f64>,
+}
+
+/// One step of a layer of any kind, by any rule.
+///
+/// # Panics
+/// If parameters and gradients are not those of the shape.
+pub fn update(
+    shape: &LayerShape,
+    params: &mut LayerParams<f64>,
+    gradients: &LayerParams<f64>,
+    rule: &Update,
+    kept: &mut Kept,
+) {
+    params.view().check(shape).expect("parameters of the shape");
+    gradients.view().check(shape).expect("gradients of the shape");
+    let is_weight = |name: &str| ["Wex", "W", "Wpos"].contains(&name);
+    let is_statistic = |name: &str| name.starts_with("running");
+    let columns = matches!(shape, LayerShape::Dense(DenseShape { columns: Some(_), .. }));
+    let dann = matches!(shape, LayerShape::Dann(_));
+    let keeps_sign = |name: &str| (dann && ["Wex", "Wix", "Wei", "g"].contains(&name)) || (columns && name == "W");
+    let by_name = |values: Dann<f64>, name: &str| match name {
+        "Wix" => values.wix,
+        "Wei" => values.wei,
+        "alpha" => values.alpha,
+        "g" => values.g,
+        "b" => values.b,
+        _ => values.wex,
+    };
+    let (d, ne) = (shape.inputs() as f64, shape.outputs() as f64);
+    let correction = |name: &str| match name {
+        "Wix" if rule.corrections => 1.0 / ne.sqrt(),
+        "Wei" if rule.corrections => 1.0 / d,
+        "alpha" if rule.corrections => 1.0 / (ne.sqrt() * d),
+        _ => 1.0,
+    };
+    let names: Vec<&str> = params.view().arrays().iter().map(|(name, _)| *name).collect();
+    let mut directions: Vec<Vec<f64>> = gradients
+        .view()
+        .arrays()
+        .into_iter()
+        .map(|(name, array)| array.iter().map(|gradient| correction(name) * gradient).collect())
+        .collect();
+    if let Some(most) = rule.clip {
+        let learnt = names.iter().zip(&directions).filter(|(name, _)| !is_statistic(name));
+        let norm = learnt.flat_map(|(_, array)| array).map(|d| d * d).sum::<f64>().sqrt();
+        let factor = (most / (norm + 1e-6)).min(1.0);
+        directions.iter_mut().flatten().for_each(|d| *d *= factor);
+    }
+    if let Some(Natural { epsilon, normalised, .. }) = rule.natural {
+        let inverse = |f: &f64| 1.0 / (f + epsilon);
+        let weights = names.iter().position(|name| is_weight(name)).expect("a layer has weights");
+        let norm = kept.fisher[weights].iter().map(|f| inverse(f).powi(2)).sum::<f64>().sqrt();
+        for (directions, fisher) in directions.iter_mut().zip(&kept.fisher) {
+            for (d, f) in directions.iter_mut().zip(fisher) {
+                *d *= inverse(f) / if normalised { norm } else { 1.0 };
+            }
+        }
+    }
+    let exponentiated = matches!(rule.descent, Descent::Exponentiated { .. });
+    let before: Vec<Vec<f64>> = params.view().arrays().iter().map(|(_, array)| array.to_vec()).collect();
+    if kept.velocity.is_empty() {
+        kept.velocity = before.iter().map(|array| vec![0.0; array.len()]).collect();
+    }
+    for (k, name) in names.iter().enumerate().filter(|(_, name)| !is_statistic(name)) {
+        let decay = by_name(rule.decay, name);
+        for (i, d) in directions[k].iter_mut().enumerate() {
+            if !exponentiated {
+                *d += decay * before[k][i];
+            }
+            let v = &mut kept.velocity[k][i];
+            *v = rule.momentum * *v + *d;
+            *d = if rule.nesterov { *d + rule.momentum * *v } else { *v };
+        }
+    }
+    let floor = rule.floor.unwrap_or(0.0);
+    let next = |name: &str, theta: f64, d: f64, lr: f64| theta - lr * by_name(rule.factors, name) * d;
+    let lr = match rule.angle {
+        Some(Angle { lr_min, rates, cosine_epsilon }) if !exponentiated => {
+            let grid = (0..rates).map(|i| rule.lr * (lr_min / rule.lr).powf(i as f64 / (rates.max(2) - 1) as f64));
+            let cosine = |lr: f64| {
+                let kept = names.iter().enumerate().filter(|(_, name)| keeps_sign(name));
+                let free: Vec<f64> = kept
+                    .flat_map(|(k, name)| before[k].iter().zip(&directions[k]).map(|(&w, &d)| next(name, w, d, lr)))
+                    .collect();
+                let norm = |values: Vec<f64>| values.iter().map(|value| value * value).sum::<f64>().sqrt();
+                let bounded = free.iter().map(|value| value.max(floor)).collect();
+                (norm(bounded), norm(free))
+            };
+            let fits = |&lr: &f64| {
+                let (bounded, free) = cosine(lr);
+                bounded >= (1.0 - cosine_epsilon) * free
+            };
+            let last = grid.clone().last().expect("at least one rate");
+            grid.clone().find(fits).unwrap_or(last)
+        }
+        _ => rule.lr,
+    };
+    for (k, (name, array)) in params.view_mut().arrays().into_iter().enumerate() {
+        let (rate, decay) = (lr * by_name(rule.factors, name), by_name(rule.decay, name));
+        for (i, theta) in array.iter_mut().enumerate() {
+            let (old, d) = (*theta, directions[k][i]);
+            let sign = if old.is_sign_negative() { -1.0 } else { 1.0 };
+            if is_statistic(name) {
+                *theta = 0.9 * old + 0.1 * d;
+                continue;
+            }
+            if let Descent::Exponentiated { split } = rule.descent {
+                if name == "b" {
+                    if kept.negative.len() <= i {
+                        kept.negative.push((-old).max(0.0) + split);
+                    }
+                    let negative = kept.negative[i];
+                    let positive = (old + negative) * (-rate * (d + decay)).exp();
+                    kept.negative[i] = negative * (-rate * (decay - d)).exp();
+                    *theta = positive - kept.negative[i];
+                    continue;
+                }
+                *theta = old * (-rate * sign * (d + decay * sign)).exp();
+            } else {
+                *theta = next(name, old, d, lr);
+            }
+            if keeps_sign(name) {
+                *theta = theta.max(floor);
+            } else if is_weight(name) && rule.floor.is_some() {
+                *theta = sign * (sign * *theta).max(floor);
+            }
+        }
+    }
+}
+
+/// The forward pass of a layer of any kind in training, and what the backward pass needs of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Forward {
+    /// Of a layer with inhibition.
+    Dann(DannForward),
+    /// `z` and `h` of a layer without interneurons.
+    Dense(Vec<f64>, Vec<f64>),
+    /// Of a normalised layer.
+    Norm(NormForward),
+}
+
+impl Forward {
+    /// `z [B, ne]`: before the nonlinearity.
+    pub fn z(&self) -> &[f64] {
+        match self {
+            Self::Dann(forward) => &forward.z,
+            Self::Dense(z, _) => z,
+            Self::Norm(forward) => &forward.z,
+        }
+    }
+
+    /// `h [B, ne]`: the output.
+    pub fn h(&self) -> &[f64] {
+        match self {
+            Self::Dann(forward) => &forward.h,
+            Self::Dense(_, h) => h,
+            Self::Norm(forward) => &forward.h,
+        }
+    }
+}
+
+/// The forward pass of a layer of any kind, in training.
+///
+/// # Panics
+/// If the parameters are not those of the shape.
+pub fn forward(shape: &LayerShape, params: &LayerParams<f64>, x: &[f64]) -> Forward {
+    match (shape, params) {
+        (LayerShape::Dann(shape), LayerArrays::Dann(params)) => Forward::Dann(dann_forward(shape, params, x)),
+        (LayerShape::Dense(shape), LayerArrays::Dense(params)) => {
+            let (z, h) = dense_forward(shape, params, x);
+            Forward::Dense(z, h)
+        }
+        (LayerShape::Norm(shape), LayerArrays::Norm(params)) => Forward::Norm(norm_forward(shape, params, x, false)),
+        _ => panic!("parameters of another kind of layer"),
+    }
+}
+
+/// The gradients of a layer of any kind: `dx [B, d]` and those of the parameters.
+///
+/// # Panics
+/// If the parameters or the forward pass are not those of the shape.
+pub fn backward(
+    shape: &LayerShape,
+    params: &LayerParams<f64>,
+    x: &[f64],
+    forward: &Forward,
+    dh: &[f64],
+) -> (Vec<f64>, LayerParams<f64>) {
+    match (shape, params, forward) {
+        (LayerShape::Dann(shape), LayerArrays::Dann(params), Forward::Dann(forward)) => {
+            let (dx, gradients) = dann_backward(shape, params, x, forward, dh);
+            (dx, LayerArrays::Dann(gradients))
+        }
+        (LayerShape::Dense(shape), LayerArrays::Dense(params), Forward::Dense(z, _)) => {
+            let (dx, gradients) = dense_backward(shape, params, x, z, dh);
+            (dx, LayerArrays::Dense(gradients))
+        }
+        (LayerShape::Norm(shape), LayerArrays::Norm(params), Forward::Norm(forward)) => {
+            let (dx, gradients) = norm_backward(shape, params, x, forward, dh);
+            (dx, LayerArrays::Norm(gradients))
+        }
+        _ => panic!("parameters of another kind of layer"),
+    }
 }
 
 /// Mean softmax cross-entropy of `logits [B, classes]` and its gradient.

@@ -166,7 +166,7 @@ fn networks() {
     use std::io::Write;
     for case in cases().iter().filter(|case| case.name.starts_with("net_")) {
         let kind = case.kind.as_deref().unwrap_or("unnamed");
-        if !["dann", "dann_nc", "mlp"].contains(&kind) {
+        if !["dann", "dann_nc", "mlp", "colei"].contains(&kind) {
             let _ = writeln!(std::io::stderr(), "SKIPPED: {} is of the unknown kind {kind}", case.name);
             continue;
         }
@@ -177,16 +177,33 @@ fn networks() {
     }
 }
 
+/// What the cases call the weights of a layer without interneurons.
+fn weights(columns: bool) -> &'static str {
+    if columns { "Wpos" } else { "W" }
+}
+
 fn network<T: Tolerance>(case: &Case, kind: &str, isa: Isa) {
     let dims = case.integers("dims");
     let layers = dims.len() - 1;
-    let architecture =
-        if kind == "mlp" { Architecture::mlp(&dims) } else { Architecture::dann(&dims, &case.integers("nis")) };
+    let architecture = match kind {
+        "mlp" => Architecture::mlp(&dims),
+        "colei" => Architecture::column_ei(&dims, 10, 0.0),
+        _ => Architecture::dann(&dims, &case.integers("nis")),
+    };
     let mut net = architecture.unwrap().isa(isa).build::<T>().unwrap();
     for k in 0..layers {
         let params = match net.shapes().nth(k).unwrap() {
             LayerShape::Dann(_) => LayerArrays::Dann(case.dann(|letter| format!("p{k}_{letter}"))),
-            _ => LayerArrays::Dense(Dense { w: case.cast(&format!("p{k}_W")), b: case.cast(&format!("p{k}_b")) }),
+            LayerShape::Dense(DenseShape { d, columns, .. }) => {
+                if let Some(columns) = columns {
+                    let sign = |input| if input < d - columns.inhibitory_inputs { 1.0 } else { -1.0 };
+                    let signs: Vec<f64> = (0..d).map(sign).collect();
+                    ["p", "q"].map(|time| assert_eq!(case.array(&format!("{time}{k}_sign")), signs));
+                }
+                let w = weights(columns.is_some());
+                LayerArrays::Dense(Dense { w: case.cast(&format!("p{k}_{w}")), b: case.cast(&format!("p{k}_b")) })
+            }
+            _ => unreachable!("a kind of layer that has no golden case"),
         };
         net.set_params(k, params).unwrap();
     }
@@ -212,13 +229,13 @@ fn network<T: Tolerance>(case: &Case, kind: &str, isa: Isa) {
                 params.zip(Dann::<()>::NAMES).map(|(got, name)| ledger.close(&format!("q{k}_{name}"), got));
             }
             LayerArrays::Dense(params) => {
-                ledger.close(&format!("q{k}_W"), params.w);
+                ledger.close(&format!("q{k}_{}", weights(kind == "colei")), params.w);
                 ledger.close(&format!("q{k}_b"), params.b);
             }
             _ => unreachable!("a kind of layer that has no golden case"),
         }
     }
-    let inputs = case.arrays.keys().filter(|name| name.starts_with('p'));
+    let inputs = case.arrays.keys().filter(|name| name.starts_with('p') || name.ends_with("_sign"));
     let inputs: Vec<&str> = inputs.map(String::as_str).chain(["x", "y", "dims", "nis", "lr", "steps"]).collect();
     ledger.close_all(&inputs);
 }

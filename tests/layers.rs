@@ -24,7 +24,21 @@ enum Kind {
     Divisive,
     Subtractive,
     Dense,
+    /// Sign-constrained columns, with inhibitory units among inputs and outputs.
+    Columns,
+    LayerNorm,
+    BatchNorm,
 }
+
+const KINDS: [Kind; 7] = [
+    Kind::Divisive,
+    Kind::Divisive,
+    Kind::Subtractive,
+    Kind::Dense,
+    Kind::Columns,
+    Kind::LayerNorm,
+    Kind::BatchNorm,
+];
 
 /// A layer, its parameters and a batch, in f64 but exact in f32.
 #[derive(Clone, Debug)]
@@ -41,7 +55,12 @@ impl Problem {
         let mut rng = generator(seed);
         let nonlinearity = if relu { Nonlinearity::Relu } else { Nonlinearity::Identity };
         let shape: LayerShape = match kind {
-            Kind::Dense => DenseShape { d, ne, nonlinearity }.into(),
+            Kind::Dense => DenseShape { d, ne, nonlinearity, columns: None }.into(),
+            Kind::Columns => {
+                DenseShape { d, ne, nonlinearity, columns: None }.columns(ni.min(d) / 2, ni.min(ne)).into()
+            }
+            Kind::LayerNorm => NormShape { d, ne, nonlinearity, over: Over::Units }.into(),
+            Kind::BatchNorm => NormShape { d, ne, nonlinearity, over: Over::Examples }.into(),
             _ => DannShape { d, ne, ni, nonlinearity, divisive: kind == Kind::Divisive }.into(),
         };
         let mut params = Init::deeper().draw::<f64>(&shape, &mut rng).unwrap();
@@ -51,8 +70,9 @@ impl Problem {
                 let normal: f64 = StandardNormal.sample(&mut rng);
                 *value = match name {
                     "Wei" => *value * (1.0 + 0.5 * normal.abs()),
-                    "alpha" | "b" => *value + 0.3 * normal,
+                    "alpha" | "b" | "running_mean" => *value + 0.3 * normal,
                     "g" => normal.abs(),
+                    "running_var" => *value * (1.0 + normal.abs()),
                     _ => *value,
                 };
                 let zero = ["Wex", "Wix", "g", "W"].contains(&name) && rng.random_bool(0.1);
@@ -62,6 +82,11 @@ impl Problem {
         let mut normal = || f64::from(Distribution::<f32>::sample(&StandardNormal, &mut rng));
         let mut x: Vec<f64> = (0..batch * d).map(|_| normal().max(0.0)).collect();
         let dh = (0..batch * ne).map(|_| normal()).collect();
+        // Inhibitory units have a negative sign.
+        if let LayerShape::Dense(DenseShape { columns: Some(columns), .. }) = shape {
+            let rows = x.chunks_exact_mut(d);
+            rows.for_each(|row| row[d - columns.inhibitory_inputs..].iter_mut().for_each(|x| *x = -*x));
+        }
         // Examples without any input occur.
         x.chunks_exact_mut(d).filter(|_| rng.random_bool(0.05)).for_each(|row| row.fill(0.0));
         Self { shape, batch, params, x, dh }
@@ -98,26 +123,21 @@ impl Problem {
         let (mut again, mut x) = (self.params.clone(), self.x.clone());
         again.view_mut().arrays().into_iter().for_each(|(_, array)| inexact(array));
         inexact(&mut x);
-        match (self.shape, &self.params, &again) {
-            (LayerShape::Dann(shape), LayerArrays::Dann(params), LayerArrays::Dann(again)) => {
-                let mut forward = reference::dann_forward(&shape, params, &self.x);
+        let mut forward = reference::forward(&self.shape, &self.params, &self.x);
+        match &mut forward {
+            reference::Forward::Dann(forward) => {
                 [&mut forward.zi, &mut forward.gamma, &mut forward.zhat].into_iter().for_each(|array| inexact(array));
-                let (dx, gradients) = reference::dann_backward(&shape, again, &x, &forward, &self.dh);
-                let mut updated = params.clone();
-                reference::dann_update(&shape, &mut updated, &gradients, update);
-                let [gradients, updated] = [gradients, updated].map(LayerArrays::Dann);
-                Solution { z: forward.z, outcome: Outcome { h: forward.h, dx, gradients, updated } }
             }
-            (LayerShape::Dense(shape), LayerArrays::Dense(params), LayerArrays::Dense(again)) => {
-                let (z, h) = reference::dense_forward(&shape, params, &self.x);
-                let (dx, gradients) = reference::dense_backward(&shape, again, &x, &z, &self.dh);
-                let mut updated = params.clone();
-                reference::dense_update(&mut updated, &gradients, update);
-                let [gradients, updated] = [gradients, updated].map(LayerArrays::Dense);
-                Solution { z, outcome: Outcome { h, dx, gradients, updated } }
+            reference::Forward::Norm(forward) => {
+                [&mut forward.variance, &mut forward.zhat].into_iter().for_each(|array| inexact(array));
             }
-            _ => unreachable!("parameters of the shape"),
+            reference::Forward::Dense(..) => {}
         }
+        let (dx, gradients) = reference::backward(&self.shape, &again, &x, &forward, &self.dh);
+        let mut updated = self.params.clone();
+        reference::update(&self.shape, &mut updated, &gradients, update, &mut reference::Kept::default());
+        let (z, h) = (forward.z().to_vec(), forward.h().to_vec());
+        Solution { z, outcome: Outcome { h, dx, gradients, updated } }
     }
 }
 
@@ -209,6 +229,10 @@ impl Expected {
     }
 }
 
+/// Roundings of one f32 that a normalised layer's outputs may be off by in evaluation: sums of up to 130 products, of which
+/// a running mean that is as large may be subtracted.
+const NORM_ROUNDING: f64 = 130.0;
+
 /// Runs a problem on the kernels: forward, all gradients, and the fused update.
 fn run<T: Element>(problem: &Problem, isa: Isa, threads: Threads<'_>, update: &Update) -> Outcome<T> {
     let Problem { shape, batch, .. } = *problem;
@@ -230,7 +254,16 @@ fn run<T: Element>(problem: &Problem, isa: Isa, threads: Threads<'_>, update: &U
     let mut inferred = nan(batch * ne);
     let inferred_out = MatMut::new("h", &mut inferred, batch, ne).unwrap();
     layer.infer(threads, params.view(), x, inferred_out).unwrap();
-    assert_eq!(bits(&inferred), bits(&h), "{isa}: h without a backward pass");
+    if let (LayerShape::Norm(shape @ NormShape { over: Over::Examples, .. }), LayerArrays::Norm(params)) =
+        (shape, &problem.params)
+    {
+        // Running statistics take the place of the batch's.
+        let want = reference::norm_forward(&shape, params, &problem.x, true).h;
+        let scale = largest(&want).max(1.0) * NORM_ROUNDING;
+        assert_within(&format!("{isa}: h in evaluation"), &inferred, &want, scale, f64::from(f32::EPSILON));
+    } else {
+        assert_eq!(bits(&inferred), bits(&h), "{isa}: h without a backward pass");
+    }
     forward(&mut layer, &mut h);
     let dx_out = MatMut::new("dx", &mut dx, batch, d).unwrap();
     layer.backward(threads, params.view(), x, dh, gradients.view_mut(), Some(dx_out)).unwrap();
@@ -258,11 +291,50 @@ fn run_composed<T: composed::Gemm>(problem: &Problem, update: &Update) -> Outcom
 prop_compose! {
     fn problems()(
         dims in (select(&UNITS[..]), select(&UNITS[..]), select(&INTERNEURONS[..]), select(&BATCHES[..])),
-        kind in select(&[Kind::Divisive, Kind::Divisive, Kind::Subtractive, Kind::Dense][..]),
+        kind in select(&KINDS[..]),
         relu: bool,
         seed: u64,
     ) -> Problem {
         Problem::new(dims, kind, relu, seed)
+    }
+}
+
+prop_compose! {
+    /// Problems that the composed baseline has.
+    fn composed_problems()(
+        dims in (select(&UNITS[..]), select(&UNITS[..]), select(&INTERNEURONS[..]), select(&BATCHES[..])),
+        kind in select(&KINDS[1..4]),
+        relu: bool,
+        seed: u64,
+    ) -> Problem {
+        Problem::new(dims, kind, relu, seed)
+    }
+}
+
+prop_compose! {
+    /// Updates with any policies but a natural gradient, which only networks have.
+    fn policies()(
+        (corrections, exponentiated, nesterov) in (any::<bool>(), any::<bool>(), any::<bool>()),
+        lr in 0.001..0.3,
+        momentum in select(&[0.0, 0.5, 0.9][..]),
+        decay in select(&[[0.0; 6], [0.1, 0.0, 0.0, 0.0, 0.0, 0.0], [0.01, 0.02, 0.03, 0.04, 0.05, 0.06]][..]),
+        floor in select(&[None, Some(0.0), Some(1e-3)][..]),
+        clip in select(&[None, Some(0.5), Some(1e6)][..]),
+        angle in select(&[None, Some((1, 0.01)), Some((5, 0.01)), Some((7, 0.2))][..]),
+    ) -> Update {
+        let [wex, wix, wei, alpha, g, b] = decay;
+        Update {
+            corrections,
+            descent: if exponentiated { Descent::Exponentiated { split: 0.25 } } else { Descent::Projected },
+            momentum,
+            nesterov,
+            decay: Dann { wex, wix, wei, alpha, g, b },
+            floor,
+            clip,
+            angle: angle.map(|(rates, cosine_epsilon)| Angle { lr_min: lr / 64.0, rates, cosine_epsilon }),
+            factors: Dann { wex: 1.0, wix: 0.5, wei: 2.0, alpha: 0.1, g: 0.0, b: 1.5 },
+            ..Update::sgd(lr)
+        }
     }
 }
 
@@ -279,6 +351,11 @@ prop_compose! {
         let LayerArrays::Dann(params) = problem.params.clone() else { unreachable!() };
         (problem, shape, params)
     }
+}
+
+/// The array of this name before the step.
+fn problem_array<'p>(problem: &'p Problem, name: &str) -> &'p [f64] {
+    problem.params.view().arrays().into_iter().find(|(array, _)| *array == name).unwrap().1
 }
 
 /// Fewer cases without optimisation, where a case takes a hundred times as long.
@@ -308,7 +385,7 @@ proptest! {
     }
 
     #[test]
-    fn the_composed_baseline_agrees_with_the_reference(problem in problems(), corrections: bool) {
+    fn the_composed_baseline_agrees_with_the_reference(problem in composed_problems(), corrections: bool) {
         let update = Update { corrections, ..Update::sgd(0.1) };
         let want = Expected::new(&problem, &update);
         prop_assume!(!want.at_a_kink);
@@ -331,7 +408,7 @@ proptest! {
                 same("threads", &run::<T>(problem, isa, Threads::Pool(pool), update));
             }
             let mut applied = problem.params::<T>();
-            update.apply(&problem.shape, applied.view_mut(), serial.gradients.view()).unwrap();
+            update.apply(&problem.shape, applied.view_mut(), serial.gradients.view(), &mut State::new()).unwrap();
             same("handed-out gradients", &Outcome { updated: applied, ..serial.clone() });
         }
         for isa in isas() {
@@ -340,16 +417,94 @@ proptest! {
         }
     }
 
+    /// Three steps by each of the two ways that a layer has: gradients and update in one pass, or one after the other.
+    #[test]
+    fn policies_do_the_same_fused_and_apart(problem in problems(), update in policies()) {
+        fn check<T: Element>(problem: &Problem, isa: Isa, update: &Update) {
+            let Problem { shape, batch, .. } = *problem;
+            let (x, dh) = (cast::<T>(&problem.x), cast::<T>(&problem.dh));
+            let x = MatRef::new("x", &x, batch, shape.inputs()).unwrap();
+            let dh = MatRef::new("dh", &dh, batch, shape.outputs()).unwrap();
+            let mut layer = Layer::<T>::new(shape, isa).unwrap();
+            let (mut fused, mut apart, mut state) = (problem.params::<T>(), problem.params::<T>(), State::new());
+            let mut gradients = fused.clone();
+            let mut h = vec![T::ZERO; batch * shape.outputs()];
+            for step in 0..3 {
+                let mut forward = |layer: &mut Layer<T>| {
+                    let h = MatMut::new("h", &mut h, batch, shape.outputs()).unwrap();
+                    layer.forward(Threads::Serial, apart.view(), x, h).unwrap();
+                };
+                forward(&mut layer);
+                layer.backward(Threads::Serial, apart.view(), x, dh, gradients.view_mut(), None).unwrap();
+                forward(&mut layer);
+                layer.update(Threads::Serial, fused.view_mut(), x, dh, update, None).unwrap();
+                update.apply(&shape, apart.view_mut(), gradients.view(), &mut state).unwrap();
+                for ((name, fused), (_, apart)) in fused.view().arrays().into_iter().zip(apart.view().arrays()) {
+                    assert_eq!(bits(fused), bits(apart), "{isa}: {name} after step {step}");
+                }
+            }
+        }
+        for isa in isas() {
+            check::<f32>(&problem, isa, &update);
+            check::<f64>(&problem, isa, &update);
+        }
+    }
+
+    #[test]
+    fn policies_agree_with_the_reference(problem in problems(), update in policies()) {
+        let forward = reference::forward(&problem.shape, &problem.params, &problem.x);
+        let (_, mut gradients) = reference::backward(&problem.shape, &problem.params, &problem.x, &forward, &problem.dh);
+        // Gradients of a silent example are out of all proportion, and so would the exponents be.
+        for (name, array) in gradients.view_mut().arrays() {
+            let limit = if name.starts_with("running") { f64::INFINITY } else { 4.0 };
+            array.iter_mut().for_each(|gradient| *gradient = f64::from(gradient.clamp(-limit, limit) as f32));
+        }
+        let mut want = problem.params.clone();
+        let mut kept = reference::Kept::default();
+        let (mut wide, mut wide_state) = (problem.params::<f64>(), State::new());
+        let (mut narrow, mut narrow_state) = (problem.params::<f32>(), State::new());
+        let mut narrow_gradients = narrow.clone();
+        for ((_, to), (_, from)) in narrow_gradients.view_mut().arrays().into_iter().zip(gradients.view().arrays()) {
+            to.iter_mut().zip(from).for_each(|(to, &from)| *to = from as f32);
+        }
+        for _ in 0..3 {
+            reference::update(&problem.shape, &mut want, &gradients, &update, &mut kept);
+            update.apply(&problem.shape, wide.view_mut(), gradients.view(), &mut wide_state).unwrap();
+            update.apply(&problem.shape, narrow.view_mut(), narrow_gradients.view(), &mut narrow_state).unwrap();
+        }
+        for ((name, want), ((_, wide), (_, narrow))) in
+            want.view().arrays().into_iter().zip(wide.view().arrays().into_iter().zip(narrow.view().arrays()))
+        {
+            // A parameter, and how far three steps may go: what the rounding of the step weighs against.
+            let scale = 10.0 * (largest(want) + largest(problem_array(&problem, name)) + 1.0);
+            assert_within(&format!("{name} in f64"), wide, want, scale, f64::LAYER);
+            // In f32 the angle rule may round to the next rate.
+            if update.angle.is_none() {
+                assert_within(&format!("{name} in f32"), narrow, want, scale, f32::LAYER);
+            }
+        }
+    }
+
     #[test]
     fn updates_keep_signs_and_a_zero_rate_changes_nothing(problem in problems(), lr in 0.1..100.0) {
         for isa in isas() {
             let updated = run::<f32>(&problem, isa, Threads::Serial, &Update::sgd(lr)).updated;
             for (name, array) in updated.view().arrays() {
-                let signed = ["alpha", "b", "W"].contains(&name);
+                let columns = matches!(problem.shape, LayerShape::Dense(DenseShape { columns: Some(_), .. }));
+                let norm = matches!(problem.shape, LayerShape::Norm(_));
+                let signed = ["alpha", "b", "running_mean"].contains(&name)
+                    || (name == "W" && !columns)
+                    || (name == "g" && norm);
                 prop_assert!(signed || array.iter().all(|&w| w >= 0.0), "{}: {}", isa, name);
             }
-            let unchanged = run::<f32>(&problem, isa, Threads::Serial, &Update::csgd(0.0)).updated;
-            prop_assert_eq!(unchanged, problem.params::<f32>(), "{}", isa);
+            let mut unchanged = run::<f32>(&problem, isa, Threads::Serial, &Update::csgd(0.0)).updated;
+            let before = problem.params::<f32>();
+            // Running statistics have a rate of their own.
+            if let (LayerArrays::Norm(unchanged), LayerArrays::Norm(before)) = (&mut unchanged, &before) {
+                unchanged.mean.clone_from(&before.mean);
+                unchanged.variance.clone_from(&before.variance);
+            }
+            prop_assert_eq!(unchanged, before, "{}", isa);
         }
     }
 
@@ -385,7 +540,7 @@ proptest! {
     #[test]
     fn without_inhibition_it_is_a_dense_layer((problem, shape, params) in inhibited()) {
         let DannShape { d, ne, nonlinearity, .. } = shape;
-        let dense = DenseShape { d, ne, nonlinearity };
+        let dense = DenseShape { d, ne, nonlinearity, columns: None };
         for isa in isas() {
             let x = MatRef::new("x", &problem.x, problem.batch, d).unwrap();
             let forward = |shape: LayerShape, params: LayerRef<'_, f64>| {
@@ -463,6 +618,9 @@ fn large_layers_agree_with_the_reference() {
         ((64, 130, 256, 40), Kind::Divisive),
         ((40, 900, 600, 32), Kind::Divisive),
         ((40, 130, 256, 33), Kind::Subtractive),
+        ((1300, 70, 13, 200), Kind::LayerNorm),
+        ((793, 700, 9, 40), Kind::BatchNorm),
+        ((512, 290, 50, 200), Kind::Columns),
     ] {
         let problem = Problem::new(dims, kind, true, 5);
         let want = Expected::new(&problem, &update);
@@ -592,7 +750,8 @@ fn nan_and_infinity_stay_in_their_rows() {
 /// The padding of a batch takes part in every sum over the examples, times zero: nothing that is not finite may be in it.
 #[test]
 fn a_poisoned_batch_leaves_nothing_behind() {
-    for kind in [Kind::Divisive, Kind::Subtractive, Kind::Dense] {
+    for kind in &KINDS[1..] {
+        let kind = *kind;
         let large = Problem::new((33, 21, 5, 32), kind, true, 2);
         let (d, ne) = (33, 21);
         // More than a vector, and so few that they go forward by dot products.

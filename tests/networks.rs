@@ -128,7 +128,8 @@ fn layers_called_apart_give_the_bits_of_the_networks_step() {
                 } else {
                     let mut gradients = LayerParams::zeros(&layer.shape()).unwrap();
                     layer.backward(Threads::Serial, params.view(), x, dh_in, gradients.view_mut(), dx_out).unwrap();
-                    update.apply(&layer.shape(), params.view_mut(), gradients.view()).unwrap();
+                    let state = &mut State::new();
+                    update.apply(&layer.shape(), params.view_mut(), gradients.view(), state).unwrap();
                 }
                 dh = dx;
             }

@@ -106,24 +106,105 @@ fn gradients_of_the_plain_layer_and_the_loss() {
 }
 
 #[test]
-fn updates_descend_correct_and_clamp() {
-    let shape = DannShape::new(2, 4, 1);
-    let of = |x: f64| Dann {
+fn gradients_of_normalised_layers_and_signed_columns() {
+    for seed in 0..20 {
+        let mut rng = generator(seed);
+        let (batch, d, ne) = (rng.random_range(1..6), rng.random_range(1..7), rng.random_range(1..6));
+        let mut draw = |n: usize| -> Vec<f64> { (0..n).map(|_| rng.random_range(-1.0..1.0)).collect() };
+        let (x, w) = (draw(batch * d), draw(batch * ne));
+        let norms = [Over::Units, Over::Examples].map(|over| NormShape::new(d, ne, over));
+        let norms = norms.into_iter().flat_map(|shape| [shape, shape.linear()]).map(LayerShape::from);
+        let columns = DenseShape::new(d, ne).columns(d / 2, ne.div_ceil(2));
+        let columns = [columns, columns.linear()].map(LayerShape::from);
+        for shape in norms.chain(columns) {
+            let mut params = LayerParams::<f64>::zeros(&shape).unwrap();
+            params.view_mut().arrays().into_iter().for_each(|(_, array)| array.copy_from_slice(&draw(array.len())));
+            let out = forward(&shape, &params, &x);
+            // At the kink of the ReLU there is no derivative, and a variance near ε has a large third one.
+            let steep = |out: &Forward| match out {
+                Forward::Norm(out) => out.variance.iter().any(|&variance| variance < 1e-2),
+                _ => false,
+            };
+            if out.z().iter().any(|z| z.abs() < 1e-2) || steep(&out) {
+                continue;
+            }
+            let (dx, gradients) = backward(&shape, &params, &x, &out, &w);
+            let loss = |params: &LayerParams<f64>, x: &[f64]| weighted(forward(&shape, params, x).h(), &w);
+            assert_equal("dx", &dx, &differences(&x, |x| loss(&params, x)));
+            for (k, (name, analytic)) in gradients.view().arrays().into_iter().enumerate() {
+                if name.starts_with("running") {
+                    continue;
+                }
+                let at = params.view().arrays()[k].1.to_vec();
+                let numeric = differences(&at, |moved| {
+                    let mut params = params.clone();
+                    params.view_mut().arrays()[k].1.copy_from_slice(moved);
+                    loss(&params, &x)
+                });
+                assert_equal(name, analytic, &numeric);
+            }
+        }
+    }
+}
+
+/// A layer with inhibition whose every element is `x`.
+fn dann_of(x: f64) -> LayerParams<f64> {
+    LayerArrays::Dann(Dann {
         wex: vec![x; 8],
         wix: vec![x; 2],
         wei: vec![x; 4],
         alpha: vec![x],
         g: vec![x; 4],
         b: vec![x; 4],
-    };
-    let mut plain = of(0.5);
-    dann_update(&shape, &mut plain, &of(1.0), &Update::sgd(0.25));
-    assert_eq!(plain, of(0.25));
-    let mut corrected = of(1.0);
-    dann_update(&shape, &mut corrected, &of(1.0), &Update::csgd(0.5));
+    })
+}
+
+fn after(steps: usize, from: LayerParams<f64>, gradient: f64, rule: &Update) -> DannParams<f64> {
+    let (mut params, mut kept) = (from, Kept::default());
+    for _ in 0..steps {
+        update(&DannShape::new(2, 4, 1).into(), &mut params, &dann_of(gradient), rule, &mut kept);
+    }
+    let LayerArrays::Dann(params) = params else { unreachable!() };
+    params
+}
+
+#[test]
+fn updates_descend_correct_and_clamp() {
+    let of = |x: f64| after(0, dann_of(x), 0.0, &Update::sgd(0.0));
+    assert_eq!(after(1, dann_of(0.5), 1.0, &Update::sgd(0.25)), of(0.25));
+    let corrected = after(1, dann_of(1.0), 1.0, &Update::csgd(0.5));
     let expected = Dann { wix: vec![0.75; 2], wei: vec![0.75; 4], alpha: vec![0.875], ..of(0.5) };
     assert_eq!(corrected, expected, "1/√ne = 1/2, 1/d = 1/2, 1/(√ne·d) = 1/4");
-    let mut clamped = of(0.5);
-    dann_update(&shape, &mut clamped, &of(1.0), &Update::sgd(1.0));
+    let clamped = after(1, dann_of(0.5), 1.0, &Update::sgd(1.0));
     assert_eq!(clamped, Dann { alpha: vec![-0.5], b: vec![-0.5; 4], ..of(0.0) });
+}
+
+/// Each policy by an example that can be worked out by hand.
+#[test]
+fn policies_do_what_they_say() {
+    let near = |got: f64, want: f64| assert!((got - want).abs() < 1e-12, "{got}, expected {want}");
+    let sgd = Update::sgd(0.1);
+    // 1 − 0.1 (1 + 0.5) and 1 − 0.1 (1 + 0.5 · 1): only Wex decays.
+    let decayed = after(1, dann_of(1.0), 1.0, &Update { decay: Dann { wex: 0.5, ..Dann::all(0.0) }, ..sgd });
+    near(decayed.wex[0], 0.85);
+    near(decayed.wix[0], 0.9);
+    // v = 1, then 0.5 + 1: 1 − 0.1 − 0.15. Nesterov: d = 1 + 0.5, then 1 + 0.75.
+    near(after(2, dann_of(1.0), 1.0, &Update { momentum: 0.5, ..sgd }).b[0], 0.75);
+    near(after(2, dann_of(1.0), 1.0, &Update { momentum: 0.5, nesterov: true, ..sgd }).b[0], 1.0 - 0.15 - 0.175);
+    // Gradients of 23 ones have the norm √23.
+    let clipped = after(1, dann_of(1.0), 1.0, &Update { clip: Some(1.0), ..sgd });
+    near(clipped.wex[0], 1.0 - 0.1 / (23_f64.sqrt() + 1e-6));
+    near(after(1, dann_of(1.0), 1.0, &Update { clip: Some(5.0), ..sgd }).wex[0], 0.9);
+    let floored = after(1, dann_of(0.05), 1.0, &Update { floor: Some(0.01), ..sgd });
+    near(floored.wex[0], 0.01);
+    near(floored.b[0], -0.05);
+    // θ exp(−0.1 · 1), and a bias of 1.1 exp(−0.1) − 0.1 exp(0.1).
+    let exponentiated = after(1, dann_of(1.0), 1.0, &Update::eg(0.1));
+    near(exponentiated.wei[0], (-0.1_f64).exp());
+    near(exponentiated.b[0], 1.1 * (-0.1_f64).exp() - 0.1 * 0.1_f64.exp());
+    near(after(1, dann_of(-1.0), 1.0, &Update::eg(0.1)).alpha[0], -(0.1_f64.exp()));
+    // All 18 clamped parameters fall to −0.5 at a rate of 1 and are at 0 at 0.5: the largest rate that fits is 0.5.
+    let angle = Some(Angle { lr_min: 0.25, rates: 3, cosine_epsilon: 0.1 });
+    near(after(1, dann_of(0.5), 1.0, &Update { angle, ..Update::sgd(1.0) }).b[0], 0.0);
+    near(after(1, dann_of(0.1), 1.0, &Update { angle, ..Update::sgd(1.0) }).b[0], 0.1 - 0.25);
 }

@@ -1,8 +1,8 @@
 //! The layer with inhibition.
 
 use super::frame::Frame;
-use super::phase::{self, run_gradients, run_in_panels, run_in_parts, run_product};
-use super::{Backward, Fused, Input, InputGradient, Side, partials, totals, transpose};
+use super::phase::{self, run_elementwise, run_gradients, run_in_panels, run_in_parts, run_product};
+use super::{Backward, Fused, Input, InputGradient, Side, curvature_of_sums, partials, totals, transpose};
 use crate::buffer::{Activations, Buffer};
 use crate::element::Element;
 use crate::error::Error;
@@ -14,11 +14,11 @@ use crate::kernels::backward::{
 use crate::kernels::forward::{Excite, Inhibit, Interneurons};
 use crate::kernels::gradient::{Gradient, GradientKernel, Outer};
 use crate::kernels::product::Product;
-use crate::kernels::update::{HandOut, Step};
+use crate::kernels::update::{Curvature, HandOut, Step};
 use crate::kernels::walk::DownColumns;
 use crate::layout::Split;
 use crate::params::dann::{Dann, DannMut, DannRef, DannShape};
-use crate::params::update::descend;
+use crate::params::state::Target;
 use crate::threads::Crew;
 use std::marker::PhantomData;
 
@@ -46,6 +46,8 @@ pub(crate) struct DannDriver<T: Element> {
     dalpha: Buffer<T>,
     /// `dWex`, `dWix` and `dWei` of the slabs before.
     carried: [Activations<T>; 3],
+    /// What `du` and `dgamma` held before a backward pass of squares.
+    kept: [Activations<T>; 2],
 }
 
 impl<T: Element> DannDriver<T> {
@@ -65,11 +67,8 @@ impl<T: Element> DannDriver<T> {
             dg: Buffer::default(),
             dalpha: Buffer::default(),
             carried: [(); 3].map(|()| Activations::new()),
+            kept: [(); 2].map(|()| Activations::new()),
         })
-    }
-
-    pub fn shape(&self) -> DannShape {
-        self.shape
     }
 
     /// Makes room for a batch.
@@ -128,9 +127,24 @@ impl<T: Element> DannDriver<T> {
         &self.minus_zi
     }
 
-    /// `1/γ [ne, B]` and `ẑ [ne, B]`, after a forward pass of training and before the backward pass.
-    pub fn standardised(&self) -> (&Activations<T>, &Activations<T>) {
-        (&self.frame.du, &self.dgamma)
+    /// `1/γ [ne, B]` and `ẑ [ne, B]` of a layer that divides, after a forward pass of training and before the backward
+    /// pass.
+    pub fn standardised(&self) -> Option<(&Activations<T>, &Activations<T>)> {
+        self.shape.divisive.then_some((&self.frame.du, &self.dgamma))
+    }
+
+    /// Keeps what a backward pass uses up.
+    pub fn keep(&mut self) -> Result<(), Error> {
+        let [du, dgamma] = &mut self.kept;
+        du.copy_from(&self.frame.du)?;
+        dgamma.copy_from(&self.dgamma)
+    }
+
+    /// Takes back what [`DannDriver::keep`] kept.
+    pub fn restore(&mut self) {
+        let [du, dgamma] = &mut self.kept;
+        std::mem::swap(du, &mut self.frame.du);
+        std::mem::swap(dgamma, &mut self.dgamma);
     }
 
     /// The interneurons, then the excitatory units that they inhibit.
@@ -182,7 +196,7 @@ impl<T: Element> DannDriver<T> {
         // SAFETY: parameters and x are borrowed and were checked, the outputs and their copies are borrowed mutably and
         // have the size of the batch.
         unsafe {
-            let kernel = (forward.part, forward.interneurons);
+            let kernel = (forward.store, forward.interneurons);
             run_in_parts(crew, (kernels, ni), kernel, product, minus_zi, |rows, groups| {
                 if let Some(to) = minus_zi_examples {
                     transpose::to_examples(minus_zi, to, rows.clone(), examples.iter(groups.clone()));
@@ -218,11 +232,11 @@ impl<T: Element> DannDriver<T> {
                     keep: training.then(|| (self.dgamma.grouped_mut(), self.frame.du.grouped_mut())),
                 };
                 let product = Product { init: None, terms, examples, epilogue };
-                run_in_parts(crew, (kernels, ne), (forward.part, forward.inhibit), product, h, after);
+                run_in_parts(crew, (kernels, ne), (forward.store, forward.inhibit), product, h, after);
             } else {
-                let epilogue = Excite { b: params.b.as_ptr(), relu, h };
+                let epilogue = Excite { b: params.b.as_ptr(), relu, h, negative_from: ne };
                 let product = Product { init: None, terms, examples, epilogue };
-                run_in_parts(crew, (kernels, ne), (forward.part, forward.excite), product, h, after);
+                run_in_parts(crew, (kernels, ne), (forward.store, forward.excite), product, h, after);
             }
         }
     }
@@ -268,6 +282,7 @@ impl<T: Element> DannDriver<T> {
         self.assert_prepared_for_training();
         let DannShape { ne, divisive, .. } = self.shape;
         let frame = &mut self.frame;
+        let squares = frame.squares;
         let (h, du, db) = (frame.derivative(), frame.du.grouped_mut(), frame.db());
         let examples = frame.examples;
         if divisive {
@@ -277,16 +292,17 @@ impl<T: Element> DannDriver<T> {
                 inv_gamma_to_du: du,
                 zhat_to_dgamma: self.dgamma.grouped_mut(),
                 db,
-                dg: Partials::new(self.dg.as_mut_ptr(), ne),
+                dg: Partials::new(self.dg.as_mut_ptr(), ne, squares),
             };
             Backward::Inhibit(Fused { epilogue, units: ne, examples, borrow: PhantomData })
         } else {
-            Backward::Excite(Fused { epilogue: ExciteBackward { h, du, db }, units: ne, examples, borrow: PhantomData })
+            let epilogue = ExciteBackward { h, du, db, negative_from: ne };
+            Backward::Excite(Fused { epilogue, units: ne, examples, borrow: PhantomData })
         }
     }
 
     /// `dzI = −du Wei + a ⊙ (dγ Wei)`, and dalpha.
-    pub fn interneurons_backward(&mut self, crew: &Crew<'_>, params: DannRef<'_, T>) {
+    pub fn inner_backward(&mut self, crew: &Crew<'_>, params: DannRef<'_, T>) {
         let DannShape { ne, ni, divisive, .. } = self.shape;
         let Frame { kernels, examples, .. } = self.frame;
         params.check(&self.shape).expect("checked by the layer");
@@ -298,7 +314,7 @@ impl<T: Element> DannDriver<T> {
         let (p, q) =
             (DownColumns::operand(params.wei, ni, &self.frame.du), DownColumns::operand(params.wei, ni, &self.dgamma));
         let dzi = self.dzi.grouped_mut();
-        let dalpha = Partials::new(self.dalpha.as_mut_ptr(), ni);
+        let dalpha = Partials::new(self.dalpha.as_mut_ptr(), ni, self.frame.squares);
         let epilogue = |q| InterneuronsBackward {
             dzi,
             divisive: divisive.then(|| DivisiveBackward { q, a: self.a.as_ptr(), azi: self.azi.grouped(), dalpha }),
@@ -342,21 +358,50 @@ impl<T: Element> DannDriver<T> {
         unsafe { into.run(crew, InputGradient { kernels, init: None, terms, rows, examples, scratch }) };
     }
 
-    /// `θ ← θ − scale · dθ`, clamped where a parameter keeps its sign.
-    pub fn update(&mut self, crew: &Crew<'_>, params: DannMut<'_, T>, x: &Activations<T>, scales: Dann<f64>) {
+    /// The step of all parameters.
+    pub fn update(&mut self, crew: &Crew<'_>, mut targets: Dann<Target<'_, T>>, x: &Activations<T>) {
         let DannShape { d, ne, ni, divisive, .. } = self.shape;
-        params.view().check(&self.shape).expect("checked by the layer");
-        let scales = scales.map(T::from_f64);
-        let step = |w: &mut [T], ld, scale| Step { w: w.as_mut_ptr(), ld, scale, low: T::ZERO };
-        let epilogues =
-            [step(params.wex, d, scales.wex), step(params.wix, d, scales.wix), step(params.wei, ni, scales.wei)];
-        self.weight_gradients(crew, x, self.frame.kernels.step, epilogues);
-        descend(params.b, self.frame.total_db(), scales.b, true);
+        let kernels = self.frame.kernels;
+        let Dann { wex, wix, wei, alpha, g, b } = &mut targets;
+        let lengths = self.shape.lengths().expect("checked by the layer");
+        let matrices = [&*wex, &*wix, &*wei].map(|target| target.array.len());
+        assert_eq!(matrices, [lengths.wex, lengths.wix, lengths.wei], "elements of Wex, Wix and Wei");
+        if let [Some(ex), Some(ix), Some(ei)] = [&*wex, &*wix, &*wei].map(Target::plain) {
+            let step =
+                |target: &mut Target<'_, T>, ld, (scale, low)| Step { w: target.array.as_mut_ptr(), ld, scale, low };
+            let epilogues = [step(wex, d, ex), step(wix, d, ix), step(wei, ni, ei)];
+            self.weight_gradients(crew, x, kernels.step, epilogues);
+        } else {
+            let epilogues = [wex.policy(d), wix.policy(d), wei.policy(ni)];
+            self.weight_gradients(crew, x, kernels.policy, epilogues);
+        }
+        run_elementwise(crew, kernels, b, self.frame.total_db());
         if divisive {
-            descend(params.g, totals(&mut self.dg, ne, self.frame.carries), scales.g, false);
-            descend(params.alpha, totals(&mut self.dalpha, ni, self.frame.carries), scales.alpha, true);
+            run_elementwise(crew, kernels, g, totals(&mut self.dg, ne, self.frame.carries));
+            run_elementwise(crew, kernels, alpha, totals(&mut self.dalpha, ni, self.frame.carries));
         }
         self.frame.carries = false;
+    }
+
+    /// `F ← keep · F + scale · Σ_B (∂θ)²`, after a backward pass of squares.
+    pub fn curvature(
+        &mut self,
+        crew: &Crew<'_>,
+        fisher: DannMut<'_, T>,
+        x: &Activations<T>,
+        coefficients @ [keep, scale]: [T; 2],
+    ) {
+        let DannShape { d, ni, .. } = self.shape;
+        fisher.view().check(&self.shape).expect("made for the layer");
+        let curvature = |fisher: &mut [T], ld| Curvature { fisher: fisher.as_mut_ptr(), ld, keep, scale };
+        let epilogues = [curvature(fisher.wex, d), curvature(fisher.wix, d), curvature(fisher.wei, ni)];
+        // What the slabs before carried over is no part of the squares.
+        let carries = std::mem::replace(&mut self.frame.carries, false);
+        self.weight_gradients(crew, x, self.frame.kernels.curvature, epilogues);
+        self.frame.carries = carries;
+        curvature_of_sums(fisher.b, &self.frame.db, coefficients);
+        curvature_of_sums(fisher.g, &self.dg, coefficients);
+        curvature_of_sums(fisher.alpha, &self.dalpha, coefficients);
     }
 
     /// All gradients, without corrections.

@@ -28,6 +28,8 @@ pub(super) struct Frame<T: Element> {
     pub scratch: Scratch<T>,
     /// Whether gradients of slabs before are carried over.
     pub carries: bool,
+    /// Whether the backward pass sums up squares over the examples: see [`Partials`].
+    pub squares: bool,
 }
 
 impl<T: Element> Frame<T> {
@@ -44,6 +46,7 @@ impl<T: Element> Frame<T> {
             db: Buffer::default(),
             scratch: Scratch::new(),
             carries: false,
+            squares: false,
         }
     }
 
@@ -90,12 +93,18 @@ impl<T: Element> Frame<T> {
 
     /// Where `db` goes.
     pub fn db(&mut self) -> Partials<T> {
-        Partials::new(self.db.as_mut_ptr(), self.ne)
+        Partials::new(self.db.as_mut_ptr(), self.ne, self.squares)
     }
 
     /// `db` of all examples.
-    pub fn total_db(&mut self) -> &[T] {
+    pub fn total_db(&mut self) -> &mut [T] {
         totals(&mut self.db, self.ne, self.carries)
+    }
+
+    /// Panics unless a matrix of weights, or its gradient, has a row for each unit and a column for each input.
+    #[track_caller]
+    pub fn assert_weights(&self, elements: usize) {
+        assert_eq!(Some(elements), self.ne.checked_mul(self.d), "elements of the weights");
     }
 
     /// Panics unless the output has the size of the batch, and its copy with a row an example if that is wanted.

@@ -3,15 +3,19 @@
 //! Drivers are safe: they borrow every array that they hand to a kernel for the duration of the phase, and cut each
 //! phase into tasks that write disjoint parts.
 
+mod apply;
 mod dann;
 mod dense;
 mod frame;
 mod grid;
+mod norm;
 mod phase;
 mod transpose;
+mod weights;
 
 pub(crate) use dann::DannDriver;
 pub(crate) use dense::DenseDriver;
+pub(crate) use norm::NormDriver;
 pub(crate) use transpose::{copy_examples, from_rows, to_rows};
 
 use crate::buffer::{Activations, Buffer};
@@ -19,12 +23,13 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernels::Kernels;
-use crate::kernels::backward::{ExciteBackward, InhibitBackward, Store};
+use crate::kernels::backward::{ExciteBackward, GainBackward, InhibitBackward, Store};
 use crate::kernels::product::Product;
 use crate::kernels::walk::{Block, Broadcast, Dots, DownColumns, Operand, Walk};
 use crate::layout::Split;
 use crate::params::layer::{LayerArrays, LayerMut, LayerRef, LayerShape};
-use crate::params::update::Update;
+use crate::params::state::State;
+use crate::params::update::{Moment, Update};
 use crate::threads::Crew;
 use frame::Frame;
 use std::marker::PhantomData;
@@ -58,6 +63,8 @@ pub(crate) enum Backward<'a, T> {
     Excite(Fused<'a, ExciteBackward<T>>),
     /// Into a layer that divides.
     Inhibit(Fused<'a, InhibitBackward<T>>),
+    /// Into a layer that is normalised.
+    Gain(Fused<'a, GainBackward<T>>),
 }
 
 /// An epilogue that borrows the arrays of a layer, and the layer's units and examples: all its arrays were checked to
@@ -154,6 +161,10 @@ impl<T: Element> Backward<'_, T> {
                 check(fused.units, fused.examples);
                 run!(inhibit, fused.epilogue, scratch.partial.grouped_mut());
             }
+            Self::Gain(fused) => {
+                check(fused.units, fused.examples);
+                run!(gain, fused.epilogue, scratch.partial.grouped_mut());
+            }
         }
     }
 }
@@ -225,6 +236,18 @@ impl Side for Dots {
 pub(crate) enum Driver<T: Element> {
     Dann(Box<DannDriver<T>>),
     Dense(Box<DenseDriver<T>>),
+    Norm(Box<NormDriver<T>>),
+}
+
+/// Calls a driver of any kind.
+macro_rules! with_driver {
+    ($self:expr, $driver:ident => $call:expr) => {
+        match $self {
+            Driver::Dann($driver) => $call,
+            Driver::Dense($driver) => $call,
+            Driver::Norm($driver) => $call,
+        }
+    };
 }
 
 /// Calls a driver with parameters of its kind.
@@ -233,6 +256,7 @@ macro_rules! with_params {
         match ($self, $params) {
             (Driver::Dann($driver), LayerArrays::Dann($own)) => $call,
             (Driver::Dense($driver), LayerArrays::Dense($own)) => $call,
+            (Driver::Norm($driver), LayerArrays::Norm($own)) => $call,
             _ => unreachable!("the layer checks the kind of its parameters"),
         }
     };
@@ -243,30 +267,26 @@ impl<T: Element> Driver<T> {
         Ok(match shape {
             LayerShape::Dann(shape) => Self::Dann(Box::new(DannDriver::new(shape, isa)?)),
             LayerShape::Dense(shape) => Self::Dense(Box::new(DenseDriver::new(shape, isa)?)),
+            LayerShape::Norm(shape) => Self::Norm(Box::new(NormDriver::new(shape, isa)?)),
         })
     }
 
     /// Makes room for a batch, after which a pass allocates nothing.
     pub fn prepare(&mut self, batch: usize, training: bool) -> Result<(), Error> {
-        match self {
-            Self::Dann(driver) => driver.prepare(batch, training),
-            Self::Dense(driver) => driver.prepare(batch, training),
-        }
+        with_driver!(self, driver => driver.prepare(batch, training))
     }
 
     /// Makes room for gradients that are carried over from slab to slab, and begins with none.
     pub fn prepare_slabs(&mut self, slabs: usize) -> Result<(), Error> {
-        match self {
-            Self::Dann(driver) => driver.prepare_slabs(slabs),
-            Self::Dense(driver) => driver.prepare_slabs(slabs),
-        }
+        with_driver!(self, driver => driver.prepare_slabs(slabs))
     }
 
     fn frame(&self) -> &Frame<T> {
-        match self {
-            Self::Dann(driver) => &driver.frame,
-            Self::Dense(driver) => &driver.frame,
-        }
+        with_driver!(self, driver => &driver.frame)
+    }
+
+    fn frame_mut(&mut self) -> &mut Frame<T> {
+        with_driver!(self, driver => &mut driver.frame)
     }
 
     /// `h [ne, B]` of the last forward pass.
@@ -299,6 +319,16 @@ impl<T: Element> Driver<T> {
         with_params!((self, params), (driver, params) => driver.forward(crew, params, x, training))
     }
 
+    /// What inhibition or normalisation did in the last forward pass of training, for layers that have a divisor: one
+    /// divided by it, and `ẑ [ne, B]`. Before the backward pass.
+    pub fn standardised(&self) -> Option<(Option<&Activations<T>>, &Activations<T>)> {
+        match self {
+            Self::Dann(driver) => driver.standardised().map(|(inverse, zhat)| (Some(inverse), zhat)),
+            Self::Dense(_) => None,
+            Self::Norm(driver) => Some((None, driver.standardised())),
+        }
+    }
+
     /// Where `dh` goes; see [`Backward`].
     pub fn backward<'a>(&'a mut self, params: LayerRef<'a, T>) -> Backward<'a, T> {
         with_params!((self, params), (driver, params) => driver.backward(params))
@@ -313,11 +343,9 @@ impl<T: Element> Driver<T> {
         unsafe { self.backward(params).run(crew, gradient) };
     }
 
-    /// What must happen between `dh` and the gradients of inputs and weights.
-    pub fn interneurons_backward(&mut self, crew: &Crew<'_>, params: LayerRef<'_, T>) {
-        if let (Self::Dann(driver), LayerArrays::Dann(params)) = (self, params) {
-            driver.interneurons_backward(crew, params);
-        }
+    /// What must happen between `dh` and the gradients of inputs and weights, for all units or examples together.
+    pub fn inner_backward(&mut self, crew: &Crew<'_>, params: LayerRef<'_, T>) {
+        with_params!((self, params), (driver, params) => driver.inner_backward(crew, params))
     }
 
     /// `dx [d, B]`.
@@ -325,29 +353,64 @@ impl<T: Element> Driver<T> {
         with_params!((self, params), (driver, params) => driver.input_gradient(crew, params, into))
     }
 
-    /// The fused step, with the layer's input `x [B, d]`. The rule was checked.
-    pub fn update(&mut self, crew: &Crew<'_>, params: LayerMut<'_, T>, x: &Activations<T>, rule: &Update) {
-        match (self, params) {
-            (Self::Dann(driver), LayerArrays::Dann(params)) => {
-                let scales = rule.scales(&driver.shape());
-                driver.update(crew, params, x, scales);
-            }
-            (Self::Dense(driver), LayerArrays::Dense(params)) => driver.update(crew, params, x, rule.dense_scales()),
-            _ => unreachable!("the layer checks the kind of its parameters"),
+    /// The step, with the layer's input `x [B, d]`: fused with the gradients where the rule allows it. The rule was
+    /// checked and the state prepared for it.
+    pub fn update(
+        &mut self,
+        crew: &Crew<'_>,
+        (shape, rule): (&LayerShape, &Update),
+        params: LayerMut<'_, T>,
+        x: &Activations<T>,
+        state: &mut State<T>,
+    ) {
+        if rule.needs_gradients() {
+            let mut gradients = state.gradients.take().expect("the state was prepared");
+            self.gradients(crew, gradients.view_mut(), x);
+            apply::apply_stored(crew, self.frame().kernels, (shape, rule), params, &mut gradients, state);
+            state.gradients = Some(gradients);
+            return;
         }
+        let moment = Moment { lr: rule.lr, clip: 1.0, natural: state.natural_scale(rule) };
+        let targets = state.targets(shape, rule, &moment, params);
+        with_params!((self, targets), (driver, targets) => driver.update(crew, targets, x))
+    }
+
+    /// A step with gradients that were handed out. The rule was checked and the state prepared for it.
+    pub fn apply(
+        &self,
+        crew: &Crew<'_>,
+        rule: (&LayerShape, &Update),
+        params: LayerMut<'_, T>,
+        gradients: LayerRef<'_, T>,
+        state: &mut State<T>,
+    ) {
+        apply::apply(crew, self.frame().kernels, rule, params, gradients, state);
     }
 
     /// Carries the gradients over to the next slab, with the layer's input `x [B, d]`.
     pub fn carry(&mut self, crew: &Crew<'_>, x: &Activations<T>) {
-        match self {
-            Self::Dann(driver) => driver.carry(crew, x),
-            Self::Dense(driver) => driver.carry(crew, x),
-        }
+        with_driver!(self, driver => driver.carry(crew, x))
     }
 
     /// All gradients but `dx`, with the layer's input `x [B, d]`.
     pub fn gradients(&mut self, crew: &Crew<'_>, gradients: LayerMut<'_, T>, x: &Activations<T>) {
         with_params!((self, gradients), (driver, gradients) => driver.gradients(crew, gradients, x))
+    }
+
+    /// Makes the next backward pass one of squares, for [`Driver::curvature`]: what it uses up is kept for another.
+    pub fn begin_squares(&mut self) -> Result<(), Error> {
+        self.frame_mut().squares = true;
+        if let Self::Dann(driver) = self { driver.keep() } else { Ok(()) }
+    }
+
+    /// After a backward pass of squares: `F ← keep · F + scale · Σ_B (∂θ)²` for all parameters, with the layer's input
+    /// `x [B, d]`. Then makes way for an ordinary backward pass of the same forward pass.
+    pub fn curvature(&mut self, crew: &Crew<'_>, fisher: LayerMut<'_, T>, x: &Activations<T>, coefficients: [T; 2]) {
+        with_params!((&mut *self, fisher), (driver, fisher) => driver.curvature(crew, fisher, x, coefficients));
+        self.frame_mut().squares = false;
+        if let Self::Dann(driver) = self {
+            driver.restore();
+        }
     }
 }
 
@@ -357,7 +420,7 @@ fn partials(rows: usize, examples: Split) -> usize {
 }
 
 /// Adds the groups' partial sums, one after the other, to those that were `carried` over from the slabs before, if any.
-fn totals<T: Element>(partials: &mut [T], rows: usize, carried: bool) -> &[T] {
+fn totals<T: Element>(partials: &mut [T], rows: usize, carried: bool) -> &mut [T] {
     let (total, groups) = partials.split_at_mut(rows);
     if !carried {
         total.fill(T::ZERO);
@@ -366,6 +429,15 @@ fn totals<T: Element>(partials: &mut [T], rows: usize, carried: bool) -> &[T] {
         total.iter_mut().zip(group).for_each(|(sum, &part)| *sum = *sum + part);
     }
     total
+}
+
+/// `F ← keep · F + scale · Σ`, with the groups' partial sums of squares. Sums that are carried over stay.
+fn curvature_of_sums<T: Element>(fisher: &mut [T], partials: &[T], [keep, scale]: [T; 2]) {
+    let rows = fisher.len();
+    for (row, f) in fisher.iter_mut().enumerate() {
+        let groups = partials[rows..].iter().skip(row).step_by(rows);
+        *f = keep * *f + scale * groups.fold(T::ZERO, |sum, &part| sum + part);
+    }
 }
 
 #[cfg(test)]

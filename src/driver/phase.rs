@@ -8,8 +8,10 @@ use crate::kernels::Kernels;
 use crate::kernels::backward::Store;
 use crate::kernels::gradient::{Gradient, GradientKernel};
 use crate::kernels::product::{Product, ProductKernel};
+use crate::kernels::update::{Elementwise, Policy};
 use crate::kernels::walk::{Block, DownColumns, Operand, Panels, Walk};
 use crate::layout::{Grouped, Split};
+use crate::params::state::Target;
 use crate::threads::Crew;
 use std::ops::Range;
 
@@ -177,5 +179,52 @@ pub(super) unsafe fn run_gradients<T: Element, E>(
             }
             first += grid.tasks();
         }
+    });
+}
+
+/// Takes the step of an array whose gradient is there.
+pub(super) fn run_elementwise<T: Element>(
+    crew: &Crew<'_>,
+    kernels: &Kernels<T>,
+    target: &mut Target<'_, T>,
+    gradient: &[T],
+) {
+    assert_eq!(target.array.len(), gradient.len(), "elements of a parameter and its gradient");
+    let (len, policy) = (gradient.len(), target.policy(0));
+    // SAFETY: the arrays are borrowed, of one length, and a step does not write the gradient.
+    unsafe { each_element(crew, kernels, len, policy, gradient.as_ptr().cast_mut(), false) };
+}
+
+/// Overwrites the gradient of an array with the direction of its step.
+pub(super) fn run_direction<T: Element>(
+    crew: &Crew<'_>,
+    kernels: &Kernels<T>,
+    target: &mut Target<'_, T>,
+    gradient: &mut [T],
+) {
+    assert_eq!(target.array.len(), gradient.len(), "elements of a parameter and its gradient");
+    let (len, policy) = (gradient.len(), target.policy(0));
+    // SAFETY: the arrays are borrowed mutably and of one length.
+    unsafe { each_element(crew, kernels, len, policy, gradient.as_mut_ptr(), true) };
+}
+
+/// # Safety
+/// The arrays have `len` elements and are valid for what the kernel does with them.
+unsafe fn each_element<T: Element>(
+    crew: &Crew<'_>,
+    kernels: &Kernels<T>,
+    len: usize,
+    policy: Policy<T>,
+    gradient: *mut T,
+    direction_only: bool,
+) {
+    /// Elements of a task: whole vectors, some microseconds.
+    const TOGETHER: usize = 1 << 14;
+    let work = Elementwise { policy, gradient, direction_only };
+    // A step waits for memory: it takes as long as some multiply-adds.
+    crew.run(len.saturating_mul(8), len.div_ceil(TOGETHER), |tasks| {
+        let range = tasks.start * TOGETHER..len.min(tasks.end * TOGETHER);
+        // SAFETY: the caller vouches for the arrays; tasks are disjoint.
+        unsafe { (kernels.elementwise)(&work, range) };
     });
 }

@@ -28,6 +28,7 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Store<T> {
 pub(crate) struct Partials<T> {
     ptr: *mut T,
     rows: usize,
+    squares: bool,
 }
 
 impl<T> Clone for Partials<T> {
@@ -38,13 +39,35 @@ impl<T> Clone for Partials<T> {
 impl<T> Copy for Partials<T> {}
 
 impl<T> Partials<T> {
-    /// `rows` sums, and then `rows` for each group, at `ptr`.
-    pub fn new(ptr: *mut T, rows: usize) -> Self {
-        Self { ptr, rows }
+    /// `rows` sums, and then `rows` for each group, at `ptr`; of the squares of what is summed up if `squares`.
+    pub fn new(ptr: *mut T, rows: usize, squares: bool) -> Self {
+        Self { ptr, rows, squares }
     }
 
     fn at(&self, row: usize, group: Group) -> *mut T {
         self.ptr.wrapping_add((group.index + 1) * self.rows + row)
+    }
+
+    /// `sum + x`, or `sum + x²`.
+    #[inline(always)]
+    fn add<S: Simd<T>>(&self, s: S, sum: S::V, x: S::V) -> S::V
+    where
+        T: Copy,
+    {
+        if self.squares { s.mul_add(x, x, sum) } else { s.add(sum, x) }
+    }
+
+    /// `sum + x · y`, or `sum + (x · y)²`.
+    #[inline(always)]
+    fn mul_add<S: Simd<T>>(&self, s: S, x: S::V, y: S::V, sum: S::V) -> S::V
+    where
+        T: Copy,
+    {
+        if self.squares {
+            let product = s.mul(x, y);
+            return s.mul_add(product, product, sum);
+        }
+        s.mul_add(x, y, sum)
     }
 }
 
@@ -73,6 +96,8 @@ pub(crate) struct ExciteBackward<T> {
     pub du: Grouped<T>,
     /// `db`, written.
     pub db: Partials<T>,
+    /// The unit from which on `h` has a negative sign, and `dh` therefore, too.
+    pub negative_from: usize,
 }
 
 impl<T: Copy, S: Simd<T>> Epilogue<T, S> for ExciteBackward<T> {
@@ -82,10 +107,22 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for ExciteBackward<T> {
             let mut db = s.zero();
             // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
             unsafe {
+                let negative = row + i >= self.negative_from;
                 for (j, dh) in dh.into_iter().enumerate() {
-                    let dz = through_activation(s, dh, self.h, row + i, group, j * S::LANES);
-                    s.store(self.du.at(row + i, group).add(j * S::LANES), dz);
-                    db = s.add(db, dz);
+                    let lane = j * S::LANES;
+                    let dz = if negative {
+                        let dh = s.sub(s.zero(), dh);
+                        match self.h {
+                            Some(h) => {
+                                s.where_positive(s.sub(s.zero(), s.load(h.at(row + i, group).add(lane))), dh)
+                            }
+                            None => dh,
+                        }
+                    } else {
+                        through_activation(s, dh, self.h, row + i, group, lane)
+                    };
+                    s.store(self.du.at(row + i, group).add(lane), dz);
+                    db = self.db.add(s, db, dz);
                 }
                 *self.db.at(row + i, group) = s.sum(db);
             }
@@ -123,11 +160,50 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for InhibitBackward<T> {
                     let du = self.inv_gamma_to_du.at(row + i, group).add(j * S::LANES);
                     let dgamma = self.zhat_to_dgamma.at(row + i, group).add(j * S::LANES);
                     let (inv_gamma, zhat) = (s.load(du), s.load(dgamma));
-                    db = s.add(db, dz);
-                    dg = s.mul_add(dz, zhat, dg);
+                    db = self.db.add(s, db, dz);
+                    dg = self.dg.mul_add(s, dz, zhat, dg);
                     let du_vector = s.mul(s.mul(dz, g), inv_gamma);
                     s.store(du, du_vector);
                     s.store(dgamma, s.sub(s.zero(), s.mul(du_vector, zhat)));
+                }
+                *self.db.at(row + i, group) = s.sum(db);
+                *self.dg.at(row + i, group) = s.sum(dg);
+            }
+        }
+    }
+}
+
+/// From `dh`, the accumulators, to `dẑ = g ⊙ dz`, `db` and `dg` of a normalised layer.
+pub(crate) struct GainBackward<T> {
+    /// `h [ne, B]`, read for ReLU's derivative; none for the identity.
+    pub h: Option<Grouped<T>>,
+    /// `g [ne]`
+    pub g: *const T,
+    /// `ẑ [ne, B]`, read.
+    pub zhat: Grouped<T>,
+    /// `dẑ [ne, B]`, written.
+    pub dzhat: Grouped<T>,
+    /// `db`, written.
+    pub db: Partials<T>,
+    /// `dg`, written.
+    pub dg: Partials<T>,
+}
+
+impl<T: Copy, S: Simd<T>> Epilogue<T, S> for GainBackward<T> {
+    #[inline(always)]
+    unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
+        for (i, dh) in acc.into_iter().enumerate() {
+            let mut db = s.zero();
+            let mut dg = s.zero();
+            // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
+            unsafe {
+                let g = s.splat(*self.g.add(row + i));
+                for (j, dh) in dh.into_iter().enumerate() {
+                    let lane = j * S::LANES;
+                    let dz = through_activation(s, dh, self.h, row + i, group, lane);
+                    db = self.db.add(s, db, dz);
+                    dg = self.dg.mul_add(s, dz, s.load(self.zhat.at(row + i, group).add(lane)), dg);
+                    s.store(self.dzhat.at(row + i, group).add(lane), s.mul(dz, g));
                 }
                 *self.db.at(row + i, group) = s.sum(db);
                 *self.dg.at(row + i, group) = s.sum(dg);
@@ -185,7 +261,8 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for InterneuronsBackward<T> {
                     let a = s.splat(*divisive.a.add(row + i));
                     for (j, (dzi, q)) in dzi.iter_mut().zip(q).enumerate() {
                         *dzi = s.mul_add(a, q, *dzi);
-                        dalpha = s.mul_add(s.load(divisive.azi.at(row + i, group).add(j * S::LANES)), q, dalpha);
+                        let azi = s.load(divisive.azi.at(row + i, group).add(j * S::LANES));
+                        dalpha = divisive.dalpha.mul_add(s, azi, q, dalpha);
                     }
                     *divisive.dalpha.at(row + i, group) = s.sum(dalpha);
                 }

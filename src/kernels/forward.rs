@@ -33,8 +33,11 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Interneurons<T> {
 }
 
 /// The end of every layer: `h = f(z)`, zero in the padding of the batch.
+///
+/// # Safety
+/// `h + vector · LANES` is valid for writing a vector.
 #[inline(always)]
-unsafe fn activate<T: Copy, S: Simd<T>>(s: S, z: S::V, relu: bool, h: *mut T, group: Group, vector: usize) {
+pub(super) unsafe fn activate<T: Copy, S: Simd<T>>(s: S, z: S::V, relu: bool, h: *mut T, group: Group, vector: usize) {
     let h_vector = if relu { s.at_least(z, s.zero()) } else { z };
     let lane = vector * S::LANES;
     let h_vector =
@@ -51,6 +54,8 @@ pub(crate) struct Excite<T> {
     pub relu: bool,
     /// `h [ne, B]`
     pub h: Grouped<T>,
+    /// The unit from which on `h` is stored with a negative sign.
+    pub negative_from: usize,
 }
 
 impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Excite<T> {
@@ -60,8 +65,16 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Excite<T> {
             // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
             unsafe {
                 let b = s.splat(*self.b.add(row + i));
+                let h = self.h.at(row + i, group);
                 for (j, z) in z.into_iter().enumerate() {
-                    activate(s, s.add(z, b), self.relu, self.h.at(row + i, group), group, j);
+                    activate(s, s.add(z, b), self.relu, h, group, j);
+                }
+                // Apart from the others, so that they need not ask.
+                if row + i >= self.negative_from {
+                    for j in 0..NV {
+                        let h = h.add(j * S::LANES);
+                        s.store(h, s.sub(s.zero(), s.load(h)));
+                    }
                 }
             }
         }

@@ -150,7 +150,13 @@ pub(crate) unsafe fn gradient_tile<T, S, E, const MR: usize, const NV: usize>(
         }
     }
     let mut acc = zeros::<T, S, MR, NV>(s);
-    if let Some(part) = only {
+    if E::SQUARES {
+        for examples in gradient.examples.iter(0..gradient.examples.groups()) {
+            let parts = gradient.terms.map(|outer| outer.map(|outer| gradient.part(outer, examples, group)));
+            // SAFETY: the caller vouches for the operands.
+            acc = unsafe { squares(s, acc, parts, row) };
+        }
+    } else if let Some(part) = only {
         // SAFETY: the caller vouches for the operands.
         acc = unsafe { part.accumulate(s, acc, row) };
     } else {
@@ -167,6 +173,38 @@ pub(crate) unsafe fn gradient_tile<T, S, E, const MR: usize, const NV: usize>(
     }
     // SAFETY: the caller vouches for the epilogue's pointers.
     unsafe { gradient.epilogue.finish(s, acc, row, group) };
+}
+
+/// Adds the squares `(Σ_t δ_t x_t)²` of one group of examples: the diagonal of their gradients' second moment. No
+/// square is stored before the sum; each takes one product more than a sum.
+///
+/// # Safety
+/// As [`Part::accumulate`].
+#[inline(always)]
+unsafe fn squares<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
+    s: S,
+    mut acc: Acc<S::V, MR, NV>,
+    parts: [Option<Part<T>>; 2],
+    row: usize,
+) -> Acc<S::V, MR, NV> {
+    let [Some(first), second] = parts else { return acc };
+    for k in 0..first.len {
+        // SAFETY: the caller vouches for the operands.
+        let x = |part: Part<T>, j| unsafe { s.load(part.x.add(k * NV * S::LANES + j * S::LANES)) };
+        // SAFETY: as above.
+        let delta = |part: Part<T>, i| s.splat(unsafe { *part.delta.add((row + i) * part.ld + k) });
+        for (i, acc) in acc.iter_mut().enumerate() {
+            let d = delta(first, i);
+            for (j, acc) in acc.iter_mut().enumerate() {
+                let mut sum = s.mul(d, x(first, j));
+                if let Some(second) = second {
+                    sum = s.mul_add(delta(second, i), x(second, j), sum);
+                }
+                *acc = s.mul_add(sum, sum, *acc);
+            }
+        }
+    }
+    acc
 }
 
 impl<T: Copy> Part<T> {

@@ -7,6 +7,7 @@
 //! | `product.rs` | its loops where columns are examples: forward, interneurons' deltas, input gradient |
 //! | `gradient.rs` | its loops where columns are inputs: weight gradients |
 //! | `forward.rs`, `backward.rs`, `update.rs` | epilogues: what each layer does with a tile in registers |
+//! | `normalise.rs` | passes over activations, for layer and batch normalisation |
 //! | `shapes.rs` | tile shapes for each instruction set |
 //!
 //! A new kind of layer is a new epilogue and a new line in [`Kernels`].
@@ -14,6 +15,7 @@
 pub(crate) mod backward;
 pub(crate) mod forward;
 pub(crate) mod gradient;
+pub(crate) mod normalise;
 pub(crate) mod product;
 mod shapes;
 pub(crate) mod tile;
@@ -21,13 +23,14 @@ pub(crate) mod update;
 pub(crate) mod walk;
 
 use crate::layout::Group;
-use crate::simd::Simd;
-use backward::{ExciteBackward, InhibitBackward, InterneuronsBackward, Store};
+use crate::simd::{Exponential, Simd};
+use backward::{ExciteBackward, GainBackward, InhibitBackward, InterneuronsBackward, Store};
 use forward::{Excite, Inhibit, Interneurons};
 use gradient::{Gradient, GradientKernel, Part};
+use normalise::Normalisation;
 use product::{Product, ProductKernel};
 use tile::Epilogue;
-use update::{HandOut, Step};
+use update::{Curvature, ElementwiseKernel, HandOut, Policy, Step};
 use walk::{AlongRows, Dots, DownColumns, Panels, Walk};
 
 /// The tile shapes of an instruction set; see `shapes.rs`.
@@ -73,8 +76,8 @@ pub(crate) struct Forward<T, W: Walk> {
     pub interneurons: ProductKernel<T, W, Interneurons<T>>,
     pub excite: ProductKernel<T, W, Excite<T>>,
     pub inhibit: ProductKernel<T, W, Inhibit<T, W>>,
-    /// Part of a long sum.
-    pub part: ProductKernel<T, W, Store<T>>,
+    /// The sum itself, or part of a long one.
+    pub store: ProductKernel<T, W, Store<T>>,
 }
 
 impl<T: Copy, W: Walk> Forward<T, W> {
@@ -83,7 +86,7 @@ impl<T: Copy, W: Walk> Forward<T, W> {
             interneurons: product::product::<T, S, _, _>,
             excite: product::product::<T, S, _, _>,
             inhibit: product::product::<T, S, _, _>,
-            part: product::product::<T, S, _, _>,
+            store: product::product::<T, S, _, _>,
         }
     }
 }
@@ -95,6 +98,7 @@ pub(crate) struct Backward<T, W: Walk> {
     pub store: ProductKernel<T, W, Store<T>>,
     pub excite: ProductKernel<T, W, ExciteBackward<T>>,
     pub inhibit: ProductKernel<T, W, InhibitBackward<T>>,
+    pub gain: ProductKernel<T, W, GainBackward<T>>,
 }
 
 impl<T: Copy, W: Walk> Backward<T, W> {
@@ -106,6 +110,7 @@ impl<T: Copy, W: Walk> Backward<T, W> {
             store: product::product::<T, S, _, _>,
             excite: product::product::<T, S, _, _>,
             inhibit: product::product::<T, S, _, _>,
+            gain: product::product::<T, S, _, _>,
         }
     }
 }
@@ -136,11 +141,17 @@ pub(crate) struct Kernels<T> {
     pub panels: Backward<T, Panels>,
 
     pub step: GradientKernel<T, Step<T>>,
+    pub policy: GradientKernel<T, Policy<T>>,
     pub hand_out: GradientKernel<T, HandOut<T>>,
     pub carry: GradientKernel<T, Store<T>>,
+    pub curvature: GradientKernel<T, Curvature<T>>,
+    /// Steps of arrays whose gradients are there already.
+    pub elementwise: ElementwiseKernel<T>,
+
+    pub normalisation: Normalisation<T>,
 }
 
-impl<T: Copy> Kernels<T> {
+impl<T: Exponential> Kernels<T> {
     /// The kernels compiled for `S`. Calling one is unsafe: the CPU must have the instruction set.
     pub const fn of<S: Tiled<T>>() -> Self {
         Self {
@@ -156,7 +167,11 @@ impl<T: Copy> Kernels<T> {
             panels: Backward::of::<S>(),
             step: gradient::gradient::<T, S, _>,
             hand_out: gradient::gradient::<T, S, _>,
+            policy: gradient::gradient::<T, S, _>,
             carry: gradient::gradient::<T, S, _>,
+            curvature: gradient::gradient::<T, S, _>,
+            elementwise: update::elementwise::<T, S>,
+            normalisation: Normalisation::of::<S>(),
         }
     }
 }

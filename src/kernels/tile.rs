@@ -34,6 +34,10 @@ pub(crate) type Acc<V, const MR: usize, const NV: usize> = [[V; NV]; MR];
 
 /// What is done with the accumulators of a tile while they are in registers.
 pub(crate) trait Epilogue<T: Copy, S: Simd<T>> {
+    /// Whether a gradient hands it the sums over the examples of the squares `(Σ_t δ_t x_t)²` instead of the sums
+    /// themselves.
+    const SQUARES: bool = false;
+
     /// Asks for what [`Epilogue::finish`] will read, before the sums are made.
     #[inline(always)]
     fn prepare<const MR: usize, const NV: usize>(&self, _: S, _row: usize, _group: Group) {}

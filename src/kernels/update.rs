@@ -1,13 +1,39 @@
-//! Epilogues of the weight gradient.
+//! Epilogues of the weight gradient, and the same steps for arrays whose gradient is there already.
 
 use super::tile::{Acc, Epilogue};
 use crate::layout::Group;
-use crate::simd::Simd;
+use crate::simd::{Exponential, Simd, Vectorized};
+use std::ops::Range;
 
-/// `W ← max(W − scale · dW, low)`, the gradient being the accumulators: it need not be stored.
+/// How a step moves each element θ of a parameter, from its gradient dθ:
 ///
-/// The product and the difference are rounded one after the other, as a caller's own loop over a handed-out gradient
-/// would round them.
+/// ```text
+/// d = correction · dθ                       first of all, times scale / (F + ε) with a diagonal natural gradient
+/// descent:       d ← d + decay · θ          then momentum:  v ← momentum · v + d,  d ← v  (Nesterov: d + momentum · v)
+///                θ ← max(θ − rate · d, low)
+/// exponentiated: momentum, then d ← d + decay · sign(θ)
+///                θ ← θ · exp(−rate · sign(θ) · d)
+/// ```
+///
+/// Products and sums are rounded one by one, so that a step has the same bits wherever it is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule<T> {
+    pub correction: T,
+    pub rate: T,
+    pub decay: Option<T>,
+    pub momentum: T,
+    pub nesterov: bool,
+    /// 0 or more for parameters that are not negative, −∞ for others.
+    pub low: T,
+    /// The least magnitude of parameters of any sign that keep theirs.
+    pub floor: Option<T>,
+    pub exponentiated: bool,
+    /// `scale` and ε of the natural gradient.
+    pub natural: Option<(T, T)>,
+}
+
+/// `W ← max(W − scale · dW, low)`, the gradient being the accumulators: it need not be stored. The rule that most use,
+/// without a question about the others.
 pub(crate) struct Step<T> {
     /// The weights, row-major.
     pub w: *mut T,
@@ -19,6 +45,22 @@ pub(crate) struct Step<T> {
     pub low: T,
 }
 
+/// A step by any [`Rule`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy<T> {
+    /// The parameter, row-major.
+    pub w: *mut T,
+    /// Distance of its rows, and of those of all arrays here.
+    pub ld: usize,
+    /// `v`; null without momentum.
+    pub velocity: *mut T,
+    /// `F`; null without a natural gradient.
+    pub fisher: *const T,
+    /// The part of a bias that is subtracted, where both parts are exponentiated: `b = b⁺ − b⁻`. Null elsewhere.
+    pub negative: *mut T,
+    pub rule: Rule<T>,
+}
+
 /// `dW`, stored row-major.
 pub(crate) struct HandOut<T> {
     /// The gradient.
@@ -27,67 +69,285 @@ pub(crate) struct HandOut<T> {
     pub ld: usize,
 }
 
-/// Replaces vector after vector of the tile's part of a row-major matrix by `f(matrix, dW)`.
+/// `F ← keep · F + scale · Σ_B (∂W)²`: the accumulators are sums of squares.
+pub(crate) struct Curvature<T> {
+    /// `F`, row-major.
+    pub fisher: *mut T,
+    /// Distance of its rows.
+    pub ld: usize,
+    pub keep: T,
+    pub scale: T,
+}
+
+/// Calls `f` with the place of each vector of a tile in a row-major matrix, the vector, and its lanes that are inside.
 ///
 /// A tile that ends inside a vector has a path of its own, lest every vector of every tile ask: the questions kept the
 /// accumulators from staying in registers and cost a tenth of an update.
-///
-/// # Safety
-/// The matrix is valid for reading and writing in the rows `row..row + MR` and the columns of `group`.
 #[inline(always)]
-unsafe fn replace<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
-    s: S,
+fn each<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
     acc: Acc<S::V, MR, NV>,
-    (matrix, ld): (*mut T, usize),
+    ld: usize,
     (row, group): (usize, Group),
-    f: impl Fn(S::V, S::V) -> S::V,
+    mut f: impl FnMut(usize, S::V, Lanes),
 ) {
-    let matrix = matrix.wrapping_add(row * ld + group.start);
     let whole = group.len == group.width;
     for (i, dw) in acc.into_iter().enumerate() {
         for (j, dw) in dw.into_iter().enumerate() {
-            let w = matrix.wrapping_add(i * ld + j * S::LANES);
-            // SAFETY: the caller vouches for the matrix.
-            unsafe {
-                if whole {
-                    s.store(w, f(s.load(w), dw));
-                } else {
-                    let lanes = (group.len - j * S::LANES).min(S::LANES);
-                    s.store_first(w, f(s.load_first(w, lanes), dw), lanes);
-                }
+            let at = (row + i) * ld + group.start + j * S::LANES;
+            let lanes = if whole { Lanes::All } else { Lanes::First((group.len - j * S::LANES).min(S::LANES)) };
+            f(at, dw, lanes);
+        }
+    }
+}
+
+/// The lanes of a vector that are inside an array.
+#[derive(Clone, Copy)]
+enum Lanes {
+    All,
+    First(usize),
+}
+
+impl Lanes {
+    /// # Safety
+    /// `p` is valid for reading these lanes.
+    #[inline(always)]
+    unsafe fn load<T: Copy, S: Simd<T>>(self, s: S, p: *const T) -> S::V {
+        // SAFETY: the caller vouches for `p`.
+        unsafe {
+            match self {
+                Self::All => s.load(p),
+                Self::First(n) => s.load_first(p, n),
+            }
+        }
+    }
+
+    /// # Safety
+    /// `p` is valid for writing these lanes.
+    #[inline(always)]
+    unsafe fn store<T: Copy, S: Simd<T>>(self, s: S, p: *mut T, x: S::V) {
+        // SAFETY: the caller vouches for `p`.
+        unsafe {
+            match self {
+                Self::All => s.store(p, x),
+                Self::First(n) => s.store_first(p, x, n),
             }
         }
     }
 }
 
+/// Asks for the part of a tile in a row-major matrix. The rows of large weights are pages apart, where the machine does
+/// not guess which line is next.
+#[inline(always)]
+fn prefetch<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
+    s: S,
+    matrix: *const T,
+    ld: usize,
+    (row, group): (usize, Group),
+) {
+    let mut w = matrix.wrapping_add(row * ld + group.start);
+    for _ in 0..MR {
+        for j in 0..NV {
+            s.prefetch(w.wrapping_add(j * S::LANES));
+        }
+        s.prefetch(w.wrapping_add(NV * S::LANES - 1));
+        w = w.wrapping_add(ld);
+    }
+}
+
 impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Step<T> {
-    /// The rows of large weights are pages apart, where the machine does not guess which line is next.
     #[inline(always)]
     fn prepare<const MR: usize, const NV: usize>(&self, s: S, row: usize, group: Group) {
-        let mut w = self.w.wrapping_add(row * self.ld + group.start);
-        for _ in 0..MR {
-            for j in 0..NV {
-                s.prefetch(w.wrapping_add(j * S::LANES));
-            }
-            s.prefetch(w.wrapping_add(NV * S::LANES - 1));
-            w = w.wrapping_add(self.ld);
-        }
+        prefetch::<T, S, MR, NV>(s, self.w, self.ld, (row, group));
     }
 
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         let (scale, low) = (s.splat(self.scale), s.splat(self.low));
-        // SAFETY: the caller vouches for the weights in these rows and columns.
-        unsafe {
-            replace(s, acc, (self.w, self.ld), (row, group), |w, dw| s.at_least(s.sub(w, s.mul(scale, dw)), low));
+        each::<T, S, MR, NV>(acc, self.ld, (row, group), |at, dw, lanes| {
+            let w = self.w.wrapping_add(at);
+            // SAFETY: the caller vouches for the weights in these rows and columns.
+            unsafe { lanes.store(s, w, s.at_least(s.sub(lanes.load(s, w), s.mul(scale, dw)), low)) };
+        });
+    }
+}
+
+impl<T: Exponential, S: Simd<T>> Epilogue<T, S> for Policy<T> {
+    #[inline(always)]
+    fn prepare<const MR: usize, const NV: usize>(&self, s: S, row: usize, group: Group) {
+        for array in [self.w, self.velocity, self.fisher.cast_mut()] {
+            if !array.is_null() {
+                prefetch::<T, S, MR, NV>(s, array, self.ld, (row, group));
+            }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
+        each::<T, S, MR, NV>(acc, self.ld, (row, group), |at, dw, lanes| {
+            // SAFETY: the caller vouches for the arrays in these rows and columns.
+            unsafe { self.step(s, at, lanes, dw) };
+        });
     }
 }
 
 impl<T: Copy, S: Simd<T>> Epilogue<T, S> for HandOut<T> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
-        // SAFETY: the caller vouches for the gradient in these rows and columns.
-        unsafe { replace(s, acc, (self.grad, self.ld), (row, group), |_, dw| dw) };
+        each::<T, S, MR, NV>(acc, self.ld, (row, group), |at, dw, lanes| {
+            // SAFETY: the caller vouches for the gradient in these rows and columns.
+            unsafe { lanes.store(s, self.grad.wrapping_add(at), dw) };
+        });
+    }
+}
+
+impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Curvature<T> {
+    const SQUARES: bool = true;
+
+    #[inline(always)]
+    unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
+        let (keep, scale) = (s.splat(self.keep), s.splat(self.scale));
+        each::<T, S, MR, NV>(acc, self.ld, (row, group), |at, squares, lanes| {
+            let f = self.fisher.wrapping_add(at);
+            // SAFETY: the caller vouches for F in these rows and columns.
+            unsafe { lanes.store(s, f, s.add(s.mul(keep, lanes.load(s, f)), s.mul(scale, squares))) };
+        });
+    }
+}
+
+impl<T: Exponential> Policy<T> {
+    /// The step of one vector, `at` elements from the beginning.
+    ///
+    /// # Safety
+    /// The arrays are valid for reading and writing these lanes.
+    #[inline(always)]
+    unsafe fn step<S: Simd<T>>(&self, s: S, at: usize, lanes: Lanes, gradient: S::V) {
+        // SAFETY: the caller vouches for the arrays.
+        unsafe {
+            let place = self.w.wrapping_add(at);
+            let w = lanes.load(s, place);
+            let d = self.direction(s, at, lanes, gradient, w);
+            lanes.store(s, place, self.moved(s, at, lanes, w, d));
+        }
+    }
+
+    /// `d` of the rule; the velocity moves.
+    ///
+    /// # Safety
+    /// As [`Policy::step`].
+    #[inline(always)]
+    unsafe fn direction<S: Simd<T>>(&self, s: S, at: usize, lanes: Lanes, gradient: S::V, w: S::V) -> S::V {
+        let Rule { correction, decay, momentum, nesterov, exponentiated, natural, .. } = self.rule;
+        let mut d = s.mul(s.splat(correction), gradient);
+        // SAFETY: the caller vouches for the arrays.
+        unsafe {
+            if let Some((scale, epsilon)) = natural {
+                let fisher = lanes.load(s, self.fisher.wrapping_add(at));
+                d = s.div(s.mul(s.splat(scale), d), s.add(fisher, s.splat(epsilon)));
+            }
+            if let Some(decay) = decay.filter(|_| !exponentiated) {
+                d = s.add(d, s.mul(s.splat(decay), w));
+            }
+            if !self.velocity.is_null() {
+                let place = self.velocity.wrapping_add(at);
+                let v = s.add(s.mul(s.splat(momentum), lanes.load(s, place)), d);
+                lanes.store(s, place, v);
+                d = if nesterov { s.add(d, s.mul(s.splat(momentum), v)) } else { v };
+            }
+        }
+        d
+    }
+
+    /// Where a step in the direction `d` leads.
+    ///
+    /// # Safety
+    /// As [`Policy::step`].
+    #[inline(always)]
+    unsafe fn moved<S: Simd<T>>(&self, s: S, at: usize, lanes: Lanes, w: S::V, d: S::V) -> S::V {
+        let Rule { rate, decay, low, floor, exponentiated, .. } = self.rule;
+        let rate = s.splat(rate);
+        let shrink = |theta, d| s.mul(theta, s.exp(s.sub(s.zero(), s.mul(rate, d))));
+        let decayed = |d, sign| match decay {
+            Some(decay) => s.add(d, s.flip(s.splat(decay), sign)),
+            None => d,
+        };
+        if !exponentiated {
+            return self::bounded(s, s.sub(w, s.mul(rate, d)), w, low, floor);
+        }
+        if self.negative.is_null() {
+            return self::bounded(s, shrink(w, s.flip(decayed(d, w), w)), w, low, floor);
+        }
+        let place = self.negative.wrapping_add(at);
+        // SAFETY: the caller vouches for the arrays.
+        unsafe {
+            let negative = lanes.load(s, place);
+            let positive = shrink(s.add(w, negative), decayed(d, s.zero()));
+            let negative = shrink(negative, decayed(s.sub(s.zero(), d), s.zero()));
+            lanes.store(s, place, negative);
+            s.sub(positive, negative)
+        }
+    }
+}
+
+/// What may become of `w` where `next` is wanted.
+#[inline(always)]
+fn bounded<T: Copy, S: Simd<T>>(s: S, next: S::V, w: S::V, low: T, floor: Option<T>) -> S::V {
+    match floor {
+        Some(floor) => s.flip(s.at_least(s.flip(next, w), s.splat(floor)), w),
+        None => s.at_least(next, s.splat(low)),
+    }
+}
+
+/// A step of an array whose gradient is there already.
+pub(crate) struct Elementwise<T> {
+    pub policy: Policy<T>,
+    pub gradient: *mut T,
+    /// Whether the direction of the step overwrites the gradient, instead of the step being made.
+    pub direction_only: bool,
+}
+
+// SAFETY: addresses without rights; `elementwise` is unsafe and its caller argues for the accesses.
+unsafe impl<T: Sync> Sync for Elementwise<T> {}
+
+/// The kernel of [`Elementwise`], for some of the elements.
+pub(crate) type ElementwiseKernel<T> = unsafe fn(&Elementwise<T>, Range<usize>);
+
+/// Makes the step of some elements.
+///
+/// # Safety
+/// The CPU has the instruction set of `S`. The arrays are valid for reading and writing these elements, and nothing else
+/// accesses them.
+pub(crate) unsafe fn elementwise<T: Exponential, S: Simd<T>>(work: &Elementwise<T>, range: Range<usize>) {
+    // SAFETY: the caller vouches for the instruction set.
+    let s = unsafe { S::token() };
+    s.vectorize(Elements { s, work, range });
+}
+
+struct Elements<'a, S, T> {
+    s: S,
+    work: &'a Elementwise<T>,
+    range: Range<usize>,
+}
+
+impl<T: Exponential, S: Simd<T>> Vectorized for Elements<'_, S, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { s, work: Elementwise { policy, gradient, direction_only }, range } = self;
+        for at in range.clone().step_by(S::LANES) {
+            let left = range.end - at;
+            let lanes = if left >= S::LANES { Lanes::All } else { Lanes::First(left) };
+            let place = gradient.wrapping_add(at);
+            // SAFETY: `elementwise` is called with arrays that are valid in the range.
+            unsafe {
+                let gradient = lanes.load(s, place);
+                if *direction_only {
+                    let w = lanes.load(s, policy.w.wrapping_add(at));
+                    lanes.store(s, place, policy.direction(s, at, lanes, gradient, w));
+                } else {
+                    policy.step(s, at, lanes, gradient);
+                }
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The layer with inhibition.
 
+use super::arrays::{Letter, arrays};
 use super::{Nonlinearity, area, dimension, length, values, zeros};
 use crate::element::Element;
 use crate::error::Error;
@@ -64,136 +65,33 @@ impl DannShape {
             b: self.ne,
         })
     }
-}
 
-/// One `A` for each parameter of a layer with inhibition: the arrays themselves, views of them, gradients, factors.
-///
-/// Matrices are row-major with the last index contiguous.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dann<A> {
-    /// `Wex [ne, d]`: input → excitatory weights, ≥ 0.
-    pub wex: A,
-    /// `Wix [ni, d]`: input → interneuron weights, ≥ 0.
-    pub wix: A,
-    /// `Wei [ne, ni]`: interneuron → excitatory weights, ≥ 0.
-    pub wei: A,
-    /// `alpha [ni]`: log-strength of divisive inhibition, of any sign. Empty in the subtractive variant.
-    pub alpha: A,
-    /// `g [ne]`: gain, ≥ 0. Empty in the subtractive variant.
-    pub g: A,
-    /// `b [ne]`: bias.
-    pub b: A,
-}
-
-/// Owned arrays, one for each parameter.
-pub type DannParams<T> = Dann<Vec<T>>;
-/// Arrays that are read.
-pub type DannRef<'a, T> = Dann<&'a [T]>;
-/// Arrays that are written: parameters to update, or gradients to fill.
-pub type DannMut<'a, T> = Dann<&'a mut [T]>;
-
-impl<A> Dann<A> {
-    /// The names of the parameters, as in the equations.
-    pub const NAMES: Dann<&'static str> = Dann { wex: "Wex", wix: "Wix", wei: "Wei", alpha: "alpha", g: "g", b: "b" };
-
-    /// The same value for each parameter.
-    pub fn all(value: A) -> Self
-    where
-        A: Clone,
-    {
-        Dann {
-            wex: value.clone(),
-            wix: value.clone(),
-            wei: value.clone(),
-            alpha: value.clone(),
-            g: value.clone(),
-            b: value,
-        }
+    pub(crate) fn names(&self) -> Dann<&'static str> {
+        Dann::<()>::NAMES
     }
 
-    /// `f` of each parameter.
-    pub fn map<B>(self, mut f: impl FnMut(A) -> B) -> Dann<B> {
-        Dann { wex: f(self.wex), wix: f(self.wix), wei: f(self.wei), alpha: f(self.alpha), g: f(self.g), b: f(self.b) }
-    }
-
-    /// Each parameter together with its counterpart.
-    pub fn zip<B>(self, other: Dann<B>) -> Dann<(A, B)> {
-        Dann {
-            wex: (self.wex, other.wex),
-            wix: (self.wix, other.wix),
-            wei: (self.wei, other.wei),
-            alpha: (self.alpha, other.alpha),
-            g: (self.g, other.g),
-            b: (self.b, other.b),
-        }
-    }
-
-    /// The parameters in the order `wex`, `wix`, `wei`, `alpha`, `g`, `b`.
-    pub fn into_array(self) -> [A; 6] {
-        [self.wex, self.wix, self.wei, self.alpha, self.g, self.b]
+    /// Whether a parameter may be negative.
+    pub(crate) fn signed(&self, letter: Letter) -> bool {
+        matches!(letter, Letter::Alpha | Letter::B)
     }
 }
 
-impl<T: Element> DannParams<T> {
-    /// Arrays of zeros.
+arrays! {
+    /// One `A` for each parameter of a layer with inhibition: the arrays themselves, views of them, gradients, factors.
     ///
-    /// # Errors
-    /// [`Error::Dimension`] if a dimension is zero, [`Error::TooLarge`] if an array does not fit in memory.
-    pub fn zeros(shape: &DannShape) -> Result<Self, Error> {
-        let lengths = shape.lengths()?;
-        Ok(Dann {
-            wex: zeros(lengths.wex)?,
-            wix: zeros(lengths.wix)?,
-            wei: zeros(lengths.wei)?,
-            alpha: zeros(lengths.alpha)?,
-            g: zeros(lengths.g)?,
-            b: zeros(lengths.b)?,
-        })
-    }
-
-    /// A view for reading.
-    pub fn view(&self) -> DannRef<'_, T> {
-        Dann { wex: &self.wex, wix: &self.wix, wei: &self.wei, alpha: &self.alpha, g: &self.g, b: &self.b }
-    }
-
-    /// A view for writing.
-    pub fn view_mut(&mut self) -> DannMut<'_, T> {
-        Dann {
-            wex: &mut self.wex,
-            wix: &mut self.wix,
-            wei: &mut self.wei,
-            alpha: &mut self.alpha,
-            g: &mut self.g,
-            b: &mut self.b,
-        }
+    /// Matrices are row-major with the last index contiguous.
+    Dann, DannParams, DannRef, DannMut for DannShape {
+        /// `Wex [ne, d]`: input → excitatory weights, ≥ 0.
+        wex: Wex = "Wex",
+        /// `Wix [ni, d]`: input → interneuron weights, ≥ 0.
+        wix: Wix = "Wix",
+        /// `Wei [ne, ni]`: interneuron → excitatory weights, ≥ 0.
+        wei: Wei = "Wei",
+        /// `alpha [ni]`: log-strength of divisive inhibition, of any sign. Empty in the subtractive variant.
+        alpha: Alpha = "alpha",
+        /// `g [ne]`: gain, ≥ 0. Empty in the subtractive variant.
+        g: G = "g",
+        /// `b [ne]`: bias.
+        b: B = "b",
     }
 }
-
-impl<T: Element> DannRef<'_, T> {
-    /// Checks the length of each array.
-    pub(crate) fn check(&self, shape: &DannShape) -> Result<(), Error> {
-        let arrays = self.map(<[T]>::len).zip(shape.lengths()?).zip(Dann::<()>::NAMES);
-        arrays.into_array().into_iter().try_for_each(|((len, expected), name)| length(name, len, expected))
-    }
-
-    /// Checks that the arrays can be a layer's parameters: their lengths, that all values are finite, and that `Wex`,
-    /// `Wix`, `Wei` and `g` are nowhere negative.
-    ///
-    /// # Errors
-    /// [`Error::Length`] or [`Error::Value`], naming the parameter; [`Error::Dimension`] if the shape itself is impossible.
-    pub fn validate(&self, shape: &DannShape) -> Result<(), Error> {
-        self.check(shape)?;
-        let arrays = self.zip(Dann::<()>::NAMES).zip(SIGNED);
-        arrays.into_array().into_iter().try_for_each(|((array, name), signed)| values(name, array, signed))
-    }
-}
-
-impl<T: Element> DannMut<'_, T> {
-    /// A view for reading.
-    pub fn view(&self) -> DannRef<'_, T> {
-        Dann { wex: self.wex, wix: self.wix, wei: self.wei, alpha: self.alpha, g: self.g, b: self.b }
-    }
-}
-
-/// Which parameters may be negative.
-pub(crate) const SIGNED: Dann<bool> = Dann { wex: false, wix: false, wei: false, alpha: true, g: false, b: true };

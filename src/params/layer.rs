@@ -1,8 +1,10 @@
 //! A layer of any kind.
 
 use super::Nonlinearity;
+use super::arrays::Letter;
 use super::dann::{Dann, DannMut, DannParams, DannRef, DannShape};
-use super::dense::{DenseMut, DenseParams, DenseRef, DenseShape};
+use super::dense::{Dense, DenseMut, DenseParams, DenseRef, DenseShape};
+use super::norm::{Norm, NormMut, NormParams, NormRef, NormShape};
 use crate::element::Element;
 use crate::error::Error;
 
@@ -12,54 +14,85 @@ use crate::error::Error;
 pub enum LayerShape {
     /// Separate excitatory and inhibitory units.
     Dann(DannShape),
-    /// A plain layer.
+    /// No interneurons: a plain layer, or columns that keep their signs.
     Dense(DenseShape),
+    /// Layer or batch normalisation.
+    Norm(NormShape),
+}
+
+/// The same expression for the shape or the arrays of each kind of layer.
+macro_rules! each {
+    ($value:expr, $of:ident, $own:ident => $call:expr) => {
+        match $value {
+            $of::Dann($own) => $call,
+            $of::Dense($own) => $call,
+            $of::Norm($own) => $call,
+        }
+    };
+}
+
+/// The same expression for two values, each in the variant of the same kind of layer.
+macro_rules! both {
+    (($first:expr, $second:expr), ($of:ident, $with:ident), ($a:ident, $b:ident) => $call:expr, else $otherwise:expr) => {
+        match ($first, $second) {
+            ($of::Dann($a), $with::Dann($b)) => $call,
+            ($of::Dense($a), $with::Dense($b)) => $call,
+            ($of::Norm($a), $with::Norm($b)) => $call,
+            _ => $otherwise,
+        }
+    };
 }
 
 impl LayerShape {
     /// Inputs `d`.
     pub fn inputs(&self) -> usize {
-        match self {
-            Self::Dann(shape) => shape.d,
-            Self::Dense(shape) => shape.d,
-        }
+        each!(self, Self, shape => shape.d)
     }
 
     /// Outputs `ne`.
     pub fn outputs(&self) -> usize {
-        match self {
-            Self::Dann(shape) => shape.ne,
-            Self::Dense(shape) => shape.ne,
-        }
+        each!(self, Self, shape => shape.ne)
     }
 
-    /// The names of its parameters with their dimensions, as they are stored: row-major.
+    /// The names of its arrays with their dimensions, as they are stored: row-major.
     ///
-    /// In the subtractive variant there is neither `alpha` nor `g`.
+    /// Arrays that a variant does not have are left out: `alpha` and `g` where inhibition does not divide, running
+    /// statistics in layer normalisation. The others are in the order of the fields.
     pub fn arrays(&self) -> Vec<(&'static str, Vec<usize>)> {
-        match *self {
-            Self::Dann(DannShape { d, ne, ni, divisive, .. }) => {
+        let (d, ne) = (self.inputs(), self.outputs());
+        match self {
+            Self::Dann(shape) => {
+                let (ni, division) = (shape.ni, shape.divisive);
                 let dimensions = Dann {
                     wex: vec![ne, d],
                     wix: vec![ni, d],
                     wei: vec![ne, ni],
-                    alpha: vec![ni],
-                    g: vec![ne],
+                    alpha: if division { vec![ni] } else { vec![] },
+                    g: if division { vec![ne] } else { vec![] },
                     b: vec![ne],
                 };
-                let arrays = Dann::<()>::NAMES.zip(dimensions).into_array();
-                arrays.into_iter().filter(|(name, _)| divisive || !["alpha", "g"].contains(name)).collect()
+                there_are(shape.names().zip(dimensions).into_array())
             }
-            Self::Dense(DenseShape { d, ne, .. }) => vec![("W", vec![ne, d]), ("b", vec![ne])],
+            Self::Dense(shape) => {
+                there_are(shape.names().zip(Dense { w: vec![ne, d], b: vec![ne] }).into_array())
+            }
+            Self::Norm(shape) => {
+                let running = || if self.has_batch_statistics() { vec![ne] } else { vec![] };
+                let dimensions =
+                    Norm { w: vec![ne, d], g: vec![ne], b: vec![ne], mean: running(), variance: running() };
+                there_are(shape.names().zip(dimensions).into_array())
+            }
         }
     }
 
     /// The nonlinearity at its end.
     pub fn nonlinearity(&self) -> Nonlinearity {
-        match self {
-            Self::Dann(shape) => shape.nonlinearity,
-            Self::Dense(shape) => shape.nonlinearity,
-        }
+        each!(self, Self, shape => shape.nonlinearity)
+    }
+
+    /// Whether what it does with an example depends on the others of the batch.
+    pub(crate) fn has_batch_statistics(&self) -> bool {
+        matches!(self, Self::Norm(NormShape { over: super::norm::Over::Examples, .. }))
     }
 
     /// What errors call the kind.
@@ -67,20 +100,23 @@ impl LayerShape {
         match self {
             Self::Dann(_) => "DANN",
             Self::Dense(_) => "dense",
+            Self::Norm(_) => "normalised",
         }
+    }
+
+    /// Whether a parameter may be negative.
+    pub(crate) fn signed(&self, letter: Letter) -> bool {
+        each!(self, Self, shape => shape.signed(letter))
     }
 
     /// Checks the dimensions.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        match self {
-            Self::Dann(shape) => shape.lengths().map(|_| ()),
-            Self::Dense(shape) => shape.lengths().map(|_| ()),
-        }
+        each!(self, Self, shape => shape.lengths().map(|_| ()))
     }
 
     /// Useful floating-point operations of a train step with `batch` examples, forward and backward, with or without
     /// the input gradient: `2·B·d·(ne+ni)·c + 12·B·ne·ni`, c = 3 or 2. Half of the last term is division's and is not
-    /// counted in the subtractive variant.
+    /// counted in the subtractive variant. Normalisation is not counted: it is no product.
     pub fn train_flops(&self, batch: usize, input_gradient: bool) -> f64 {
         let products = if input_gradient { 3.0 } else { 2.0 };
         let (b, d, ne, ni) = self.sizes(batch);
@@ -100,12 +136,14 @@ impl LayerShape {
     }
 
     fn sizes(&self, batch: usize) -> (f64, f64, f64, f64) {
-        let ni = match self {
-            Self::Dann(shape) => shape.ni,
-            Self::Dense(_) => 0,
-        };
+        let ni = if let Self::Dann(shape) = self { shape.ni } else { 0 };
         (batch as f64, self.inputs() as f64, self.outputs() as f64, ni as f64)
     }
+}
+
+/// The arrays that have dimensions.
+fn there_are<const N: usize>(arrays: [(&'static str, Vec<usize>); N]) -> Vec<(&'static str, Vec<usize>)> {
+    arrays.into_iter().filter(|(_, dimensions)| !dimensions.is_empty()).collect()
 }
 
 impl From<DannShape> for LayerShape {
@@ -120,22 +158,66 @@ impl From<DenseShape> for LayerShape {
     }
 }
 
-/// The arrays of a layer of any kind: `A` for a DANN's, `P` for a plain layer's.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum LayerArrays<A, P> {
-    /// Separate excitatory and inhibitory units.
-    Dann(A),
-    /// A plain layer.
-    Dense(P),
+impl From<NormShape> for LayerShape {
+    fn from(shape: NormShape) -> Self {
+        Self::Norm(shape)
+    }
 }
 
+/// The arrays of a layer of any kind: `A` for a DANN's, `P` for those of a layer without interneurons, `N` for a
+/// normalised layer's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum LayerArrays<A, P, N> {
+    /// Separate excitatory and inhibitory units.
+    Dann(A),
+    /// No interneurons.
+    Dense(P),
+    /// Layer or batch normalisation.
+    Norm(N),
+}
+
+/// One `A` for each array of a layer of any kind.
+pub(crate) type LayerOf<A> = LayerArrays<Dann<A>, Dense<A>, Norm<A>>;
 /// Owned arrays, one for each parameter.
-pub type LayerParams<T> = LayerArrays<DannParams<T>, DenseParams<T>>;
+pub type LayerParams<T> = LayerArrays<DannParams<T>, DenseParams<T>, NormParams<T>>;
 /// Arrays that are read.
-pub type LayerRef<'a, T> = LayerArrays<DannRef<'a, T>, DenseRef<'a, T>>;
+pub type LayerRef<'a, T> = LayerArrays<DannRef<'a, T>, DenseRef<'a, T>, NormRef<'a, T>>;
 /// Arrays that are written: parameters to update, or gradients to fill.
-pub type LayerMut<'a, T> = LayerArrays<DannMut<'a, T>, DenseMut<'a, T>>;
+pub type LayerMut<'a, T> = LayerArrays<DannMut<'a, T>, DenseMut<'a, T>, NormMut<'a, T>>;
+
+impl<A> LayerOf<A> {
+    /// Calls `f` with each letter and array, in the order of the fields.
+    pub(crate) fn for_each(self, mut f: impl FnMut(Letter, A)) {
+        match self {
+            Self::Dann(own) => _ = Dann::<()>::LETTERS.zip(own).map(|(letter, array)| f(letter, array)),
+            Self::Dense(own) => _ = Dense::<()>::LETTERS.zip(own).map(|(letter, array)| f(letter, array)),
+            Self::Norm(own) => _ = Norm::<()>::LETTERS.zip(own).map(|(letter, array)| f(letter, array)),
+        }
+    }
+
+    /// Each array together with its counterpart.
+    ///
+    /// # Panics
+    /// If the other arrays are of another kind of layer.
+    pub(crate) fn zip<B>(self, other: LayerOf<B>) -> LayerOf<(A, B)> {
+        match (self, other) {
+            (Self::Dann(own), LayerArrays::Dann(other)) => LayerArrays::Dann(own.zip(other)),
+            (Self::Dense(own), LayerArrays::Dense(other)) => LayerArrays::Dense(own.zip(other)),
+            (Self::Norm(own), LayerArrays::Norm(other)) => LayerArrays::Norm(own.zip(other)),
+            _ => unreachable!("arrays of one kind of layer"),
+        }
+    }
+
+    /// `f` of each letter and array.
+    pub(crate) fn map<B>(self, mut f: impl FnMut(Letter, A) -> B) -> LayerOf<B> {
+        match self {
+            Self::Dann(own) => LayerArrays::Dann(Dann::<()>::LETTERS.zip(own).map(|(l, array)| f(l, array))),
+            Self::Dense(own) => LayerArrays::Dense(Dense::<()>::LETTERS.zip(own).map(|(l, array)| f(l, array))),
+            Self::Norm(own) => LayerArrays::Norm(Norm::<()>::LETTERS.zip(own).map(|(l, array)| f(l, array))),
+        }
+    }
+}
 
 impl<T: Element> LayerParams<T> {
     /// Arrays of zeros.
@@ -146,6 +228,7 @@ impl<T: Element> LayerParams<T> {
         Ok(match shape {
             LayerShape::Dann(shape) => Self::Dann(DannParams::zeros(shape)?),
             LayerShape::Dense(shape) => Self::Dense(DenseParams::zeros(shape)?),
+            LayerShape::Norm(shape) => Self::Norm(NormParams::zeros(shape)?),
         })
     }
 
@@ -154,6 +237,7 @@ impl<T: Element> LayerParams<T> {
         match self {
             Self::Dann(params) => LayerArrays::Dann(params.view()),
             Self::Dense(params) => LayerArrays::Dense(params.view()),
+            Self::Norm(params) => LayerArrays::Norm(params.view()),
         }
     }
 
@@ -162,6 +246,7 @@ impl<T: Element> LayerParams<T> {
         match self {
             Self::Dann(params) => LayerArrays::Dann(params.view_mut()),
             Self::Dense(params) => LayerArrays::Dense(params.view_mut()),
+            Self::Norm(params) => LayerArrays::Norm(params.view_mut()),
         }
     }
 }
@@ -169,27 +254,23 @@ impl<T: Element> LayerParams<T> {
 impl<'a, T: Element> LayerRef<'a, T> {
     /// A copy of the arrays.
     pub fn to_owned(&self) -> LayerParams<T> {
-        match self {
-            Self::Dann(params) => LayerArrays::Dann(params.map(<[T]>::to_vec)),
-            Self::Dense(params) => LayerArrays::Dense(params.map(<[T]>::to_vec)),
-        }
+        self.map(|_, array| array.to_vec())
     }
 
-    /// The arrays with their names, in the order of the fields.
+    /// The arrays with their names, in the order of the fields. Those that a variant of the layer does not have are
+    /// empty.
     pub fn arrays(&self) -> Vec<(&'static str, &'a [T])> {
-        match self {
-            Self::Dann(params) => Dann::<()>::NAMES.zip(*params).into_array().to_vec(),
-            Self::Dense(params) => vec![("W", params.w), ("b", params.b)],
+        match *self {
+            Self::Dann(params) => Dann::<()>::NAMES.zip(params).into_array().into(),
+            Self::Dense(params) => Dense::<()>::NAMES.zip(params).into_array().into(),
+            Self::Norm(params) => Norm::<()>::NAMES.zip(params).into_array().into(),
         }
     }
 
     /// Checks kind and lengths.
     pub(crate) fn check(&self, shape: &LayerShape) -> Result<(), Error> {
-        match (self, shape) {
-            (Self::Dann(params), LayerShape::Dann(shape)) => params.check(shape),
-            (Self::Dense(params), LayerShape::Dense(shape)) => params.check(shape),
-            _ => Err(Error::Kind { expected: shape.kind() }),
-        }
+        both!((self, shape), (Self, LayerShape), (params, shape) => params.check(shape),
+            else Err(Error::Kind { expected: shape.kind() }))
     }
 
     /// Checks that the arrays can be a layer's parameters: kind, lengths, finite values, and no negative values where
@@ -198,20 +279,19 @@ impl<'a, T: Element> LayerRef<'a, T> {
     /// # Errors
     /// [`Error::Kind`], [`Error::Length`] or [`Error::Value`]; [`Error::Dimension`] if the shape itself is impossible.
     pub fn validate(&self, shape: &LayerShape) -> Result<(), Error> {
-        match (self, shape) {
-            (Self::Dann(params), LayerShape::Dann(shape)) => params.validate(shape),
-            (Self::Dense(params), LayerShape::Dense(shape)) => params.validate(shape),
-            _ => Err(Error::Kind { expected: shape.kind() }),
-        }
+        both!((self, shape), (Self, LayerShape), (params, shape) => params.validate(shape),
+            else Err(Error::Kind { expected: shape.kind() }))
     }
 }
 
 impl<'a, T: Element> LayerMut<'a, T> {
-    /// The arrays with their names, in the order of the fields.
+    /// The arrays with their names, in the order of the fields. Those that a variant of the layer does not have are
+    /// empty.
     pub fn arrays(self) -> Vec<(&'static str, &'a mut [T])> {
         match self {
             Self::Dann(params) => Dann::<()>::NAMES.zip(params).into_array().into(),
-            Self::Dense(params) => vec![("W", params.w), ("b", params.b)],
+            Self::Dense(params) => Dense::<()>::NAMES.zip(params).into_array().into(),
+            Self::Norm(params) => Norm::<()>::NAMES.zip(params).into_array().into(),
         }
     }
 
@@ -220,30 +300,26 @@ impl<'a, T: Element> LayerMut<'a, T> {
         match self {
             Self::Dann(params) => LayerArrays::Dann(params.view()),
             Self::Dense(params) => LayerArrays::Dense(params.view()),
+            Self::Norm(params) => LayerArrays::Norm(params.view()),
         }
     }
 }
 
-impl<'a, T> From<DannRef<'a, T>> for LayerRef<'a, T> {
-    fn from(params: DannRef<'a, T>) -> Self {
-        Self::Dann(params)
-    }
+/// Arrays of one kind of layer are arrays of a layer.
+macro_rules! from {
+    ($($variant:ident: $ref:ident, $mut:ident);*) => {$(
+        impl<'a, T> From<$ref<'a, T>> for LayerRef<'a, T> {
+            fn from(params: $ref<'a, T>) -> Self {
+                Self::$variant(params)
+            }
+        }
+
+        impl<'a, T> From<$mut<'a, T>> for LayerMut<'a, T> {
+            fn from(params: $mut<'a, T>) -> Self {
+                Self::$variant(params)
+            }
+        }
+    )*};
 }
 
-impl<'a, T> From<DenseRef<'a, T>> for LayerRef<'a, T> {
-    fn from(params: DenseRef<'a, T>) -> Self {
-        Self::Dense(params)
-    }
-}
-
-impl<'a, T> From<DannMut<'a, T>> for LayerMut<'a, T> {
-    fn from(params: DannMut<'a, T>) -> Self {
-        Self::Dann(params)
-    }
-}
-
-impl<'a, T> From<DenseMut<'a, T>> for LayerMut<'a, T> {
-    fn from(params: DenseMut<'a, T>) -> Self {
-        Self::Dense(params)
-    }
-}
+from!(Dann: DannRef, DannMut; Dense: DenseRef, DenseMut; Norm: NormRef, NormMut);

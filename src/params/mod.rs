@@ -1,8 +1,11 @@
 //! What a layer is: its dimensions and its parameters, as owned arrays or as views of a caller's.
 
+pub(crate) mod arrays;
 pub(crate) mod dann;
 pub(crate) mod dense;
 pub(crate) mod layer;
+pub(crate) mod norm;
+pub(crate) mod state;
 pub(crate) mod update;
 
 use crate::element::Element;

@@ -1,13 +1,25 @@
-//! The update rules: projected gradient descent, with or without the corrections from the Fisher information.
+//! Update rules: projected or exponentiated gradient descent, the corrections from the Fisher information, and policies
+//! that can be added to them.
 
-use super::dann::{Dann, DannMut, DannRef, DannShape, SIGNED};
-use super::dense::{Dense, DenseMut, DenseRef, DenseShape};
-use super::layer::{LayerArrays, LayerMut, LayerRef, LayerShape};
+use super::arrays::Letter;
+use super::dann::{Dann, DannShape};
+use super::layer::LayerShape;
 use crate::element::Element;
 use crate::error::Error;
+use crate::kernels::update::Rule;
 
-/// How a step changes the parameters: `θ ← θ − lr · correction · factor · dθ`, then `max(θ, 0)` for `Wex`, `Wix`,
-/// `Wei` and `g`. `alpha`, `b` and a plain layer's `W` keep any sign.
+/// How a step changes the parameters. Projected gradient descent alone is
+///
+/// ```text
+/// θ ← θ − lr · factor · correction · dθ,  then max(θ, 0) for parameters that keep their sign
+/// ```
+///
+/// which are `Wex`, `Wix`, `Wei` and `g` of a layer with inhibition and `Wpos` of one with sign-constrained columns.
+/// Everything else is a policy: a field whose default, in all constructors, is not to have it. A step pays for the
+/// policies that it uses: most change the weights in the pass that makes their gradient; [`Update::clip`] and
+/// [`Update::angle`] need all gradients of a layer first, which are then stored.
+///
+/// In this order: corrections, clipping, natural gradient, weight decay, momentum, the angle rule, the step, the bound.
 ///
 /// With corrections, inhibitory gradients are scaled because a change of an inhibitory parameter moves the layer's
 /// output distribution much further than one of an excitatory weight: `dWix` by `1/√ne`, `dWei` by `1/d`, `dalpha` by
@@ -19,7 +31,8 @@ use crate::error::Error;
 /// let corrected = Update::csgd(0.1);
 /// let plain = Update::sgd(0.004);
 /// let frozen_inhibition = Update { factors: Dann { wix: 0.0, wei: 0.0, alpha: 0.0, ..Dann::all(1.0) }, ..corrected };
-/// assert!(plain.corrections != frozen_inhibition.corrections);
+/// let heavy = Update { momentum: 0.9, decay: Dann { wex: 1e-4, ..Dann::all(0.0) }, clip: Some(1.0), ..corrected };
+/// assert!(plain.corrections != frozen_inhibition.corrections && heavy.corrections);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
@@ -27,14 +40,120 @@ pub struct Update {
     pub lr: f64,
     /// Whether the gradients of inhibitory parameters are corrected.
     pub corrections: bool,
-    /// Further factors on the learning rate of each parameter, finite and ≥ 0. A plain layer's `W` takes `wex`.
+    /// Further factors on the learning rate of each parameter, finite and ≥ 0. The weights of a layer without
+    /// interneurons take `wex`.
     pub factors: Dann<f64>,
+    /// How a parameter moves.
+    pub descent: Descent,
+    /// Weight decay λ of each parameter, finite and ≥ 0: adds `λ · θ` to the gradient, or `λ · sign(θ)` where the step is
+    /// exponentiated. 0 leaves a parameter alone.
+    pub decay: Dann<f64>,
+    /// Momentum μ, at least 0 and less than 1: `v ← μ · v + d`, and `v` takes the place of the gradient `d`. Velocities
+    /// begin at zero and are kept beside the parameters.
+    pub momentum: f64,
+    /// Nesterov's momentum: `d + μ · v` takes the place of the gradient instead of `v`.
+    pub nesterov: bool,
+    /// Sign freezing: no weight crosses zero. Parameters that keep their sign anyway have this floor instead of 0, and
+    /// the weights of layers whose weights have any sign keep it, with at least this magnitude. Finite and ≥ 0.
+    pub floor: Option<f64>,
+    /// The largest L2 norm of all gradients of a layer together, after the corrections: they are scaled by
+    /// `clip / (norm + 1e-6)` where that is below 1. Finite and above 0.
+    pub clip: Option<f64>,
+    /// Lets the angle between the step and what the bound leaves of it choose the learning rate of each layer.
+    pub angle: Option<Angle>,
+    /// Divides by an estimate of the Fisher information. Only for [`Network::train_step`](crate::Network::train_step).
+    pub natural: Option<Natural>,
+}
+
+/// How a parameter moves along a direction `d`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Descent {
+    /// `θ ← θ − η · d`, not below zero where a parameter keeps its sign.
+    #[default]
+    Projected,
+    /// Exponentiated gradient: `θ ← θ · exp(−η · sign(θ) · d)`. Parameters keep their signs, and zeros stay.
+    ///
+    /// A bias is the difference of two positive parts, `b = b⁺ − b⁻`, which move so; at first they are `max(±b, 0) + split`.
+    ///
+    /// Source: Cornford, Pogodin, Ghosh, Sheng, Bicknell, Codol, Clark, Lajoie, Richards, "Brain-like learning with
+    /// exponentiated gradients", 2024.
+    Exponentiated {
+        /// What both parts of a bias have beyond its value at first: finite and above 0.
+        split: f64,
+    },
+}
+
+/// The angle rule: over the parameters that keep their sign, the largest learning rate of a grid for which
+/// `‖bounded θ'‖ ≥ (1 − cosine_epsilon) · ‖θ'‖`, where `θ'` is what the step makes of them before the bound: the two
+/// then point almost the same way. If no rate does, the smallest is taken. The grid goes in equal ratios from the
+/// learning rate of the update down to `lr_min`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Angle {
+    /// The smallest learning rate: above 0 and at most that of the update.
+    pub lr_min: f64,
+    /// Rates of the grid, at least 1.
+    pub rates: usize,
+    /// How much the cosine may fall short of 1: from 0 to 1.
+    pub cosine_epsilon: f64,
+}
+
+/// The diagonal natural gradient, d-NGD: for each parameter
+///
+/// ```text
+/// F ← (1−c) · F + c · f_lambda · mean_B (∂ℓ_b/∂θ)²
+/// ```
+///
+/// where `ℓ_b` is the loss of example b on a label drawn from the model's own softmax; the step takes `dθ / (F + ε)` in
+/// the place of `dθ`. `F` begins at zero. Squared gradients of single examples are summed up in registers and never
+/// stored. A step costs one backward pass more, whose gradients of weights cost twice as much as others.
+///
+/// Source: Cornford et al., ICLR 2021, appendix.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Natural {
+    /// Weight of the newest batch: above 0, at most 1.
+    pub c: f64,
+    /// Scale of the estimate: finite and above 0.
+    pub f_lambda: f64,
+    /// ε: finite and above 0.
+    pub epsilon: f64,
+    /// Whether `1/(F + ε)` is divided by its L2 norm over the layer's `Wex`.
+    pub normalised: bool,
+}
+
+impl Default for Natural {
+    /// What the original experiments used: c = 0.02, f_lambda = 2.5e-5, normalised.
+    fn default() -> Self {
+        Self { c: 0.02, f_lambda: 2.5e-5, epsilon: 1e-8, normalised: true }
+    }
+}
+
+/// What a step of one layer multiplies with, beside what the [`Update`] says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// The learning rate: that of the update, unless the angle rule found another.
+    pub lr: f64,
+    /// What clipping leaves of the gradients.
+    pub clip: f64,
+    /// One divided by the norm of the inverse Fisher information, or 1.
+    pub natural: f64,
 }
 
 impl Update {
     /// Projected stochastic gradient descent without corrections.
     pub fn sgd(lr: f64) -> Self {
-        Self { lr, corrections: false, factors: Dann::all(1.0) }
+        Self {
+            lr,
+            corrections: false,
+            factors: Dann::all(1.0),
+            descent: Descent::Projected,
+            decay: Dann::all(0.0),
+            momentum: 0.0,
+            nesterov: false,
+            floor: None,
+            clip: None,
+            angle: None,
+            natural: None,
+        }
     }
 
     /// Fisher-corrected stochastic gradient descent.
@@ -42,93 +161,142 @@ impl Update {
         Self { corrections: true, ..Self::sgd(lr) }
     }
 
+    /// Exponentiated gradient descent, without corrections. Both parts of a bias begin 0.1 above its value.
+    pub fn eg(lr: f64) -> Self {
+        Self { descent: Descent::Exponentiated { split: 0.1 }, ..Self::sgd(lr) }
+    }
+
+    /// Diagonal natural gradient descent. The Fisher information takes the place of the corrections.
+    pub fn natural(lr: f64, natural: Natural) -> Self {
+        Self { natural: Some(natural), ..Self::sgd(lr) }
+    }
+
     /// Checks the numbers as they will be rounded to `T`.
     pub(crate) fn check<T: Element>(&self) -> Result<(), Error> {
-        let valid = |x: f64| x >= 0.0 && T::from_f64(x).is_finite();
+        let finite = |x: f64| T::from_f64(x).is_finite();
+        let valid = |x: f64| x >= 0.0 && finite(x);
         if !valid(self.lr) {
             return Err(Error::LearningRate { lr: self.lr });
         }
         let factors = self.factors.zip(Dann::<()>::NAMES).into_array();
-        match factors.into_iter().find(|&(factor, _)| !valid(factor) || !valid(factor * self.lr)) {
-            Some((value, name)) => Err(Error::Factor { name, value }),
-            None => Ok(()),
+        if let Some((value, name)) =
+            factors.into_iter().find(|&(factor, _)| !valid(factor) || !valid(factor * self.lr))
+        {
+            return Err(Error::Factor { name, value });
+        }
+        let rule = |name, value, fine: bool, expected| if fine { Ok(()) } else { Err(Error::Policy { name, value, expected }) };
+        let positive = |x: f64| x > 0.0 && finite(x) && T::from_f64(x) > T::ZERO;
+        for decay in self.decay.into_array() {
+            rule("decay", decay, valid(decay), "a finite number ≥ 0")?;
+        }
+        rule("momentum", self.momentum, (0.0..1.0).contains(&self.momentum), "at least 0 and less than 1")?;
+        if let Descent::Exponentiated { split } = self.descent {
+            rule("split", split, positive(split), "a finite number > 0")?;
+        }
+        if let Some(floor) = self.floor {
+            rule("floor", floor, valid(floor), "a finite number ≥ 0")?;
+        }
+        if let Some(clip) = self.clip {
+            rule("clip", clip, positive(clip), "a finite number > 0")?;
+        }
+        if let Some(Angle { lr_min, rates, cosine_epsilon }) = self.angle {
+            rule("lr_min", lr_min, positive(lr_min) && lr_min <= self.lr, "above 0 and at most lr")?;
+            rule("rates", rates as f64, rates > 0, "at least 1")?;
+            rule("cosine_epsilon", cosine_epsilon, (0.0..=1.0).contains(&cosine_epsilon), "from 0 to 1")?;
+        }
+        if let Some(Natural { c, f_lambda, epsilon, .. }) = self.natural {
+            rule("c", c, c > 0.0 && c <= 1.0, "above 0 and at most 1")?;
+            rule("f_lambda", f_lambda, positive(f_lambda), "a finite number > 0")?;
+            rule("epsilon", epsilon, positive(epsilon), "a finite number > 0")?;
+        }
+        Ok(())
+    }
+
+    /// Whether all gradients of a layer are needed before any parameter can move.
+    pub(crate) fn needs_gradients(&self) -> bool {
+        self.clip.is_some() || self.angle.is_some()
+    }
+
+    /// Whether steps are exponentiated, and what both parts of a bias have beyond its value.
+    pub(crate) fn split(&self) -> Option<f64> {
+        match self.descent {
+            Descent::Exponentiated { split } => Some(split),
+            Descent::Projected => None,
         }
     }
 
-    /// What each gradient of a layer is multiplied with before it is subtracted: `lr · correction · factor`.
-    pub fn scales(&self, shape: &DannShape) -> Dann<f64> {
-        let (root_ne, d) = ((shape.ne as f64).sqrt(), shape.d as f64);
-        let corrections = if self.corrections {
-            Dann { wix: 1.0 / root_ne, wei: 1.0 / d, alpha: 1.0 / (root_ne * d), ..Dann::all(1.0) }
-        } else {
-            Dann::all(1.0)
+    /// What a parameter's gradient is multiplied with first of all.
+    pub(crate) fn correction(&self, shape: &LayerShape, letter: Letter) -> f64 {
+        let LayerShape::Dann(DannShape { d, ne, .. }) = *shape else { return 1.0 };
+        let (root_ne, d) = ((ne as f64).sqrt(), d as f64);
+        match letter {
+            _ if !self.corrections => 1.0,
+            Letter::Wix => 1.0 / root_ne,
+            Letter::Wei => 1.0 / d,
+            Letter::Alpha => 1.0 / (root_ne * d),
+            _ => 1.0,
+        }
+    }
+
+    /// The factor on a parameter's learning rate.
+    pub(crate) fn factor(&self, letter: Letter) -> f64 {
+        by_letter(&self.factors, letter)
+    }
+
+    /// How the elements of one parameter move.
+    pub(crate) fn rule<T: Element>(&self, shape: &LayerShape, letter: Letter, moment: &Moment) -> Rule<T> {
+        let plain = Rule {
+            correction: T::ONE,
+            rate: T::ZERO,
+            decay: None,
+            momentum: T::ZERO,
+            nesterov: false,
+            low: T::NEG_INFINITY,
+            floor: None,
+            exponentiated: false,
+            natural: None,
         };
-        self.factors.zip(corrections).map(|(factor, correction)| self.lr * correction * factor)
-    }
-
-    /// What each gradient of a plain layer is multiplied with before it is subtracted.
-    pub fn dense_scales(&self) -> Dense<f64> {
-        Dense { w: self.lr * self.factors.wex, b: self.lr * self.factors.b }
-    }
-
-    /// Applies gradients that were handed out. The result has the same bits as the fused step.
-    ///
-    /// # Errors
-    /// [`Error::Kind`], [`Error::Length`], [`Error::LearningRate`] or [`Error::Factor`]; nothing is changed then.
-    pub fn apply<'p, 'g, T: Element>(
-        &self,
-        shape: &LayerShape,
-        params: impl Into<LayerMut<'p, T>>,
-        gradients: impl Into<LayerRef<'g, T>>,
-    ) -> Result<(), Error> {
-        match (shape, params.into(), gradients.into()) {
-            (LayerShape::Dann(shape), LayerArrays::Dann(params), LayerArrays::Dann(gradients)) => {
-                self.apply_dann(shape, params, gradients)
-            }
-            (LayerShape::Dense(shape), LayerArrays::Dense(params), LayerArrays::Dense(gradients)) => {
-                self.apply_dense(shape, params, gradients)
-            }
-            _ => Err(Error::Kind { expected: shape.kind() }),
+        if matches!(letter, Letter::Mean | Letter::Variance) {
+            // The "gradient" is the batch's statistic: θ ← θ − 0.1 (θ − statistic).
+            return Rule {
+                correction: -T::ONE,
+                decay: Some(T::ONE),
+                rate: T::from_f64(RUNNING_SHARE),
+                ..plain
+            };
         }
-    }
-
-    /// Applies gradients of a layer with inhibition.
-    fn apply_dann<T: Element>(
-        &self,
-        shape: &DannShape,
-        params: DannMut<'_, T>,
-        gradients: DannRef<'_, T>,
-    ) -> Result<(), Error> {
-        self.check::<T>()?;
-        params.view().check(shape)?;
-        gradients.check(shape)?;
-        params.zip(gradients).zip(self.scales(shape).zip(SIGNED)).map(|((params, gradients), (scale, signed))| {
-            descend(params, gradients, T::from_f64(scale), signed);
-        });
-        Ok(())
-    }
-
-    /// Applies gradients of a plain layer.
-    fn apply_dense<T: Element>(
-        &self,
-        shape: &DenseShape,
-        params: DenseMut<'_, T>,
-        gradients: DenseRef<'_, T>,
-    ) -> Result<(), Error> {
-        self.check::<T>()?;
-        params.view().check(shape)?;
-        gradients.check(shape)?;
-        let scales = self.dense_scales().map(T::from_f64);
-        descend(params.w, gradients.w, scales.w, true);
-        descend(params.b, gradients.b, scales.b, true);
-        Ok(())
+        let (correction, rate) =
+            (moment.clip * self.correction(shape, letter), moment.lr * self.factor(letter));
+        let decay = Some(by_letter(&self.decay, letter)).filter(|&decay| decay > 0.0);
+        let (signed, exponentiated) = (shape.signed(letter), self.split().is_some());
+        // Alone, both are one factor, which is rounded once.
+        let alone = decay.is_none() && self.momentum == 0.0 && !exponentiated && self.natural.is_none();
+        let (correction, rate) = if alone { (1.0, rate * correction) } else { (correction, rate) };
+        Rule {
+            correction: T::from_f64(correction),
+            rate: T::from_f64(rate),
+            decay: decay.map(T::from_f64),
+            momentum: T::from_f64(self.momentum),
+            nesterov: self.nesterov,
+            low: if signed { T::NEG_INFINITY } else { T::from_f64(self.floor.unwrap_or(0.0)) },
+            floor: self.floor.filter(|_| signed && letter == Letter::Wex).map(T::from_f64),
+            exponentiated,
+            natural: self.natural.map(|natural| (T::from_f64(moment.natural), T::from_f64(natural.epsilon))),
+        }
     }
 }
 
-/// `θ ← θ − scale · dθ`, then not below zero unless `signed`; NaN stays NaN, so that a diverged run shows.
-pub(crate) fn descend<T: Element>(params: &mut [T], gradients: &[T], scale: T, signed: bool) {
-    for (param, &gradient) in params.iter_mut().zip(gradients) {
-        let next = *param - scale * gradient;
-        *param = if !signed && next < T::ZERO { T::ZERO } else { next };
+/// How much of a batch's statistics goes into the running ones.
+const RUNNING_SHARE: f64 = 0.1;
+
+fn by_letter(values: &Dann<f64>, letter: Letter) -> f64 {
+    match letter {
+        Letter::Wex => values.wex,
+        Letter::Wix => values.wix,
+        Letter::Wei => values.wei,
+        Letter::Alpha => values.alpha,
+        Letter::G => values.g,
+        Letter::B => values.b,
+        Letter::Mean | Letter::Variance => 0.0,
     }
 }

@@ -31,7 +31,9 @@ macro_rules! masked {
     (
         $t:ty, $v:ty, $mask:ident = $lane_numbers:expr, $set1:ident as $int:ty, $greater:ident,
         $load_first:ident: $maskload:ident, $store_first:ident: $maskstore:ident, $first:ident: $cast:ident,
-        $where_positive:ident: $cmp:ident, $and:ident, $zero:ident
+        $where_positive:ident: $cmp:ident, $and:ident, $zero:ident,
+        $flip:ident: $xor:ident, $splat:ident,
+        $times_power_of_two:ident: $bits:ident, $add:ident, $shift:ident by $fraction:literal
     ) => {
         /// The first `n` lanes set.
         #[inline]
@@ -65,6 +67,18 @@ macro_rules! masked {
         fn $where_positive(test: $v, x: $v) -> $v {
             $and($cmp::<_CMP_GT_OQ>(test, $zero()), x)
         }
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn $flip(x: $v, by: $v) -> $v {
+            $xor(x, $and(by, $splat(-0.0)))
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn $times_power_of_two(x: $v, n: $v) -> $v {
+            $cast($add($bits(x), $shift::<$fraction>($bits(n))))
+        }
     };
 }
 
@@ -72,14 +86,18 @@ macro_rules! masked {
 masked!(
     f32, __m256, mask_f32 = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32 as i32, _mm256_cmpgt_epi32,
     load_first_f32: _mm256_maskload_ps, store_first_f32: _mm256_maskstore_ps, first_f32: _mm256_castsi256_ps,
-    where_positive_f32: _mm256_cmp_ps, _mm256_and_ps, _mm256_setzero_ps
+    where_positive_f32: _mm256_cmp_ps, _mm256_and_ps, _mm256_setzero_ps,
+    flip_f32: _mm256_xor_ps, _mm256_set1_ps,
+    times_power_of_two_f32: _mm256_castps_si256, _mm256_add_epi32, _mm256_slli_epi32 by 23
 );
 
 #[rustfmt::skip]
 masked!(
     f64, __m256d, mask_f64 = _mm256_setr_epi64x(0, 1, 2, 3), _mm256_set1_epi64x as i64, _mm256_cmpgt_epi64,
     load_first_f64: _mm256_maskload_pd, store_first_f64: _mm256_maskstore_pd, first_f64: _mm256_castsi256_pd,
-    where_positive_f64: _mm256_cmp_pd, _mm256_and_pd, _mm256_setzero_pd
+    where_positive_f64: _mm256_cmp_pd, _mm256_and_pd, _mm256_setzero_pd,
+    flip_f64: _mm256_xor_pd, _mm256_set1_pd,
+    times_power_of_two_f64: _mm256_castpd_si256, _mm256_add_epi64, _mm256_slli_epi64 by 52
 );
 
 /// ((x0+x4)+(x2+x6)) + ((x1+x5)+(x3+x7))
@@ -104,7 +122,8 @@ x86_simd!(
     Avx2, f32, __m256, 8, enabled,
     _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, load_first_f32, store_first_f32,
     _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_max_ps,
-    where_positive_f32, first_f32, sum_f32
+    where_positive_f32, first_f32, sum_f32,
+    _mm256_sqrt_ps, flip_f32, times_power_of_two_f32
 );
 
 #[rustfmt::skip]
@@ -112,5 +131,6 @@ x86_simd!(
     Avx2, f64, __m256d, 4, enabled,
     _mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, load_first_f64, store_first_f64,
     _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_div_pd, _mm256_fmadd_pd, _mm256_max_pd,
-    where_positive_f64, first_f64, sum_f64
+    where_positive_f64, first_f64, sum_f64,
+    _mm256_sqrt_pd, flip_f64, times_power_of_two_f64
 );

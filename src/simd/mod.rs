@@ -8,6 +8,7 @@
 mod avx2;
 #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 mod avx512;
+mod exp;
 mod portable;
 #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 mod x86;
@@ -16,6 +17,7 @@ mod x86;
 pub(crate) use avx2::Avx2;
 #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 pub(crate) use avx512::Avx512;
+pub(crate) use exp::Exponential;
 pub(crate) use portable::Portable;
 
 /// Work to be compiled for one instruction set: see [`Simd::vectorize`].
@@ -85,6 +87,22 @@ pub(crate) trait Simd<T: Copy>: Token {
     fn first(self, x: Self::V, n: usize) -> Self::V;
     /// The sum of all lanes, in a fixed order.
     fn sum(self, x: Self::V) -> T;
+    /// `√x`
+    fn sqrt(self, x: Self::V) -> Self::V;
+    /// `x`, or `−x` where the sign of `by` is negative (that of −0 is).
+    fn flip(self, x: Self::V, by: Self::V) -> Self::V;
+    /// `x · 2ⁿ`, with `n` in the lowest bits of a number whose other fraction bits shift out of the exponent: see
+    /// [`Simd::exp`]. The result must be a normal number.
+    fn times_power_of_two(self, x: Self::V, n: Self::V) -> Self::V;
+
+    /// `e` to the power of `x`; the same bits on every instruction set. See `exp.rs`.
+    #[inline(always)]
+    fn exp(self, x: Self::V) -> Self::V
+    where
+        T: Exponential,
+    {
+        exp::exp(self, x)
+    }
 }
 
 /// What proves that the CPU has an instruction set.

@@ -20,7 +20,7 @@ fn enabled<W: Vectorized>(work: W) -> W::Output {
 }
 
 macro_rules! portable {
-    ($t:ty, $v:ty, $lanes:literal) => {
+    ($t:ty, $v:ty, $lanes:literal, $fraction:literal) => {
         impl Simd<$t> for Portable {
             type V = $v;
             const LANES: usize = $lanes;
@@ -105,9 +105,24 @@ macro_rules! portable {
             fn sum(self, x: $v) -> $t {
                 x.reduce_add()
             }
+            #[inline(always)]
+            fn sqrt(self, x: $v) -> $v {
+                x.sqrt()
+            }
+            #[inline(always)]
+            fn flip(self, x: $v, by: $v) -> $v {
+                x ^ (by & <$v>::splat(-0.0))
+            }
+            #[inline(always)]
+            fn times_power_of_two(self, x: $v, n: $v) -> $v {
+                let (x, n) = (x.to_array(), n.to_array());
+                <$v>::from(std::array::from_fn::<$t, $lanes, _>(|i| {
+                    <$t>::from_bits(x[i].to_bits().wrapping_add(n[i].to_bits() << $fraction))
+                }))
+            }
         }
     };
 }
 
-portable!(f32, f32x8, 8);
-portable!(f64, f64x4, 4);
+portable!(f32, f32x8, 8, 23);
+portable!(f64, f64x4, 4, 52);

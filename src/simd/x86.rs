@@ -7,7 +7,8 @@ macro_rules! x86_simd {
         $token:ty, $t:ty, $v:ty, $lanes:literal, $enabled:ident,
         $zero:ident, $splat:ident, $load:ident, $store:ident, $load_first:ident, $store_first:ident,
         $add:ident, $sub:ident, $mul:ident, $div:ident, $mul_add:ident, $max:ident,
-        $where_positive:ident, $first:ident, $sum:ident
+        $where_positive:ident, $first:ident, $sum:ident,
+        $sqrt:ident, $flip:ident, $times_power_of_two:ident
     ) => {
         impl Simd<$t> for $token {
             type V = $v;
@@ -98,6 +99,21 @@ macro_rules! x86_simd {
             fn sum(self, x: $v) -> $t {
                 // SAFETY: the token proves the instruction set.
                 unsafe { $sum(x) }
+            }
+            #[inline(always)]
+            fn sqrt(self, x: $v) -> $v {
+                // SAFETY: the token proves the instruction set.
+                unsafe { $sqrt(x) }
+            }
+            #[inline(always)]
+            fn flip(self, x: $v, by: $v) -> $v {
+                // SAFETY: the token proves the instruction set.
+                unsafe { $flip(x, by) }
+            }
+            #[inline(always)]
+            fn times_power_of_two(self, x: $v, n: $v) -> $v {
+                // SAFETY: the token proves the instruction set.
+                unsafe { $times_power_of_two(x, n) }
             }
         }
     };

@@ -1,0 +1,156 @@
+//! What an update keeps of a layer from step to step.
+
+use super::arrays::Letter;
+use super::layer::{LayerMut, LayerOf, LayerParams, LayerRef, LayerShape};
+use super::update::{Moment, Update};
+use super::array;
+use crate::element::Element;
+use crate::error::Error;
+use crate::kernels::update::{Policy, Rule};
+
+/// What an [`Update`] keeps of one layer from step to step: velocities, the estimate of the Fisher information, the
+/// subtracted part of a bias. It begins empty; a step makes room for what its rule needs and finds missing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State<T> {
+    pub(crate) velocity: Option<LayerParams<T>>,
+    pub(crate) fisher: Option<LayerParams<T>>,
+    /// `b⁻`; empty until a step is exponentiated.
+    pub(crate) negative: Vec<T>,
+    /// Room for the gradients of rules that need all of them first.
+    pub(crate) gradients: Option<LayerParams<T>>,
+}
+
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self { velocity: None, fisher: None, negative: vec![], gradients: None }
+    }
+}
+
+/// An array that a step moves, with what its rule keeps of it; what it does not keep is empty.
+pub(crate) struct Target<'a, T> {
+    pub array: &'a mut [T],
+    velocity: &'a mut [T],
+    fisher: &'a [T],
+    negative: &'a mut [T],
+    rule: Rule<T>,
+}
+
+impl<T: Element> State<T> {
+    /// Nothing kept yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes room for what a step needs.
+    pub(crate) fn prepare(
+        &mut self,
+        shape: &LayerShape,
+        update: &Update,
+        params: LayerRef<'_, T>,
+    ) -> Result<(), Error> {
+        let zeros = |wanted, place: &mut Option<_>| {
+            if wanted && place.is_none() {
+                *place = Some(LayerParams::zeros(shape)?);
+            }
+            Ok::<_, Error>(())
+        };
+        zeros(update.momentum > 0.0, &mut self.velocity)?;
+        zeros(update.natural.is_some(), &mut self.fisher)?;
+        zeros(update.needs_gradients(), &mut self.gradients)?;
+        if let Some(split) = update.split().filter(|_| self.negative.is_empty()) {
+            let mut bias: &[T] = &[];
+            params.for_each(|letter, array| if letter == Letter::B { bias = array });
+            self.negative = array(bias.len(), |i| (-bias[i].to_f64()).max(0.0) + split)?;
+        }
+        Ok(())
+    }
+
+    /// The arrays of a layer as a step moves them. [`State::prepare`] went before.
+    pub(crate) fn targets<'a>(
+        &'a mut self,
+        shape: &LayerShape,
+        update: &Update,
+        moment: &Moment,
+        params: LayerMut<'a, T>,
+    ) -> LayerOf<Target<'a, T>> {
+        let mut velocity = self.velocity.as_mut().filter(|_| update.momentum > 0.0).map(LayerParams::view_mut);
+        let fisher = self.fisher.as_ref().filter(|_| update.natural.is_some()).map(LayerParams::view);
+        let mut negative = if update.split().is_some() { &mut self.negative[..] } else { &mut [] };
+        let nothing = || nothing::<&mut [T]>(shape);
+        params
+            .zip(velocity.take().unwrap_or_else(nothing))
+            .zip(fisher.unwrap_or_else(|| self::nothing::<&[T]>(shape)))
+            .map(|letter, ((array, velocity), fisher)| {
+                let statistic = matches!(letter, Letter::Mean | Letter::Variance);
+                Target {
+                    array,
+                    velocity: if statistic { &mut [] } else { velocity },
+                    fisher: if statistic { &[] } else { fisher },
+                    negative: if letter == Letter::B { std::mem::take(&mut negative) } else { &mut [] },
+                    rule: update.rule(shape, letter, moment),
+                }
+            })
+    }
+
+    /// One divided by the norm of `1/(F + ε)` over the layer's `Wex`, if the update asks for it.
+    pub(crate) fn natural_scale(&self, update: &Update) -> f64 {
+        let (Some(natural), Some(fisher)) = (update.natural.filter(|natural| natural.normalised), &self.fisher) else {
+            return 1.0;
+        };
+        let mut sum = 0.0;
+        fisher.view().for_each(|letter, array| {
+            if letter == Letter::Wex {
+                sum = array.iter().map(|f| (f.to_f64() + natural.epsilon).powi(-2)).sum::<f64>();
+            }
+        });
+        1.0 / sum.sqrt()
+    }
+}
+
+/// An empty array for each parameter.
+fn nothing<A: Default + Sized>(shape: &LayerShape) -> LayerOf<A> {
+    match shape {
+        LayerShape::Dann(_) => LayerOf::Dann(Default::default()),
+        LayerShape::Dense(_) => LayerOf::Dense(Default::default()),
+        LayerShape::Norm(_) => LayerOf::Norm(Default::default()),
+    }
+}
+
+impl<T: Element> Target<'_, T> {
+    /// Scale and bound of the step, if it is `max(θ − scale · dθ, low)` and nothing else.
+    pub fn plain(&self) -> Option<(T, T)> {
+        let Rule { correction, decay, floor, exponentiated, natural, rate, low, .. } = self.rule;
+        let alone = self.velocity.is_empty() && decay.is_none() && floor.is_none();
+        (alone && !exponentiated && natural.is_none() && correction == T::ONE).then_some((rate, low))
+    }
+
+    /// What is left of the step when its direction is known.
+    pub fn along_direction(self) -> Self {
+        let exponentiated = self.rule.exponentiated;
+        let rule = Rule {
+            correction: T::ONE,
+            natural: None,
+            decay: self.rule.decay.filter(|_| exponentiated),
+            ..self.rule
+        };
+        Self { velocity: &mut [], fisher: &[], rule, ..self }
+    }
+
+    /// The step for kernels, with rows `ld` elements apart.
+    pub fn policy(&mut self, ld: usize) -> Policy<T> {
+        let len = self.array.len();
+        let place = |array: &mut [T]| {
+            assert!(array.is_empty() || array.len() == len, "{} elements of {len}", array.len());
+            if array.is_empty() { std::ptr::null_mut() } else { array.as_mut_ptr() }
+        };
+        assert!(self.fisher.is_empty() || self.fisher.len() == len, "{} elements of {len}", self.fisher.len());
+        Policy {
+            velocity: place(self.velocity),
+            negative: place(self.negative),
+            fisher: if self.fisher.is_empty() { std::ptr::null() } else { self.fisher.as_ptr() },
+            w: self.array.as_mut_ptr(),
+            ld,
+            rule: self.rule,
+        }
+    }
+}

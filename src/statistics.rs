@@ -1,0 +1,136 @@
+//! What studies of such networks look at: activity, weights and steps of a layer, as a few numbers.
+
+use crate::buffer::Activations;
+use crate::driver::Driver;
+use crate::element::Element;
+use crate::params::Nonlinearity;
+use crate::params::arrays::Letter;
+use crate::params::layer::{LayerRef, LayerShape};
+use crate::params::update::Update;
+
+/// The statistics of one layer on some examples: see [`Network::inspect`](crate::Network::inspect).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LayerStatistics {
+    /// Mean and variance of the standardised excitation `ẑ` over units and examples, for layers that have it: those that
+    /// divide, and normalised ones.
+    pub zhat: Option<(f64, f64)>,
+    /// Least and largest divisor `γ`, for layers that divide.
+    pub gamma: Option<(f64, f64)>,
+    /// The part of the units that are silent: zero for every example. None in a layer without ReLU.
+    pub silent: Option<f64>,
+    /// The part of the weights that are zero.
+    pub zero_weights: f64,
+    /// The cosine between the step along the (corrected) gradients and what the bound leaves of it, over the parameters
+    /// that keep their sign; none where no parameter does, or where nothing moves.
+    pub cosine: Option<f64>,
+    /// The L2 norm of the gradient by each parameter, without corrections.
+    pub gradient_norms: Vec<(&'static str, f64)>,
+}
+
+/// Gathers what a layer does while the examples pass by.
+pub(crate) struct Observer {
+    /// Sums of ẑ and its square, and how many there were.
+    zhat: Option<[f64; 3]>,
+    gamma: Option<(f64, f64)>,
+    /// Whether each unit of a layer with ReLU has been active.
+    active: Option<Vec<bool>>,
+}
+
+impl Observer {
+    pub fn new(shape: &LayerShape) -> Self {
+        let active = (shape.nonlinearity() == Nonlinearity::Relu).then(|| vec![false; shape.outputs()]);
+        Self { zhat: None, gamma: None, active }
+    }
+
+    /// Looks at a layer between a forward pass of training and its backward pass.
+    pub fn see<T: Element>(&mut self, driver: &Driver<T>) {
+        if let Some((inverse, zhat)) = driver.standardised() {
+            let [sum, squares, count] = self.zhat.get_or_insert([0.0; 3]);
+            for_each(zhat, |_, zhat| {
+                *sum += zhat;
+                *squares += zhat * zhat;
+                *count += 1.0;
+            });
+            if let Some(inverse) = inverse {
+                let (least, largest) = self.gamma.get_or_insert((f64::INFINITY, f64::NEG_INFINITY));
+                for_each(inverse, |_, inverse| {
+                    *least = least.min(1.0 / inverse);
+                    *largest = largest.max(1.0 / inverse);
+                });
+            }
+        }
+        if let Some(active) = &mut self.active {
+            for_each(driver.output(), |unit, h| active[unit] |= h != 0.0);
+        }
+    }
+
+    pub fn finish<T: Element>(
+        self,
+        shape: &LayerShape,
+        params: LayerRef<'_, T>,
+        gradients: LayerRef<'_, T>,
+        update: &Update,
+    ) -> LayerStatistics {
+        let share = |part: usize, of: usize| part as f64 / of as f64;
+        let (mut zeros, mut weights) = (0, 0);
+        params.for_each(|letter, array| {
+            if matches!(letter, Letter::Wex | Letter::Wix | Letter::Wei) {
+                zeros += array.iter().filter(|&&w| w == T::ZERO).count();
+                weights += array.len();
+            }
+        });
+        let names = shape.arrays().into_iter().map(|(name, _)| name);
+        let mut norms = vec![];
+        gradients.for_each(|letter, array| {
+            if !array.is_empty() && !matches!(letter, Letter::Mean | Letter::Variance) {
+                norms.push(array.iter().map(|gradient| gradient.to_f64().powi(2)).sum::<f64>().sqrt());
+            }
+        });
+        LayerStatistics {
+            zhat: self.zhat.map(|[sum, squares, count]| {
+                let mean = sum / count;
+                (mean, (squares / count - mean * mean).max(0.0))
+            }),
+            gamma: self.gamma,
+            silent: self.active.map(|active| share(active.iter().filter(|&&active| !active).count(), active.len())),
+            zero_weights: share(zeros, weights),
+            cosine: cosine(shape, params, gradients, update),
+            gradient_norms: names.zip(norms).collect(),
+        }
+    }
+}
+
+/// Calls `f` with each unit and what it does in each example.
+fn for_each<T: Element>(activity: &Activations<T>, mut f: impl FnMut(usize, f64)) {
+    let examples = activity.columns();
+    for group in examples.iter(0..examples.groups()) {
+        for unit in 0..activity.rows() {
+            activity.row(unit, group)[..group.len].iter().for_each(|value| f(unit, value.to_f64()));
+        }
+    }
+}
+
+/// The cosine between the free and the bounded step of projected descent.
+fn cosine<T: Element>(
+    shape: &LayerShape,
+    params: LayerRef<'_, T>,
+    gradients: LayerRef<'_, T>,
+    update: &Update,
+) -> Option<f64> {
+    let (mut product, mut free, mut bounded) = (0.0, 0.0, 0.0);
+    params.zip(gradients).for_each(|letter, (array, gradients)| {
+        if shape.signed(letter) {
+            return;
+        }
+        let rate = update.lr * update.factor(letter) * update.correction(shape, letter);
+        for (theta, gradient) in array.iter().zip(gradients) {
+            let (theta, step) = (theta.to_f64(), -rate * gradient.to_f64());
+            let left = (theta + step).max(update.floor.unwrap_or(0.0)) - theta;
+            product += step * left;
+            free += step * step;
+            bounded += left * left;
+        }
+    });
+    let norms = (free * bounded).sqrt();
+    (norms > 0.0).then(|| product / norms)
+}
