@@ -129,7 +129,11 @@ impl Architecture {
         layers.iter().try_for_each(LayerShape::check)?;
         for pair in layers.windows(2) {
             same("inputs of a layer", pair[1].inputs(), pair[0].outputs(), "the layer below")?;
-            if let [LayerShape::Dense(DenseShape { columns: below, .. }), LayerShape::Dense(DenseShape { columns: Some(here), .. })] = pair {
+            if let [
+                LayerShape::Dense(DenseShape { columns: below, .. }),
+                LayerShape::Dense(DenseShape { columns: Some(here), .. }),
+            ] = pair
+            {
                 let below = below.unwrap_or_default().inhibitory_outputs;
                 same("inhibitory inputs of a layer", here.inhibitory_inputs, below, "the layer below")?;
             }
@@ -174,11 +178,8 @@ impl Architecture {
         let isa = self.isa.map_or_else(Isa::select, Ok)?;
         let mut rng = generator(self.seed);
         let layer = |(k, shape): (usize, &LayerShape)| {
-            let init = Init {
-                rectified_input: k > 0,
-                iid_inhibition: self.iid_inhibition,
-                mean_input: self.mean_input,
-            };
+            let init =
+                Init { rectified_input: k > 0, iid_inhibition: self.iid_inhibition, mean_input: self.mean_input };
             Ok((*shape, init.draw(shape, &mut rng)?))
         };
         let layers = self.layers.iter().enumerate().map(layer).collect::<Result<Vec<_>, Error>>()?;

@@ -279,8 +279,7 @@ pub fn norm_backward(
     let number = if over == Over::Units { ne } else { batch } as f64;
     let du = elementwise(dz.len(), |i| {
         let which = if over == Over::Units { i / ne } else { i % ne };
-        (dzhat[i] - plain[which] / number - zhat[i] * along[which] / number)
-            / (variance[which] + NORM_EPSILON).sqrt()
+        (dzhat[i] - plain[which] / number - zhat[i] * along[which] / number) / (variance[which] + NORM_EPSILON).sqrt()
     });
     let dx = times(&du, &params.w, ne);
     let w = times(&transposed(&du, ne), x, batch);

@@ -13,15 +13,17 @@ pub struct Examples {
 }
 
 impl Examples {
-    fn gather(&mut self, data: &Dataset, indices: impl IntoIterator<Item = usize> + Clone) {
+    /// Some images of a set, and their labels.
+    pub fn load(
+        &mut self,
+        data: &Dataset,
+        indices: impl IntoIterator<Item = usize> + Clone,
+    ) -> Result<(MatRef<'_, f32>, &[u32]), Error> {
         data.images.gather(indices.clone(), &mut self.x);
         self.labels.clear();
         self.labels.extend(indices.into_iter().map(|i| u32::from(data.labels[i])));
-    }
-
-    fn x(&self) -> Result<MatRef<'_, f32>, Error> {
-        let examples = self.labels.len();
-        MatRef::new("x", &self.x, examples, self.x.len() / examples)
+        let x = MatRef::new("x", &self.x, self.labels.len(), data.images.size())?;
+        Ok((x, &self.labels))
     }
 
     /// Loss and errors of a network on a whole set, some images at a time.
@@ -34,8 +36,8 @@ impl Examples {
         const PIECE: usize = 2048;
         let mut sum = Evaluation::default();
         for start in (0..data.len()).step_by(PIECE) {
-            self.gather(data, start..(start + PIECE).min(data.len()));
-            let piece = net.evaluate(threads, self.x()?, &self.labels)?;
+            let (x, labels) = self.load(data, start..(start + PIECE).min(data.len()))?;
+            let piece = net.evaluate(threads, x, labels)?;
             sum.loss += piece.loss * piece.examples as f64;
             sum.errors += piece.errors;
             sum.examples += piece.examples;
@@ -78,9 +80,9 @@ impl<'a> Course<'a> {
     ) -> Result<(), Error> {
         self.order.shuffle(&mut self.rng);
         for batch in self.order.chunks(self.batch) {
-            self.examples.gather(self.data, batch.iter().copied());
+            let (x, labels) = self.examples.load(self.data, batch.iter().copied())?;
             let start = Instant::now();
-            let loss = net.train_step(threads, self.examples.x()?, &self.examples.labels, update)?;
+            let loss = net.train_step(threads, x, labels, update)?;
             each(Step { loss, images: batch.len(), time: start.elapsed() });
         }
         Ok(())

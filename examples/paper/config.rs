@@ -95,7 +95,11 @@ pub const FIELDS: &[Field] = &[
     field("natural_batch", Whole(1, i64::MAX), "Images of a step of dann-ngd"),
     field("natural_f_lambda", Positive, "Factor of the squared gradients in the Fisher information of dann-ngd"),
     field("natural_c", Fraction, "Weight of a step in the running Fisher information of dann-ngd"),
-    field("record", YesOrNo, "Whether to record what every layer does, after each epoch"),
+    field(
+        "record",
+        YesOrNo,
+        "Whether to record after each epoch what every layer does on the first 1000 validation or test images",
+    ),
     field("checkpoints", YesOrNo, "Whether to save the networks of the final runs, as networks/*.safetensors"),
     field("threads", Whole(0, i64::MAX), "Runs at a time, each on one thread; 0 is as many as the machine has threads"),
     field("isa", Text, "Instruction set: portable, avx2 or avx512; \"\" is $INTERNEURON_ISA, or else the widest"),

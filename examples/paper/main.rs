@@ -20,6 +20,7 @@ mod args;
 mod common;
 mod config;
 mod experiment;
+mod layers;
 mod networks;
 mod pictures;
 mod progress;

@@ -3,7 +3,7 @@
 use super::common::images::classes;
 use super::config::{Config, Rates};
 use interneuron::data::TrainTest;
-use interneuron::{Architecture, Error, Update};
+use interneuron::{Architecture, Error, Natural, Update};
 
 /// A kind of network, and how it is trained.
 pub struct Kind {
@@ -17,8 +17,8 @@ pub struct Kind {
     pub batch: fn(&Config) -> (&'static str, usize),
 }
 
-/// All networks, in the order of the table. The known rates of mlp, dann and dann-nc are those of the original
-/// experiments, and variants have that of the network which they are a variant of. Only dann-iid cannot: about one network
+/// All networks, in the order of the table. The known rates of mlp, column-ei, dann, dann-nc and dann-ngd are those of the
+/// original experiments, and variants have that of the network which they are a variant of. Only dann-iid cannot: about one network
 /// in ten diverges at any rate, but more at larger ones.
 pub const ALL: &[Kind] = &[
     Kind {
@@ -26,6 +26,30 @@ pub const ALL: &[Kind] = &[
         about: "plain layers",
         rates: Rates { low: 0.01, high: 2.0, known: 0.2976 },
         architecture: |sizes| Architecture::mlp(&sizes.dims),
+        update: |rate, _| Update::sgd(rate),
+        batch: ordinary_batch,
+    },
+    Kind {
+        name: "layer-norm",
+        about: "plain layers with layer normalisation",
+        rates: Rates { low: 0.01, high: 2.0, known: 0.2976 },
+        architecture: |sizes| Architecture::layer_norm(&sizes.dims),
+        update: |rate, _| Update::sgd(rate),
+        batch: ordinary_batch,
+    },
+    Kind {
+        name: "batch-norm",
+        about: "plain layers with batch normalisation",
+        rates: Rates { low: 0.01, high: 2.0, known: 0.2976 },
+        architecture: |sizes| Architecture::batch_norm(&sizes.dims),
+        update: |rate, _| Update::sgd(rate),
+        batch: ordinary_batch,
+    },
+    Kind {
+        name: "column-ei",
+        about: "Dale's principle by columns of one sign; as many units in all as the others with inhibition",
+        rates: Rates { low: 0.003, high: 0.5, known: 0.05273 },
+        architecture: |sizes| Architecture::column_ei(&sizes.totals(), sizes.column_ratio, sizes.mean_input),
         update: |rate, _| Update::sgd(rate),
         batch: ordinary_batch,
     },
@@ -69,6 +93,16 @@ pub const ALL: &[Kind] = &[
         update: |rate, _| Update::csgd(rate),
         batch: ordinary_batch,
     },
+    Kind {
+        name: "dann-ngd",
+        about: "dann with one interneuron a layer, by the diagonal natural gradient",
+        rates: Rates { low: 10.0, high: 1000.0, known: 300.0 },
+        architecture: |sizes| Architecture::dann(&sizes.dims, &sizes.one_each()),
+        update: |rate, &Config { natural_f_lambda: f_lambda, natural_c: c, .. }| {
+            Update::natural(rate, Natural { f_lambda, c, ..Natural::default() })
+        },
+        batch: |config| ("natural_batch", config.natural_batch),
+    },
 ];
 
 fn dann(sizes: &Sizes) -> Result<Architecture, Error> {
@@ -95,14 +129,31 @@ pub struct Sizes {
     pub dims: Vec<usize>,
     /// The interneurons of each layer; the output layer has one.
     pub interneurons: Vec<usize>,
+    pub column_ratio: usize,
+    /// Mean of the training pixels, between 0 and 1.
+    pub mean_input: f64,
 }
 
 impl Sizes {
     pub fn new(config: &Config, data: &TrainTest) -> Self {
+        let pixels = &data.train.images.pixels;
+        let sum: u64 = pixels.iter().map(|&pixel| u64::from(pixel)).sum();
         Self {
+            column_ratio: config.column_ratio,
+            mean_input: sum as f64 / (255.0 * pixels.len() as f64),
             dims: [&[data.train.images.size()][..], &config.hidden, &[classes(data)]].concat(),
             interneurons: [vec![config.interneurons; config.hidden.len()], vec![1]].concat(),
         }
+    }
+
+    /// As `dims`, with the interneurons counted among the units of hidden layers.
+    fn totals(&self) -> Vec<usize> {
+        let hidden = 1..self.dims.len() - 1;
+        let with = |(k, &units)| {
+            let interneurons = if hidden.contains(&k) { self.interneurons[k - 1] } else { 0 };
+            usize::saturating_add(units, interneurons)
+        };
+        self.dims.iter().enumerate().map(with).collect()
     }
 
     fn one_each(&self) -> Vec<usize> {

@@ -2,6 +2,7 @@
 
 use super::common::learn::Course;
 use super::experiment::{Experiment, Phase, Settings};
+use super::layers::Layer;
 use super::networks;
 use interneuron::checkpoint;
 use interneuron::{Error, Threads, generator};
@@ -12,6 +13,8 @@ use std::time::Instant;
 
 /// How many of the last errors count.
 const LAST: usize = 5;
+/// How many of the first validation or test images layers are recorded on.
+const RECORDED: usize = 1000;
 
 /// What became of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,6 +37,9 @@ pub struct Epoch {
     pub train_loss: f64,
     /// At its end, in percent: on the validation images in a trial, on the test images in a final run.
     pub error: f64,
+    /// What each layer does then, from the input to the output, if that is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<Layer>>,
 }
 
 impl Record {
@@ -95,7 +101,13 @@ pub fn run(
             diverged = too_far(epoch);
             break;
         }
-        let epoch = Epoch { epoch, train_loss: sum / f64::from(steps), error: test.error_percent() };
+        let mut layers = None;
+        if experiment.config.record {
+            let (x, labels) = course.examples.load(&data.test, 0..data.test.len().min(RECORDED))?;
+            let statistics = net.inspect(Threads::Serial, x, labels, &update)?;
+            layers = Some(statistics.into_iter().map(Layer::from).collect());
+        }
+        let epoch = Epoch { epoch, train_loss: sum / f64::from(steps), error: test.error_percent(), layers };
         let stop = go_on(&epoch).is_break();
         epochs.push(epoch);
         if stop {
