@@ -202,6 +202,33 @@ fn results_depend_on_the_seed_and_not_on_threads_or_other_networks() {
 }
 
 #[test]
+fn every_network_is_trained_and_its_layers_recorded() {
+    let bench = Bench::new();
+    let all = "mlp,layer-norm,batch-norm,column-ei,dann,dann-nc,dann-one,dann-iid,dann-sub,dann-ngd";
+    let config = bench.file("rates.toml", "[rates.dann-iid]\nknown = 1e-4\n[rates.dann-ngd]\nknown = 1.0\n");
+    let args = ["--config", &config, "--networks", all, "--trials", "0", "--epochs", "2", "--natural-batch", "50"];
+    bench.succeed("plain", &args);
+    bench.succeed("recorded", &[&args[..], &["--record"]].concat());
+    assert_eq!(bench.read("plain", "results.csv"), bench.read("recorded", "results.csv"), "to look changes nothing");
+    let results = bench.results("recorded");
+    let networks: Vec<_> = results["networks"].as_array().unwrap().iter().map(|summary| &summary["network"]).collect();
+    assert_eq!(networks, all.split(',').collect::<Vec<_>>());
+    for epoch in results["runs"].as_array().unwrap().iter().flat_map(|run| run["epochs"].as_array().unwrap()) {
+        let layers = epoch["layers"].as_array().unwrap();
+        assert_eq!(layers.len(), 3);
+        for layer in layers {
+            assert!((0.0..=1.0).contains(&layer["zero_weights"].as_f64().unwrap()));
+            assert!(layer["gradient_norms"]["b"].as_f64().unwrap() > 0.0);
+        }
+        assert!((0.0..=1.0).contains(&layers[0]["silent"].as_f64().unwrap()));
+    }
+    let dann = |key: &str| bench.runs("recorded").keys().any(|path| fs::read_to_string(path).unwrap().contains(key));
+    assert!(dann("\"zhat\": [") && dann("\"gamma\": [") && dann("\"cosine\": 0."));
+    assert!(!bench.read("plain", "results.json").contains("layers"));
+    bench.succeed("recorded", &["--resume"]);
+}
+
+#[test]
 fn the_printed_configuration_is_used_as_it_is() {
     let bench = Bench::new();
     let print = |args: &[&str]| {
@@ -248,6 +275,7 @@ fn bad_input_gets_one_line_and_exit_code_2() {
         (&["--search-epochs", "0"], "--search-epochs"),
         (&["--validation", "120"], "validation is 120: expected less than 120"),
         (&["--natural-batch", "0"], "--natural-batch"),
+        (&["--networks", "dann-ngd", "--natural-batch", "101"], "natural_batch is 101: expected at most 100"),
         (&["--natural-f-lambda", "NaN"], "--natural-f-lambda is NaN: expected a finite number above 0"),
         (&["--natural-c", "1.5"], "--natural-c is 1.5: expected a number above 0, at most 1"),
         (&["--record=perhaps"], "--record is perhaps: expected true or false"),
@@ -268,7 +296,9 @@ fn bad_input_gets_one_line_and_exit_code_2() {
         let mut command = example("paper");
         let given = |flag: &&[&str; 2]| !args.contains(&flag[0]);
         let (data, out) = (bench.dir.path().to_str().unwrap(), bench.path("untouched"));
-        let own = [["--data", data], ["--out", out.to_str().unwrap()], ["--validation", "20"], ["--hidden", "9"]];
+        let own = [["--data", data], ["--out", out.to_str().unwrap()]];
+        let small = [["--networks", "mlp,dann"], ["--validation", "20"], ["--hidden", "9"]];
+        let own = [&own[..], &small].concat();
         assert_refused(&command.args(own.iter().filter(given).flatten()).args(*args).output().unwrap(), expected);
         assert!(!out.exists(), "{args:?} must write nothing");
     }
