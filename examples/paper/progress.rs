@@ -2,6 +2,7 @@
 
 use super::experiment::{Experiment, Phase, Settings};
 use super::run::{Epoch, Record};
+use super::summary::significant;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -127,7 +128,7 @@ impl Watch<'_> {
     /// An epoch is over.
     pub fn epoch(&self, epoch: &Epoch) {
         if let Some(bar) = &self.bar {
-            bar.set_message(format!("rate {:.4}  error {:.2} %", self.settings.rate, epoch.error));
+            bar.set_message(format!("rate {}  error {:.2} %", significant(self.settings.rate), epoch.error));
         }
     }
 
@@ -154,9 +155,9 @@ impl Watch<'_> {
                 let set = if settings.phase == Phase::Search { "validation" } else { "test" };
                 let error = record.error().map_or("diverged".into(), |error| format!("{set} error {error:.2} %"));
                 eprintln!(
-                    "{done:>9}  {:22} rate {:<9.4} {error:24} {:>6.1} s, {} s left",
+                    "{done:>9}  {:22} rate {:<9} {error:24} {:>6.1} s, {} s left",
                     title(&settings),
-                    settings.rate,
+                    significant(settings.rate),
                     record.seconds,
                     progress.left().as_secs()
                 );

@@ -6,7 +6,7 @@ use super::pictures;
 use super::run::Record;
 use super::schedule::Runs;
 use super::store::{CONFIG, Store};
-use super::summary::Summary;
+use super::summary::{Summary, significant};
 use std::error::Error;
 use std::fmt::Write;
 
@@ -74,16 +74,6 @@ fn row(summary: &Summary) -> [String; 5] {
         percent(summary.train_error),
         format!("{:.1} s", summary.seconds),
     ]
-}
-
-/// A positive number with four significant digits.
-fn significant(value: f64) -> String {
-    if !(1e-4..1e6).contains(&value) {
-        return format!("{value:.3e}");
-    }
-    let digits = 3 - value.log10().floor() as i32;
-    let text = format!("{value:.*}", digits.max(0) as usize);
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 /// Every epoch of every run, a line each. Nothing in it needs quotes.

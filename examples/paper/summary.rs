@@ -55,3 +55,13 @@ fn standard_error(values: &[f64]) -> Option<f64> {
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
     Some((variance / n).sqrt())
 }
+
+/// A positive number with four significant digits.
+pub fn significant(value: f64) -> String {
+    if !(1e-4..1e6).contains(&value) {
+        return format!("{value:.3e}");
+    }
+    let digits = 3 - value.log10().floor() as i32;
+    let text = format!("{value:.*}", digits.max(0) as usize);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
