@@ -1,13 +1,12 @@
 //! One run: a network, trained and tested epoch by epoch on one thread.
 
 use super::common::learn::Course;
-use super::experiment::{Experiment, Phase, Settings};
+use super::experiment::{Experiment, Settings};
 use super::layers::Layer;
 use super::networks;
-use interneuron::checkpoint;
-use interneuron::{Error, Threads, generator};
+use interneuron::data::{Dataset, TrainTest};
+use interneuron::{Error, Network, Threads, Update, checkpoint, generator};
 use serde::{Deserialize, Serialize};
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
@@ -61,6 +60,31 @@ impl Record {
     }
 }
 
+/// Why a run ended early.
+enum End {
+    Diverged(String),
+    Failed(Error),
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Diverged { .. } => Self::Diverged(error.to_string()),
+            error => Self::Failed(error),
+        }
+    }
+}
+
+/// A run on its way.
+struct Learner<'a> {
+    experiment: &'a Experiment,
+    settings: &'a Settings,
+    data: &'a TrainTest,
+    net: Network<f32>,
+    update: Update,
+    course: Course<'a>,
+}
+
 /// Trains and tests a network; a final one is saved if there is a file to save it to. A loss that is not finite ends the
 /// run but is no error. `learnt` is told how many images were learnt; `go_on` is asked after each epoch, and a run that
 /// may not go on ends without a record.
@@ -69,62 +93,83 @@ pub fn run(
     settings: &Settings,
     save: Option<&Path>,
     learnt: impl Fn(usize),
-    go_on: impl Fn(&Epoch) -> ControlFlow<()>,
+    go_on: impl Fn(&Epoch) -> bool,
 ) -> Result<Option<Record>, Error> {
     let start = Instant::now();
-    let kind = networks::find(&settings.network).expect("settings are made of known networks");
-    let data = &experiment.stage(settings.phase).data;
-    let update = (kind.update)(settings.rate, &experiment.config);
-    let mut net = experiment.network(kind, settings)?;
-    let mut course = Course::new(&data.train, settings.batch, settings.seed);
+    let mut learner = Learner::new(experiment, settings)?;
     let mut epochs = vec![];
-    let (mut train_error, mut diverged) = (None, None);
-    let too_far =
-        |epoch: usize| Some(format!("after epoch {epoch} at learning rate {} the loss is not finite", settings.rate));
-    for epoch in 1..=settings.epochs {
-        let (mut sum, mut steps) = (0.0, 0);
-        let result = course.epoch(&mut net, Threads::Serial, &update, |step| {
-            sum += step.loss;
-            steps += 1;
-            learnt(step.images);
-        });
-        match result {
-            Ok(()) => {}
-            Err(error @ Error::Diverged { .. }) => {
-                diverged = Some(error.to_string());
-                break;
-            }
-            Err(error) => return Err(error),
-        }
-        let test = course.examples.evaluate(&mut net, Threads::Serial, &data.test)?;
-        if !test.loss.is_finite() {
-            diverged = too_far(epoch);
-            break;
-        }
-        let mut layers = None;
-        if experiment.config.record {
-            let (x, labels) = course.examples.load(&data.test, 0..data.test.len().min(RECORDED))?;
-            let statistics = net.inspect(Threads::Serial, x, labels, &update)?;
-            layers = Some(statistics.into_iter().map(Layer::from).collect());
-        }
-        let epoch = Epoch { epoch, train_loss: sum / f64::from(steps), error: test.error_percent(), layers };
-        let stop = go_on(&epoch).is_break();
-        epochs.push(epoch);
-        if stop {
-            return Ok(None);
-        }
-    }
-    if diverged.is_none() {
-        let train = course.examples.evaluate(&mut net, Threads::Serial, &data.train)?;
-        if train.loss.is_finite() {
-            train_error = Some(train.error_percent());
-        } else {
-            diverged = too_far(settings.epochs);
-        }
-    }
-    if let (Some(path), None, Phase::Final) = (save, &diverged, settings.phase) {
-        checkpoint::save(path, &net, &checkpoint::Run { seed: settings.seed, generator: generator(settings.seed) })?;
+    let (train_error, diverged) = match learner.learn(&mut epochs, learnt, go_on) {
+        Ok(None) => return Ok(None),
+        Ok(Some(train_error)) => (Some(train_error), None),
+        Err(End::Diverged(why)) => (None, Some(why)),
+        Err(End::Failed(error)) => return Err(error),
+    };
+    if let (Some(path), None) = (save, &diverged) {
+        let seed = settings.seed;
+        checkpoint::save(path, &learner.net, &checkpoint::Run { seed, generator: generator(seed) })?;
     }
     let settings = settings.clone();
     Ok(Some(Record { settings, epochs, train_error, diverged, seconds: start.elapsed().as_secs_f64() }))
+}
+
+impl<'a> Learner<'a> {
+    fn new(experiment: &'a Experiment, settings: &'a Settings) -> Result<Self, Error> {
+        let kind = networks::find(&settings.network).expect("settings are made of known networks");
+        let data = &experiment.stage(settings.phase).data;
+        Ok(Self {
+            experiment,
+            settings,
+            data,
+            net: experiment.network(kind, settings)?,
+            update: (kind.update)(settings.rate, &experiment.config),
+            course: Course::new(&data.train, settings.batch, settings.seed),
+        })
+    }
+
+    /// All epochs, and at last the training error; none if it may not go on.
+    fn learn(
+        &mut self,
+        epochs: &mut Vec<Epoch>,
+        learnt: impl Fn(usize),
+        go_on: impl Fn(&Epoch) -> bool,
+    ) -> Result<Option<f64>, End> {
+        for number in 1..=self.settings.epochs {
+            let epoch = self.epoch(number, &learnt)?;
+            let stop = !go_on(&epoch);
+            epochs.push(epoch);
+            if stop {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.error(&self.data.train, self.settings.epochs)?))
+    }
+
+    fn epoch(&mut self, number: usize, learnt: &impl Fn(usize)) -> Result<Epoch, End> {
+        let (mut sum, mut steps) = (0.0, 0);
+        self.course.epoch(&mut self.net, Threads::Serial, &self.update, |step| {
+            sum += step.loss;
+            steps += 1;
+            learnt(step.images);
+        })?;
+        let error = self.error(&self.data.test, number)?;
+        let layers = if self.experiment.config.record { Some(self.layers()?) } else { None };
+        Ok(Epoch { epoch: number, train_loss: sum / f64::from(steps), error, layers })
+    }
+
+    /// The error on a set after so many epochs, in percent.
+    fn error(&mut self, data: &Dataset, epoch: usize) -> Result<f64, End> {
+        let result = self.course.examples.evaluate(&mut self.net, Threads::Serial, data)?;
+        if !result.loss.is_finite() {
+            let rate = self.settings.rate;
+            return Err(End::Diverged(format!("after epoch {epoch} at learning rate {rate} the loss is not finite")));
+        }
+        Ok(result.error_percent())
+    }
+
+    fn layers(&mut self) -> Result<Vec<Layer>, End> {
+        let images = 0..self.data.test.len().min(RECORDED);
+        let (x, labels) = self.course.examples.load(&self.data.test, images)?;
+        let statistics = self.net.inspect(Threads::Serial, x, labels, &self.update)?;
+        Ok(statistics.into_iter().map(Layer::from).collect())
+    }
 }

@@ -6,7 +6,6 @@ use super::progress::Progress;
 use super::run::{self, Record};
 use super::store::Store;
 use std::error::Error;
-use std::ops::ControlFlow;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -179,7 +178,7 @@ impl Schedule<'_> {
         let watch = self.progress.start(&job.settings);
         let go_on = |epoch: &run::Epoch| {
             watch.epoch(epoch);
-            if self.lock().failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            self.lock().failed.is_none()
         };
         let save = self.store.network(&job.settings);
         let record = run::run(self.experiment, &job.settings, save.as_deref(), |images| watch.learnt(images), go_on)?;
