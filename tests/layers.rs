@@ -30,15 +30,8 @@ enum Kind {
     BatchNorm,
 }
 
-const KINDS: [Kind; 7] = [
-    Kind::Divisive,
-    Kind::Divisive,
-    Kind::Subtractive,
-    Kind::Dense,
-    Kind::Columns,
-    Kind::LayerNorm,
-    Kind::BatchNorm,
-];
+const KINDS: [Kind; 7] =
+    [Kind::Divisive, Kind::Divisive, Kind::Subtractive, Kind::Dense, Kind::Columns, Kind::LayerNorm, Kind::BatchNorm];
 
 /// A layer, its parameters and a batch, in f64 but exact in f32.
 #[derive(Clone, Debug)]

@@ -113,9 +113,7 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for ExciteBackward<T> {
                     let dz = if negative {
                         let dh = s.sub(s.zero(), dh);
                         match self.h {
-                            Some(h) => {
-                                s.where_positive(s.sub(s.zero(), s.load(h.at(row + i, group).add(lane))), dh)
-                            }
+                            Some(h) => s.where_positive(s.sub(s.zero(), s.load(h.at(row + i, group).add(lane))), dh),
                             None => dh,
                         }
                     } else {

@@ -233,7 +233,12 @@ impl<T: Copy> Pass<T, NormaliseBackward<T>> for OverExamples {
 
 /// Folds over all vectors of examples, in order.
 #[inline(always)]
-fn over_examples<T: Copy, S: Simd<T>, A>(_: S, examples: Split, first: A, mut f: impl FnMut(A, Group, usize) -> A) -> A {
+fn over_examples<T: Copy, S: Simd<T>, A>(
+    _: S,
+    examples: Split,
+    first: A,
+    mut f: impl FnMut(A, Group, usize) -> A,
+) -> A {
     let mut sum = first;
     for group in examples.iter(0..examples.groups()) {
         for j in 0..group.vectors {

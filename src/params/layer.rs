@@ -73,9 +73,7 @@ impl LayerShape {
                 };
                 there_are(shape.names().zip(dimensions).into_array())
             }
-            Self::Dense(shape) => {
-                there_are(shape.names().zip(Dense { w: vec![ne, d], b: vec![ne] }).into_array())
-            }
+            Self::Dense(shape) => there_are(shape.names().zip(Dense { w: vec![ne, d], b: vec![ne] }).into_array()),
             Self::Norm(shape) => {
                 let running = || if self.has_batch_statistics() { vec![ne] } else { vec![] };
                 let dimensions =

@@ -1,9 +1,9 @@
 //! What an update keeps of a layer from step to step.
 
+use super::array;
 use super::arrays::Letter;
 use super::layer::{LayerMut, LayerOf, LayerParams, LayerRef, LayerShape};
 use super::update::{Moment, Update};
-use super::array;
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::update::{Policy, Rule};
@@ -59,7 +59,11 @@ impl<T: Element> State<T> {
         zeros(update.needs_gradients(), &mut self.gradients)?;
         if let Some(split) = update.split().filter(|_| self.negative.is_empty()) {
             let mut bias: &[T] = &[];
-            params.for_each(|letter, array| if letter == Letter::B { bias = array });
+            params.for_each(|letter, array| {
+                if letter == Letter::B {
+                    bias = array
+                }
+            });
             self.negative = array(bias.len(), |i| (-bias[i].to_f64()).max(0.0) + split)?;
         }
         Ok(())
@@ -127,12 +131,8 @@ impl<T: Element> Target<'_, T> {
     /// What is left of the step when its direction is known.
     pub fn along_direction(self) -> Self {
         let exponentiated = self.rule.exponentiated;
-        let rule = Rule {
-            correction: T::ONE,
-            natural: None,
-            decay: self.rule.decay.filter(|_| exponentiated),
-            ..self.rule
-        };
+        let rule =
+            Rule { correction: T::ONE, natural: None, decay: self.rule.decay.filter(|_| exponentiated), ..self.rule };
         Self { velocity: &mut [], fisher: &[], rule, ..self }
     }
 

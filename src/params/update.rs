@@ -179,12 +179,13 @@ impl Update {
             return Err(Error::LearningRate { lr: self.lr });
         }
         let factors = self.factors.zip(Dann::<()>::NAMES).into_array();
-        if let Some((value, name)) =
-            factors.into_iter().find(|&(factor, _)| !valid(factor) || !valid(factor * self.lr))
+        if let Some((value, name)) = factors.into_iter().find(|&(factor, _)| !valid(factor) || !valid(factor * self.lr))
         {
             return Err(Error::Factor { name, value });
         }
-        let rule = |name, value, fine: bool, expected| if fine { Ok(()) } else { Err(Error::Policy { name, value, expected }) };
+        let rule = |name, value, fine: bool, expected| {
+            if fine { Ok(()) } else { Err(Error::Policy { name, value, expected }) }
+        };
         let positive = |x: f64| x > 0.0 && finite(x) && T::from_f64(x) > T::ZERO;
         for decay in self.decay.into_array() {
             rule("decay", decay, valid(decay), "a finite number ≥ 0")?;
@@ -258,19 +259,14 @@ impl Update {
         };
         if matches!(letter, Letter::Mean | Letter::Variance) {
             // The "gradient" is the batch's statistic: θ ← θ − 0.1 (θ − statistic).
-            return Rule {
-                correction: -T::ONE,
-                decay: Some(T::ONE),
-                rate: T::from_f64(RUNNING_SHARE),
-                ..plain
-            };
+            return Rule { correction: -T::ONE, decay: Some(T::ONE), rate: T::from_f64(RUNNING_SHARE), ..plain };
         }
-        let (correction, rate) =
-            (moment.clip * self.correction(shape, letter), moment.lr * self.factor(letter));
+        let (correction, rate) = (moment.clip * self.correction(shape, letter), moment.lr * self.factor(letter));
         let decay = Some(by_letter(&self.decay, letter)).filter(|&decay| decay > 0.0);
         let (signed, exponentiated) = (shape.signed(letter), self.split().is_some());
-        // Alone, both are one factor, which is rounded once.
-        let alone = decay.is_none() && self.momentum == 0.0 && !exponentiated && self.natural.is_none();
+        // Where nothing comes between them, both are one factor, which is rounded once.
+        let alone =
+            decay.is_none() && self.momentum == 0.0 && !exponentiated && self.natural.is_none() && self.angle.is_none();
         let (correction, rate) = if alone { (1.0, rate * correction) } else { (correction, rate) };
         Rule {
             correction: T::from_f64(correction),
