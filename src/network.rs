@@ -655,6 +655,118 @@ impl<T: Element> std::fmt::Debug for Network<T> {
 mod tests {
     use super::*;
 
+    /// The estimate of the Fisher information against squares of gradients that are made example by example.
+    #[test]
+    fn curvature_is_the_mean_of_squared_gradients_of_single_examples() {
+        use crate::reference;
+        /// Sums over 240 examples and three layers.
+        const TOLERANCE: f64 = 1e-11;
+        let (dims, natural) = ([13, 21, 9, 5], Natural { c: 0.25, f_lambda: 0.5, ..Natural::default() });
+        let dann = |nis: &[usize]| Architecture::dann(&dims, nis).unwrap();
+        let architectures = [
+            dann(&[1, 1, 1]),
+            dann(&[4, 7, 2]),
+            dann(&[3, 2, 1]).subtractive(),
+            Architecture::mlp(&dims).unwrap(),
+            Architecture::layer_norm(&dims).unwrap(),
+            Architecture::column_ei(&dims, 3, 0.5).unwrap(),
+        ];
+        for (architecture, isa) in architectures.iter().flat_map(|a| Isa::available().map(move |isa| (a, isa))) {
+            // One batch of a slab, one of two.
+            for batch in [7, 240] {
+                let x: Vec<f64> = (0..batch * 13).map(|i| (i * i % 17) as f64 / 16.0).collect();
+                let labels: Vec<u32> = (0..batch as u32).map(|i| i % 5).collect();
+                let mut net: Network<f64> = architecture.clone().seed(4).isa(isa).build().unwrap();
+                // Away from the beginning, where some gradients are zero by symmetry.
+                let matrix = MatRef::new("x", &x, batch, 13).unwrap();
+                for _ in 0..3 {
+                    net.train_step(Threads::Serial, matrix, &labels, &Update::csgd(0.05)).unwrap();
+                }
+                let params: Vec<_> = net.params().map(|params| params.to_owned()).collect();
+                let shapes: Vec<_> = net.shapes().collect();
+                // The labels that will be drawn, slab by slab: the same generator on the same outputs.
+                let mut drawn = vec![];
+                let mut labels_of = net.label_generator.clone();
+                for (start, len) in slabs(batch) {
+                    let x = MatRef::new("x", &x[start * 13..][..len * 13], len, 13).unwrap();
+                    net.evaluate(Threads::Serial, x, &labels[..len]).unwrap();
+                    let mut here = vec![];
+                    draw_labels(net.last().driver.output(), &mut labels_of, &mut here);
+                    drawn.extend(here);
+                }
+                net.train_step(Threads::Serial, matrix, &labels, &Update::natural(0.0, natural)).unwrap();
+
+                let mut squares: Vec<LayerParams<f64>> = net.zero_gradients().unwrap();
+                for (x, &label) in x.chunks_exact(13).zip(&drawn) {
+                    let mut inputs = vec![x.to_vec()];
+                    let mut passes = vec![];
+                    for (shape, params) in shapes.iter().zip(&params) {
+                        passes.push(reference::forward(shape, params, inputs.last().unwrap()));
+                        inputs.push(passes.last().unwrap().h().to_vec());
+                    }
+                    let (_, mut dh) = reference::softmax_cross_entropy(inputs.last().unwrap(), &[label]);
+                    for k in (0..shapes.len()).rev() {
+                        let (dx, gradients) = reference::backward(&shapes[k], &params[k], &inputs[k], &passes[k], &dh);
+                        squares[k].view_mut().zip(gradients.view()).for_each(|_, (sum, gradient)| {
+                            sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g * g);
+                        });
+                        dh = dx;
+                    }
+                }
+                for (k, (state, squares)) in net.states().zip(&squares).enumerate() {
+                    let fisher = state.fisher.as_ref().unwrap().view();
+                    fisher.zip(squares.view()).for_each(|letter, (got, squares)| {
+                        let want = squares.iter().map(|sum| natural.c * natural.f_lambda * sum / batch as f64);
+                        let largest = want.clone().fold(0.0, f64::max);
+                        for (got, want) in got.iter().zip(want) {
+                            assert!(
+                                (got - want).abs() <= TOLERANCE * largest,
+                                "{isa}, batch {batch}, layer {k}, {letter:?}: {got} {want}"
+                            );
+                        }
+                    });
+                }
+                // The ordinary gradient and the step are what they are without the estimate: a zero rate moves nothing.
+                assert!(net.params().map(|params| params.to_owned()).eq(params));
+            }
+        }
+    }
+
+    /// A natural step is the step of the reference with the same estimate.
+    #[test]
+    fn natural_steps_divide_by_the_estimate() {
+        use crate::reference;
+        let architecture = Architecture::dann(&[13, 21, 5], &[2, 1]).unwrap();
+        let x: Vec<f64> = (0..40 * 13).map(|i| (i * i % 17) as f64 / 16.0).collect();
+        let labels: Vec<u32> = (0..40).map(|i| i % 5).collect();
+        let x = MatRef::new("x", &x, 40, 13).unwrap();
+        for normalised in [false, true] {
+            let natural = Natural { epsilon: 1e-3, normalised, ..Natural::default() };
+            for update in [
+                Update::natural(1e-3, natural),
+                Update { clip: Some(0.1), momentum: 0.5, ..Update::natural(1e-3, natural) },
+            ] {
+                let mut net: Network<f64> = architecture.clone().build().unwrap();
+                let mut gradients = net.zero_gradients().unwrap();
+                net.gradients(Threads::Serial, x, &labels, &mut gradients).unwrap();
+                let mut params: Vec<_> = net.params().map(|params| params.to_owned()).collect();
+                net.train_step(Threads::Serial, x, &labels, &update).unwrap();
+                let shapes: Vec<_> = net.shapes().collect();
+                for (k, params) in params.iter_mut().enumerate() {
+                    let fisher = net.blocks[k].state.fisher.as_ref().unwrap().view();
+                    let fisher = fisher.arrays().into_iter().map(|(_, array)| array.to_vec()).collect();
+                    let mut kept = reference::Kept { fisher, ..reference::Kept::default() };
+                    reference::update(&shapes[k], params, &gradients[k], &update, &mut kept);
+                    net.blocks[k].params.view().zip(params.view()).for_each(|letter, (got, want)| {
+                        for (got, want) in got.iter().zip(want) {
+                            assert!((got - want).abs() <= 1e-13 * (1.0 + want.abs()), "{letter:?}: {got} {want}");
+                        }
+                    });
+                }
+            }
+        }
+    }
+
     /// In the tests of the crate itself a crew shares every phase, also the small ones.
     #[cfg(feature = "rayon")]
     #[test]

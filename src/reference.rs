@@ -349,7 +349,8 @@ pub fn update(
         let learnt = names.iter().zip(&directions).filter(|(name, _)| !is_statistic(name));
         let norm = learnt.flat_map(|(_, array)| array).map(|d| d * d).sum::<f64>().sqrt();
         let factor = (most / (norm + 1e-6)).min(1.0);
-        directions.iter_mut().flatten().for_each(|d| *d *= factor);
+        let learnt = names.iter().zip(&mut directions).filter(|(name, _)| !is_statistic(name));
+        learnt.flat_map(|(_, array)| array).for_each(|d| *d *= factor);
     }
     if let Some(Natural { epsilon, normalised, .. }) = rule.natural {
         let inverse = |f: &f64| 1.0 / (f + epsilon);
@@ -395,7 +396,7 @@ pub fn update(
                 let (bounded, free) = cosine(lr);
                 bounded >= (1.0 - cosine_epsilon) * free
             };
-            let last = grid.clone().last().expect("at least one rate");
+            let last = grid.clone().next_back().expect("at least one rate");
             grid.clone().find(fits).unwrap_or(last)
         }
         _ => rule.lr,

@@ -48,6 +48,18 @@ fn steps_after_the_first_allocate_nothing() {
         Architecture::dann(&[37, 53, 29, 10], &[7, 13, 1]).unwrap(),
         Architecture::dann(&[37, 53, 29, 10], &[7, 13, 1]).unwrap().subtractive(),
         Architecture::mlp(&[37, 53, 29, 10]).unwrap(),
+        Architecture::layer_norm(&[37, 53, 29, 10]).unwrap(),
+        Architecture::batch_norm(&[37, 53, 29, 10]).unwrap(),
+        Architecture::column_ei(&[37, 53, 29, 10], 10, 0.5).unwrap(),
+    ];
+    // Rules that keep something from step to step, or need all gradients of a layer first.
+    let updates = [
+        update,
+        Update { momentum: 0.9, ..update },
+        Update { clip: Some(1.0), ..update },
+        Update { angle: Some(Angle { lr_min: 1e-3, rates: 3, cosine_epsilon: 0.01 }), ..update },
+        Update::eg(0.05),
+        Update::natural(0.05, Natural::default()),
     ];
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     // The pool's threads allocate while they start.
@@ -56,9 +68,13 @@ fn steps_after_the_first_allocate_nothing() {
         for architecture in &architectures {
             let mut net: Network<f32> = architecture.clone().isa(isa).build().unwrap();
             let mut gradients = net.zero_gradients().unwrap();
+            // Batch normalisation has no natural gradient.
+            let updates = &updates[..if *architecture == architectures[4] { 5 } else { 6 }];
             let mut once = |threads: Threads<'_>| {
                 for (x, n) in parts {
-                    net.train_step(threads, x, &labels[..n], &update).unwrap();
+                    for update in updates {
+                        net.train_step(threads, x, &labels[..n], update).unwrap();
+                    }
                     net.evaluate(threads, x, &labels[..n]).unwrap();
                     net.gradients(threads, x, &labels[..n], &mut gradients).unwrap();
                 }

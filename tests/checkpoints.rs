@@ -14,18 +14,32 @@ const DIMS: [usize; 4] = [9, 13, 7, 3];
 const NIS: [usize; 3] = [4, 2, 1];
 const BATCH: usize = 6;
 
-fn architectures() -> [Architecture; 3] {
-    let dann = Architecture::dann(&DIMS, &NIS).unwrap().seed(5);
-    [dann.clone(), dann.subtractive(), Architecture::mlp(&DIMS).unwrap().seed(5)]
+fn architectures() -> [Architecture; 6] {
+    let dann = Architecture::dann(&DIMS, &NIS).unwrap();
+    let others = [
+        Architecture::mlp(&DIMS),
+        Architecture::layer_norm(&DIMS),
+        Architecture::batch_norm(&DIMS),
+        Architecture::column_ei(&DIMS, 3, 0.5),
+    ];
+    let [mlp, layer_norm, batch_norm, columns] = others.map(Result::unwrap);
+    [dann.clone(), dann.subtractive(), mlp, layer_norm, batch_norm, columns].map(|architecture| architecture.seed(5))
+}
+
+/// Rules that keep something from step to step, or nothing.
+fn updates() -> [Update; 4] {
+    let momentum = Update { momentum: 0.9, ..Update::csgd(0.02) };
+    let eg = Update { momentum: 0.5, ..Update::eg(0.02) };
+    [Update::csgd(0.02), momentum, eg, Update::natural(0.02, Natural::default())]
 }
 
 /// Steps on batches that the run's generator draws; returns the bits of the losses.
-fn steps<T: Element>(net: &mut Network<T>, run: &mut Run, count: usize) -> Vec<u64> {
+fn steps<T: Element>(net: &mut Network<T>, run: &mut Run, count: usize, update: &Update) -> Vec<u64> {
     let mut step = || {
         let x: Vec<T> = (0..BATCH * DIMS[0]).map(|_| T::from_f64(run.generator.random_range(0.0..1.0))).collect();
         let labels: Vec<u32> = (0..BATCH).map(|_| run.generator.random_range(0..3)).collect();
         let x = MatRef::new("x", &x, BATCH, DIMS[0]).unwrap();
-        net.train_step(Threads::Serial, x, &labels, &Update::csgd(0.02)).unwrap().to_bits()
+        net.train_step(Threads::Serial, x, &labels, update).unwrap().to_bits()
     };
     (0..count).map(|_| step()).collect()
 }
@@ -36,26 +50,35 @@ fn all_bits<T: Element>(net: &Network<T>) -> Vec<Vec<u64>> {
 
 #[test]
 fn a_loaded_run_goes_on_to_the_same_bits() {
-    fn check<T: Element>(architecture: &Architecture, file: &Path) {
+    fn check<T: Element>(architecture: &Architecture, file: &Path, update: &Update) {
         let mut net: Network<T> = architecture.clone().build().unwrap();
         let mut run = Run { seed: 11, generator: generator(11) };
         run.generator.set_stream(3);
         // An odd number of words, so that the generator stops inside a block.
         let _: u32 = run.generator.random();
-        steps(&mut net, &mut run, 5);
+        steps(&mut net, &mut run, 5, update);
         save(file, &net, &run).unwrap();
         let (mut loaded, mut loaded_run) = load::<T>(file, net.isa()).unwrap();
         assert_eq!((loaded.steps(), loaded_run.seed), (5, 11));
         assert!(loaded.shapes().eq(net.shapes()));
         assert_eq!(all_bits(&loaded), all_bits(&net));
-        assert_eq!(steps(&mut loaded, &mut loaded_run, 5), steps(&mut net, &mut run, 5));
+        assert!(loaded.states().eq(net.states()), "{update:?}");
+        let both = [(&mut loaded, &mut loaded_run), (&mut net, &mut run)];
+        let [again, losses] = both.map(|(net, run)| steps(net, run, 5, update));
+        assert_eq!(again, losses, "{update:?}");
         assert_eq!(all_bits(&loaded), all_bits(&net));
     }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("net.safetensors");
     for architecture in architectures() {
-        check::<f32>(&architecture, &file);
-        check::<f64>(&architecture, &file);
+        for update in updates() {
+            // The examples of batch normalisation have no gradients of their own.
+            if update.natural.is_some() && architecture == Architecture::batch_norm(&DIMS).unwrap().seed(5) {
+                continue;
+            }
+            check::<f32>(&architecture, &file, &update);
+            check::<f64>(&architecture, &file, &update);
+        }
     }
     let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["net.safetensors"]);
@@ -177,6 +200,32 @@ fn bad_tensors_are_named() {
     for (change, expected) in cases {
         let mut contents = good.clone();
         contents.metadata.clear();
+        change(&mut contents);
+        assert_eq!(refused::<f32>(&contents.bytes(), folder.path()), expected);
+    }
+    // A run with momentum, and columns that keep their signs.
+    let mut heavy = dann();
+    steps(&mut heavy, &mut Run { seed: 1, generator: generator(1) }, 2, &updates()[1]);
+    let heavy = Contents::of(&heavy, folder.path());
+    let columns = Contents::of(&architectures()[5].clone().build::<f32>().unwrap(), folder.path());
+    let cases: [(&Contents, Change, &str); 6] = [
+        (&heavy, |c| drop(c.tensors.remove("layers.1.velocity.b")), "no tensor layers.1.velocity.b"),
+        (
+            &heavy,
+            |c| c.set("layers.1.velocity.b", 1, f32::NAN),
+            "layers.1.velocity.b[1] is NaN: expected a finite number",
+        ),
+        (&heavy, |c| c.rename("layers.0.velocity.b", "layers.0.velocity.c"), "no tensor layers.0.velocity.b"),
+        (&columns, |c| c.set("layers.1.Wpos", 0, -1.0), "layer 1: Wpos[0] is -1: expected a finite number ≥ 0"),
+        (
+            &columns,
+            |c| c.set("layers.1.sign", 0, -1.0),
+            "layers.1.sign[0] is -1: expected 1 for the first inputs and -1 for the others",
+        ),
+        (&columns, |c| drop(c.tensors.remove("layers.1.sign")), "no tensor layers.1.sign"),
+    ];
+    for (good, change, expected) in cases {
+        let mut contents = good.clone();
         change(&mut contents);
         assert_eq!(refused::<f32>(&contents.bytes(), folder.path()), expected);
     }

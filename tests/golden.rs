@@ -198,7 +198,9 @@ fn network<T: Tolerance>(case: &Case, kind: &str, isa: Isa) {
                 if let Some(columns) = columns {
                     let sign = |input| if input < d - columns.inhibitory_inputs { 1.0 } else { -1.0 };
                     let signs: Vec<f64> = (0..d).map(sign).collect();
-                    ["p", "q"].map(|time| assert_eq!(case.array(&format!("{time}{k}_sign")), signs));
+                    for time in ["p", "q"] {
+                        assert_eq!(case.array(&format!("{time}{k}_sign")), signs);
+                    }
                 }
                 let w = weights(columns.is_some());
                 LayerArrays::Dense(Dense { w: case.cast(&format!("p{k}_{w}")), b: case.cast(&format!("p{k}_b")) })

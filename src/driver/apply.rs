@@ -19,7 +19,7 @@ impl Update {
     /// [`Error::Kind`], [`Error::Length`], [`Error::LearningRate`], [`Error::Factor`] or [`Error::Policy`];
     /// [`Error::Unsupported`] for a natural gradient, whose labels only a network draws; [`Error::TooLarge`] if what the
     /// rule keeps does not fit in memory. Nothing is changed then.
-    pub fn apply<'p, 'g, T: Element>(
+    pub fn apply<'p, 'g, T>(
         &self,
         shape: &LayerShape,
         params: impl Into<LayerMut<'p, T>>,
@@ -27,7 +27,7 @@ impl Update {
         state: &mut State<T>,
     ) -> Result<(), Error>
     where
-        T: 'p + 'g,
+        T: Element + 'p + 'g,
     {
         let (params, gradients) = (params.into(), gradients.into());
         self.check::<T>()?;

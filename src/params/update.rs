@@ -264,8 +264,9 @@ impl Update {
         let (correction, rate) = (moment.clip * self.correction(shape, letter), moment.lr * self.factor(letter));
         let decay = Some(by_letter(&self.decay, letter)).filter(|&decay| decay > 0.0);
         let (signed, exponentiated) = (shape.signed(letter), self.split().is_some());
-        // Alone, both are one factor, which is rounded once.
-        let alone = decay.is_none() && self.momentum == 0.0 && !exponentiated && self.natural.is_none();
+        // Where nothing comes between them, both are one factor, which is rounded once.
+        let alone =
+            decay.is_none() && self.momentum == 0.0 && !exponentiated && self.natural.is_none() && self.angle.is_none();
         let (correction, rate) = if alone { (1.0, rate * correction) } else { (correction, rate) };
         Rule {
             correction: T::from_f64(correction),

@@ -87,7 +87,7 @@ pub(super) fn exp<T: Exponential, S: Simd<T>>(s: S, x: S::V) -> S::V {
 mod tests {
     use super::*;
     use crate::isa::Isa;
-    use crate::simd::{Portable, Token, Vectorized};
+    use crate::simd::{Portable, Vectorized};
 
     struct Exp<S>(S, [f32; 16], [f64; 8]);
 
