@@ -101,7 +101,7 @@ pub const FIELDS: &[Field] = &[
         "Whether to record after each epoch what every layer does on the first 1000 validation or test images",
     ),
     field("checkpoints", YesOrNo, "Whether to save the networks of the final runs, as networks/*.safetensors"),
-    field("threads", Whole(0, i64::MAX), "Runs at a time, each on one thread; 0 is as many as the machine has threads"),
+    field("threads", Whole(0, 1024), "Runs at a time, each on one thread; 0 is as many as the machine has threads"),
     field("isa", Text, "Instruction set: portable, avx2 or avx512; \"\" is $INTERNEURON_ISA, or else the widest"),
     field("out", Text, "Folder for all that is written"),
 ];
