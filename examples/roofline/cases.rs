@@ -16,6 +16,12 @@ pub enum Op {
     Step,
     /// A train step of a plain network.
     MlpStep,
+    /// A train step of a plain network with layer normalisation.
+    LayerNormStep,
+    /// A train step of a plain network with batch normalisation.
+    BatchNormStep,
+    /// A train step of a network with sign-constrained columns.
+    ColumnStep,
     /// A layer, forward, with nothing kept for a backward pass.
     Forward,
     /// The gradient of a layer's input.
@@ -35,11 +41,27 @@ impl Op {
             Self::Read => "read",
             Self::Step | Self::Sweep => "step",
             Self::MlpStep => "mlp_step",
+            Self::LayerNormStep => "layer_norm_step",
+            Self::BatchNormStep => "batch_norm_step",
+            Self::ColumnStep => "column_ei_step",
             Self::Forward => "forward",
             Self::Backward => "backward",
             Self::Update => "update",
             Self::ForwardB1 => "forward_b1",
         }
+    }
+
+    /// The steps of the networks that the one with inhibition is compared with.
+    pub const BASELINES: [(Self, Sizes); 4] = [
+        (Self::MlpStep, Sizes::PLAIN),
+        (Self::LayerNormStep, Sizes::PLAIN),
+        (Self::BatchNormStep, Sizes::PLAIN),
+        (Self::ColumnStep, Sizes::COLUMNS),
+    ];
+
+    /// Whether it is a train step of a whole network.
+    pub fn is_step(self) -> bool {
+        matches!(self, Self::Step | Self::Sweep) || Self::BASELINES.iter().any(|(op, _)| *op == self)
     }
 
     /// Whether it is a limit rather than something that has one.
@@ -61,7 +83,7 @@ impl Serialize for Op {
 }
 
 /// Inputs and units of the layers of a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Sizes {
     /// Inputs, then the excitatory units of each layer.
     pub dims: &'static [usize],
@@ -74,6 +96,10 @@ impl Sizes {
     pub const NONE: Self = Self { dims: &[], inhibitory: &[] };
     /// The network of Cornford et al. (2021).
     pub const PAPER: Self = Self { dims: &[784, 500, 500, 500, 10], inhibitory: &[50, 50, 50, 1] };
+    /// The same with one interneuron a layer.
+    pub const ONE: Self = Self { inhibitory: &[1, 1, 1, 1], ..Self::PAPER };
+    /// As many units in all, of which every eleventh hidden one is inhibitory.
+    pub const COLUMNS: Self = Self { dims: &[784, 550, 550, 550, 10], inhibitory: &[] };
     /// The same without inhibition.
     pub const PLAIN: Self = Self { inhibitory: &[], ..Self::PAPER };
     /// Its first layer.
@@ -89,14 +115,6 @@ impl Sizes {
             Some(&ni) => DannShape::new(dims[0], dims[1], ni).into(),
             None => DenseShape::new(dims[0], dims[1]).into(),
         })
-    }
-
-    /// The network.
-    pub fn architecture(self) -> Result<Architecture, Error> {
-        if self.inhibitory.is_empty() {
-            return Architecture::mlp(self.dims);
-        }
-        Architecture::dann(self.dims, self.inhibitory)
     }
 
     /// Elements of the matrices of the first layer: `Wex`, `Wix` and `Wei`.
@@ -151,6 +169,20 @@ impl Case {
         Self { op, isa: Some(isa), threads, batch: 0, sizes: Sizes::NONE }
     }
 
+    /// The network of a step.
+    pub fn architecture(&self) -> Result<Architecture, Error> {
+        /// Excitatory units for each inhibitory one.
+        const RATIO: usize = 10;
+        let Sizes { dims, inhibitory } = self.sizes;
+        match self.op {
+            Op::LayerNormStep => Architecture::layer_norm(dims),
+            Op::BatchNormStep => Architecture::batch_norm(dims),
+            Op::ColumnStep => Architecture::column_ei(dims, RATIO, 0.5),
+            _ if inhibitory.is_empty() => Architecture::mlp(dims),
+            _ => Architecture::dann(dims, inhibitory),
+        }
+    }
+
     /// The name of what computes.
     pub fn isa(&self) -> &'static str {
         self.isa.map_or(Self::COMPOSED, Isa::name)
@@ -173,15 +205,13 @@ impl Case {
         let Self { op, batch, sizes, .. } = *self;
         match op {
             Op::Peak | Op::Read => 0.0,
-            Op::Step | Op::MlpStep | Op::Sweep => {
-                sizes.shapes().enumerate().map(|(k, shape)| shape.train_flops(batch, k > 0)).sum()
-            }
-            Op::Forward | Op::ForwardB1 => sizes.shapes().map(|shape| shape.forward_flops(batch)).sum(),
+            op if op.is_step() => sizes.shapes().enumerate().map(|(k, shape)| shape.train_flops(batch, k > 0)).sum(),
             Op::Backward | Op::Update => {
                 let (d, ne, ni) = sizes.first();
                 let with_wei = if op == Op::Backward { 4 } else { 8 };
                 (batch * (2 * d * (ne + ni) + with_wei * ne * ni)) as f64
             }
+            _ => sizes.shapes().map(|shape| shape.forward_flops(batch)).sum(),
         }
     }
 }
@@ -198,7 +228,10 @@ pub fn all(plan: &Plan) -> Vec<Case> {
     list.fused(Op::Step, Sizes::PAPER, &[32], isas, threads);
     list.fused(Op::Step, Sizes::PAPER, &[128, 1024], &widest, threads);
     list.composed(Op::Step, Sizes::PAPER, &[32, 128, 1024]);
-    list.fused(Op::MlpStep, Sizes::PLAIN, &[32], isas, threads);
+    list.fused(Op::Step, Sizes::ONE, &[32], &widest, threads);
+    for (op, sizes) in Op::BASELINES {
+        list.fused(op, sizes, &[32], if op == Op::MlpStep { isas } else { &widest }, threads);
+    }
     list.composed(Op::MlpStep, Sizes::PLAIN, &[32]);
     for op in [Op::Forward, Op::Backward, Op::Update] {
         for sizes in [Sizes::FIRST, Sizes::DEEPER] {

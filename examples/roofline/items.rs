@@ -59,7 +59,7 @@ type Shared<T> = Arc<Mutex<T>>;
 pub struct Builder<'a> {
     inputs: &'a Inputs,
     pool: &'a ThreadPool,
-    networks: HashMap<(Op, Isa), Shared<Network<f32>>>,
+    networks: HashMap<(Op, Sizes, Isa), Shared<Network<f32>>>,
     params: HashMap<LayerShape, Shared<LayerParams<f32>>>,
 }
 
@@ -71,7 +71,7 @@ impl<'a> Builder<'a> {
     /// The item of a case.
     pub fn item(&mut self, case: Case) -> Result<Item<'a>, Error> {
         let pool = (case.threads > 1).then_some(self.pool);
-        let network = matches!(case.op, Op::Step | Op::MlpStep | Op::Sweep);
+        let network = case.op.is_step();
         let (work, call) = match case.isa {
             Some(isa) if case.op.is_limit() => self.limit(&case, isa, pool),
             Some(isa) => {
@@ -95,7 +95,7 @@ impl<'a> Builder<'a> {
 
     fn network(&mut self, case: &Case, isa: Isa, threads: Threads<'a>) -> Result<Call<'a>, Error> {
         let sizes = case.sizes;
-        let net = shared(&mut self.networks, (case.op, isa), || sizes.architecture()?.isa(isa).build())?;
+        let net = shared(&mut self.networks, (case.op, sizes, isa), || case.architecture()?.isa(isa).build())?;
         let x = self.inputs.x(case.batch, sizes.dims[0])?;
         let labels = &self.inputs.labels[..case.batch];
         let update = Update::csgd(LEARNING_RATE);
@@ -106,7 +106,7 @@ impl<'a> Builder<'a> {
     }
 
     fn composed_network(&self, case: &Case) -> Result<Call<'a>, Error> {
-        let net: Network<f32> = case.sizes.architecture()?.build()?;
+        let net: Network<f32> = case.architecture()?.build()?;
         let mut net = composed::Network::new(net.shapes().zip(net.params().map(|params| params.to_owned())))?;
         let x = &self.inputs.x[..case.batch * case.sizes.dims[0]];
         let labels = &self.inputs.labels[..case.batch];

@@ -120,7 +120,7 @@ impl Report {
         for (peak, read) in self.peak.iter().zip(&self.read) {
             println!("{:9} {:>7}  {:>20.1}  {:>10.1}", peak.isa, peak.threads, peak.gflops, read.gb_per_s);
         }
-        print!("\nop         isa       threads  batch  dims                inhibitory   ");
+        print!("\nop              isa       threads  batch  dims                inhibitory   ");
         println!("median µs      min µs  GFLOP/s  fraction  composed ÷ it");
         self.rows.iter().filter(|row| row.case.op != Op::Sweep).for_each(print_row);
         println!("\nfraction: of the multiply-add rate; of the read rate for {}", Op::ForwardB1);
@@ -165,7 +165,7 @@ fn print_row(row: &Row) {
     let Case { op, threads, batch, sizes, .. } = row.case;
     let optional = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"));
     println!(
-        "{op:10} {:9} {threads:>7}  {batch:>5}  {:19} {:10}  {:>10.1}  {:>10.1}  {:>7.1}  {:>8}  {:>13}",
+        "{op:15} {:9} {threads:>7}  {batch:>5}  {:19} {:10}  {:>10.1}  {:>10.1}  {:>7.1}  {:>8}  {:>13}",
         row.case.isa(),
         sizes.dims(),
         sizes.inhibitory(),

@@ -46,9 +46,9 @@ struct Target {
 pub fn print(report: &Report) {
     println!("\n{:70}  target  measured", "targets");
     let ratios = [sweep(report), composed(report), inhibition(report)];
-    for Target { description, bound, measured } in
-        FRACTIONS.map(|line| fraction(report, line)).into_iter().chain(ratios)
-    {
+    let baselines = Op::BASELINES.map(|(op, sizes)| baseline(report, op, sizes));
+    let fractions = FRACTIONS.map(|line| fraction(report, line));
+    for Target { description, bound, measured } in fractions.into_iter().chain(ratios).chain(baselines) {
         let (wanted, met) = match bound {
             Bound::AtLeast(low) => (format!("≥ {low:.2}"), measured.map(|value| value >= low)),
             Bound::AtMost(high) => (format!("≤ {high:.2}"), measured.map(|value| value <= high)),
@@ -103,5 +103,15 @@ fn inhibition(report: &Report) -> Target {
         bound: Bound::AtMost(1.02),
         // Time by work is the inverse of a rate.
         measured: dann.zip(mlp).map(|(dann, mlp)| mlp.gflops / dann.gflops),
+    }
+}
+
+/// The networks that inhibition is compared with are to be as close to the limit.
+fn baseline(report: &Report, op: Op, sizes: Sizes) -> Target {
+    let (baseline, dann) = (step(report, op, sizes), step(report, Op::Step, Sizes::PAPER));
+    Target {
+        description: format!("{op}, batch 32, {}, 1 thread: its fraction ÷ that of step", report.isa),
+        bound: Bound::AtLeast(1.0),
+        measured: baseline.zip(dann).map(|(baseline, dann)| baseline.gflops / dann.gflops),
     }
 }
