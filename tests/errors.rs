@@ -196,3 +196,116 @@ fn network_calls() {
     assert_eq!(before, after);
     assert_eq!(net.steps(), 0);
 }
+
+#[test]
+fn policies_name_their_numbers() {
+    let mut net: Network<f32> = Architecture::dann(&[3, 4, 2], &[2, 1]).unwrap().build().unwrap();
+    let x = [0.5_f32; 6];
+    let x = MatRef::new("x", &x, 2, 3).unwrap();
+    let before: Vec<_> = net.params().map(|params| params.to_owned()).collect();
+    let sgd = Update::sgd(0.1);
+    let angle = Angle { lr_min: 0.01, rates: 3, cosine_epsilon: 0.1 };
+    let natural = Natural::default();
+    let cases = [
+        (Update { momentum: 1.0, ..sgd }, "momentum is 1: expected at least 0 and less than 1"),
+        (Update { momentum: f64::NAN, ..sgd }, "momentum is NaN: expected at least 0 and less than 1"),
+        (Update { decay: Dann::all(-0.5), ..sgd }, "decay is -0.5: expected a finite number ≥ 0"),
+        (Update { floor: Some(f64::INFINITY), ..sgd }, "floor is inf: expected a finite number ≥ 0"),
+        (Update { clip: Some(0.0), ..sgd }, "clip is 0: expected a finite number > 0"),
+        // Not zero, but zero in f32.
+        (Update { clip: Some(1e-60), ..sgd }, "clip is 0.0"),
+        (Update { descent: Descent::Exponentiated { split: 0.0 }, ..sgd }, "split is 0: expected a finite number > 0"),
+        (
+            Update { angle: Some(Angle { lr_min: 0.2, ..angle }), ..sgd },
+            "lr_min is 0.2: expected above 0 and at most lr",
+        ),
+        (Update { angle: Some(Angle { rates: 0, ..angle }), ..sgd }, "rates is 0: expected at least 1"),
+        (
+            Update { angle: Some(Angle { cosine_epsilon: 1.5, ..angle }), ..sgd },
+            "cosine_epsilon is 1.5: expected from 0 to 1",
+        ),
+        (Update::natural(0.1, Natural { c: 0.0, ..natural }), "c is 0: expected above 0 and at most 1"),
+        (Update::natural(0.1, Natural { f_lambda: -1.0, ..natural }), "f_lambda is -1: expected a finite number > 0"),
+        (Update::natural(0.1, Natural { epsilon: 0.0, ..natural }), "epsilon is 0: expected a finite number > 0"),
+    ];
+    for (update, expected) in cases {
+        let error = net.train_step(Threads::Serial, x, &[0, 1], &update).unwrap_err();
+        assert!(matches!(error, Error::Policy { .. }) && error.to_string().starts_with(expected), "{error}");
+    }
+    assert!(net.params().map(|params| params.to_owned()).eq(before) && net.steps() == 0);
+}
+
+#[test]
+fn natural_gradients_are_refused_where_they_have_no_meaning() {
+    let update = Update::natural(0.1, Natural::default());
+    let x = [0.5_f32; 6];
+    let x = MatRef::new("x", &x, 2, 3).unwrap();
+    let mut net: Network<f32> = Architecture::batch_norm(&[3, 4, 2]).unwrap().build().unwrap();
+    let error = net.train_step(Threads::Serial, x, &[0, 1], &update).unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+    let mut net: Network<f32> = Architecture::mlp(&[3, 4, 2]).unwrap().build().unwrap();
+    let gradients = net.zero_gradients().unwrap();
+    assert!(matches!(net.apply(&update, &gradients), Err(Error::Unsupported { .. })));
+    let (mut layer, mut params) = layer();
+    let mut h = [0.0; 8];
+    layer.forward(Threads::Serial, params.view(), x, MatMut::new("h", &mut h, 2, 4).unwrap()).unwrap();
+    let dh = MatRef::new("dh", &h, 2, 4).unwrap();
+    let result = layer.update(Threads::Serial, params.view_mut(), x, dh, &update, None);
+    assert!(matches!(result, Err(Error::Unsupported { .. })));
+    let composed = composed::Network::<f32>::new([(NormShape::new(3, 4, Over::Units).into(), {
+        LayerParams::zeros(&NormShape::new(3, 4, Over::Units).into()).unwrap()
+    })]);
+    assert!(matches!(composed, Err(Error::Unsupported { .. })));
+}
+
+/// What a rule keeps of one layer is refused by another, before anything moves.
+#[test]
+fn states_of_other_layers_are_refused() {
+    let x = [0.5_f32; 6];
+    let x = MatRef::new("x", &x, 2, 3).unwrap();
+    let shapes: [LayerShape; 4] = [
+        DannShape::new(3, 4, 2).into(),
+        DannShape::new(3, 4, 3).into(),
+        DenseShape::new(3, 4).into(),
+        NormShape::new(3, 4, Over::Examples).into(),
+    ];
+    for rule in [Update { momentum: 0.5, ..Update::sgd(0.1) }, Update { clip: Some(1.0), ..Update::sgd(0.1) }] {
+        let states = shapes.map(|shape| {
+            let mut params = Init::first().draw::<f32>(&shape, &mut generator(1)).unwrap();
+            let (gradients, mut state) = (params.clone(), State::new());
+            rule.apply(&shape, params.view_mut(), gradients.view(), &mut state).unwrap();
+            state
+        });
+        for (i, shape) in shapes.iter().enumerate() {
+            for (j, state) in states.iter().enumerate() {
+                let mut params = Init::first().draw::<f32>(shape, &mut generator(1)).unwrap();
+                let (before, gradients) = (params.clone(), params.clone());
+                let result = rule.apply(shape, params.view_mut(), gradients.view(), &mut state.clone());
+                assert_eq!(result.is_ok(), i == j, "{shape:?}: {result:?}");
+                let mut layer = Layer::<f32>::new(*shape, Isa::best()).unwrap();
+                layer.set_state(state.clone());
+                let mut h = [0.0; 8];
+                layer.forward(Threads::Serial, before.view(), x, MatMut::new("h", &mut h, 2, 4).unwrap()).unwrap();
+                let dh = MatRef::new("dh", &h, 2, 4).unwrap();
+                let mut fused = before.clone();
+                let result = layer.update(Threads::Serial, fused.view_mut(), x, dh, &rule, None);
+                assert_eq!(result.is_ok(), i == j, "{shape:?}: {result:?}");
+                assert!(i == j || (params == before && fused == before));
+            }
+        }
+    }
+}
+
+#[test]
+fn columns_fit_their_layers() {
+    let bad = DenseShape::new(3, 4).columns(4, 0);
+    let error = Layer::<f32>::new(bad, Isa::best()).err().unwrap();
+    assert_eq!(error.to_string(), "inhibitory_inputs is 4: expected at most d, the inputs");
+    let error = Layer::<f32>::new(DenseShape::new(3, 4).columns(0, 5), Isa::best()).err().unwrap();
+    assert_eq!(error.to_string(), "inhibitory_outputs is 5: expected at most ne, the outputs");
+    let stack = [DenseShape::new(3, 4).columns(0, 1), DenseShape::new(4, 2).columns(2, 0)];
+    let error = Architecture::of(stack.map(LayerShape::from).to_vec()).unwrap_err();
+    assert_eq!(error.to_string(), "inhibitory inputs of a layer is 2: expected 1, as of the layer below");
+    assert!(matches!(Architecture::column_ei(&[3, 4], 0, 0.0), Err(Error::Dimension { name: "ratio", .. })));
+    assert!(matches!(Architecture::column_ei(&[3, 4], 1, f64::NAN), Err(Error::Policy { name: "mean_input", .. })));
+}

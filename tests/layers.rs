@@ -721,6 +721,35 @@ fn initial_parameters_have_their_statistics() {
 }
 
 #[test]
+fn columns_are_balanced() {
+    use std::f64::consts::PI;
+    // 40 inhibitory units of 440: σ_e and σ_i, and so a mean of zero where all units do the same.
+    let shape = DenseShape::new(440, 300).columns(40, 28);
+    let params = Init::deeper().draw_dense::<f64>(&shape, &mut generator(5)).unwrap();
+    let (ne, ni) = (400.0, 40.0);
+    let excitatory = 1.0 / ((2.0 * PI - 1.0) / (2.0 * PI) * (ne + ne * ne / ni)).sqrt();
+    for (columns, want) in [(0..400, excitatory), (400..440, ne / ni * excitatory)] {
+        let weights: Vec<f64> = params.w.chunks_exact(440).flat_map(|row| row[columns.clone()].to_vec()).collect();
+        let (mean, variance) = reference::mean_and_variance(&weights);
+        // Five standard errors: 1/√n of the mean and √8/√n of an exponential's variance.
+        let error = 5.0 / (weights.len() as f64).sqrt();
+        assert!((mean / want - 1.0).abs() < error, "{mean} {want}");
+        assert!((variance / want.powi(2) - 1.0).abs() < 8_f64.sqrt() * error, "{variance}");
+    }
+    assert!(params.b.iter().all(|&b| b == 0.0));
+    let first = Init { mean_input: 0.25, ..Init::first() };
+    let params = first.draw_dense::<f64>(&DenseShape::new(400, 300).columns(0, 28), &mut generator(6)).unwrap();
+    let (mean, _) = reference::mean_and_variance(&params.w);
+    assert!((mean * 20.0 - 1.0).abs() < 5.0 / 120_000_f64.sqrt(), "the mean is 1/√d");
+    assert!(params.b.iter().all(|&b| b == -5.0), "d · mean / √d = 400 · 0.25 / 20");
+    let norm = Init::deeper().draw_norm::<f64>(&NormShape::new(400, 300, Over::Examples), &mut generator(7)).unwrap();
+    let (_, variance) = reference::mean_and_variance(&norm.w);
+    assert!((variance * 200.0 - 1.0).abs() < 5.0 * (2.0_f64 / 120_000.0).sqrt(), "2/d");
+    assert!(norm.g.iter().chain(&norm.variance).all(|&x| x == 1.0));
+    assert!(norm.b.iter().chain(&norm.mean).all(|&x| x == 0.0));
+}
+
+#[test]
 fn nan_and_infinity_stay_in_their_rows() {
     let problem = Problem::new((33, 21, 5, 19), Kind::Divisive, true, 1);
     for isa in isas() {

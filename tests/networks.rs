@@ -374,3 +374,105 @@ fn large_networks_agree_with_the_composed_network() {
         }
     }
 }
+
+/// What `inspect` says against the reference's forward pass and the step that is then taken.
+#[test]
+fn inspection_agrees_with_the_reference_and_the_step() {
+    let close = |got: f64, want: f64, what: &str| {
+        assert!((got - want).abs() <= f64::NETWORK * (1.0 + want.abs()), "{what}: {got}, expected {want}");
+    };
+    // A slab, and three of them; so large a rate that the bound takes part of the step.
+    for (batch, (name, architecture)) in
+        [BATCH, 400].into_iter().flat_map(|n| architectures().into_iter().map(move |a| (n, a)))
+    {
+        let (x, labels) = examples::<f64>(batch);
+        let matrix = MatRef::new("x", &x, batch, DIMS[0]).unwrap();
+        for isa in isas() {
+            let mut net: Network<f64> = architecture.clone().isa(isa).build().unwrap();
+            // Away from the beginning: some weights at zero, γ no longer alike.
+            for _ in 0..3 {
+                net.train_step(Threads::Serial, matrix, &labels, &Update::csgd(0.02)).unwrap();
+            }
+            let before = owned(&net);
+            let mut gradients = net.zero_gradients().unwrap();
+            net.gradients(Threads::Serial, matrix, &labels, &mut gradients).unwrap();
+            let update = Update { factors: Dann { wix: 0.5, ..Dann::all(1.0) }, ..Update::csgd(0.3) };
+            let statistics = net.inspect(Threads::Serial, matrix, &labels, &update).unwrap();
+            assert_eq!(owned(&net), before, "{name}: nothing is changed");
+            net.train_step(Threads::Serial, matrix, &labels, &update).unwrap();
+            let mut input = x.clone();
+            for (k, ((shape, params), seen)) in before.iter().zip(&statistics).enumerate() {
+                let what = format!("{name}, {isa}, batch {batch}, layer {k}");
+                let forward = reference::forward(shape, params, &input);
+                let (zhat, gamma) = match &forward {
+                    reference::Forward::Dann(forward) if matches!(shape, LayerShape::Dann(shape) if shape.divisive) => {
+                        (Some(&forward.zhat), Some(&forward.gamma))
+                    }
+                    reference::Forward::Norm(forward) => (Some(&forward.zhat), None),
+                    _ => (None, None),
+                };
+                assert_eq!((seen.zhat.is_some(), seen.gamma.is_some()), (zhat.is_some(), gamma.is_some()), "{what}");
+                if let (Some((mean, variance)), Some(zhat)) = (seen.zhat, zhat) {
+                    let (want_mean, want_variance) = reference::mean_and_variance(zhat);
+                    close(mean, want_mean, &format!("{what}: mean"));
+                    close(variance, want_variance, &format!("{what}: variance"));
+                }
+                if let (Some((least, largest)), Some(gamma)) = (seen.gamma, gamma) {
+                    close(least, gamma.iter().copied().fold(f64::INFINITY, f64::min), &what);
+                    close(largest, gamma.iter().copied().fold(0.0, f64::max), &what);
+                }
+                let units = shape.outputs();
+                let silent = (0..units).filter(|&unit| forward.h()[unit..].iter().step_by(units).all(|&h| h == 0.0));
+                let relu = shape.nonlinearity() == Nonlinearity::Relu;
+                assert_eq!(seen.silent, relu.then(|| silent.count() as f64 / units as f64), "{what}");
+                let weights = params.view().arrays().into_iter().filter(|(name, _)| name.starts_with('W'));
+                let weights: Vec<f64> = weights.flat_map(|(_, array)| array.to_vec()).collect();
+                let zeros = weights.iter().filter(|&&w| w == 0.0).count();
+                assert_eq!(seen.zero_weights, zeros as f64 / weights.len() as f64, "{what}");
+                let names: Vec<&str> = shape.arrays().into_iter().map(|(name, _)| name).collect();
+                let learnt = gradients[k]
+                    .view()
+                    .arrays()
+                    .into_iter()
+                    .filter(|(name, array)| !array.is_empty() && !name.starts_with("running"));
+                for ((_, array), (got_name, norm)) in learnt.clone().zip(&seen.gradient_norms) {
+                    assert!(names.contains(got_name), "{what}: {got_name}");
+                    close(*norm, array.iter().map(|g| g * g).sum::<f64>().sqrt(), &format!("{what}: {got_name}"));
+                }
+                assert_eq!(learnt.count(), seen.gradient_norms.len(), "{what}");
+                // The cosine, from the step that was taken and the one that was wanted.
+                let bounded = ["Wex", "Wix", "Wei", "g"];
+                let columns = matches!(shape, LayerShape::Dense(shape) if shape.columns.is_some());
+                let dann = matches!(shape, LayerShape::Dann(_));
+                let (mut product, mut free, mut taken) = (0.0, 0.0, 0.0);
+                let after = net.params().nth(k).unwrap().arrays();
+                for (((array, before), (_, after)), (_, gradient)) in
+                    params.view().arrays().into_iter().zip(after).zip(gradients[k].view().arrays())
+                {
+                    if !(columns && array == "W" || dann && bounded.contains(&array)) {
+                        continue;
+                    }
+                    let (d, ne) = (shape.inputs() as f64, units as f64);
+                    let scale = match array {
+                        "Wix" => 0.5 / ne.sqrt(),
+                        "Wei" => 1.0 / d,
+                        _ => 1.0,
+                    };
+                    for ((before, after), gradient) in before.iter().zip(after).zip(gradient) {
+                        let (want, got) = (-update.lr * scale * gradient, after - before);
+                        product += want * got;
+                        free += want * want;
+                        taken += got * got;
+                    }
+                }
+                let cosine = (free * taken > 0.0).then(|| product / (free * taken).sqrt());
+                assert_eq!(seen.cosine.is_some(), cosine.is_some(), "{what}");
+                if let (Some(got), Some(want)) = (seen.cosine, cosine) {
+                    close(got, want, &format!("{what}: cosine"));
+                    assert!(got < 1.0 || !relu, "{what}: the bound takes part of a step");
+                }
+                input = forward.h().to_vec();
+            }
+        }
+    }
+}

@@ -1,9 +1,9 @@
 //! What an update keeps of a layer from step to step.
 
-use super::array;
 use super::arrays::Letter;
 use super::layer::{LayerMut, LayerOf, LayerParams, LayerRef, LayerShape};
 use super::update::{Moment, Update};
+use super::{array, length};
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::update::{Policy, Rule};
@@ -41,13 +41,24 @@ impl<T: Element> State<T> {
         Self::default()
     }
 
-    /// Makes room for what a step needs.
+    /// Makes room for what a step needs, and checks that what is kept already is of a layer of this shape.
     pub(crate) fn prepare(
         &mut self,
         shape: &LayerShape,
         update: &Update,
         params: LayerRef<'_, T>,
     ) -> Result<(), Error> {
+        let mut bias: &[T] = &[];
+        params.for_each(|letter, array| {
+            if letter == Letter::B {
+                bias = array;
+            }
+        });
+        let kept = [&self.velocity, &self.fisher, &self.gradients];
+        kept.into_iter().flatten().try_for_each(|kept| kept.view().check(shape))?;
+        if !self.negative.is_empty() {
+            length("negative.b", self.negative.len(), bias.len())?;
+        }
         let zeros = |wanted, place: &mut Option<_>| {
             if wanted && place.is_none() {
                 *place = Some(LayerParams::zeros(shape)?);
