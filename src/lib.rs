@@ -37,8 +37,11 @@
 //!
 //! # Where to begin
 //!
-//! - [`Architecture`] describes a network, [`Network`] trains it: [`Network::train_step`] is one fused step.
+//! - [`Architecture`] describes a network, with inhibition or one of those that it is compared with; [`Network`] trains it:
+//!   [`Network::train_step`] is one fused step.
 //! - [`Layer`] is one layer on a caller's own arrays: forward, all gradients, or the fused update.
+//! - [`Update`] is how a step changes the parameters: by projected descent, and by policies that can be added to it.
+//! - [`Network::inspect`] tells what each layer does, as a few numbers.
 //! - [`reference`](mod@reference) is the same in plain f64 code that reads like the equations.
 //!
 //! ```
@@ -75,6 +78,7 @@
 //! - `checkpoint`: saves networks in training and loads them again (`safetensors`, `tempfile`).
 //! - `composed`: the same layers as plain matrix products and separate passes, for comparison (`matrixmultiply`).
 
+mod architecture;
 mod buffer;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
@@ -99,6 +103,7 @@ mod simd;
 mod statistics;
 mod threads;
 
+pub use architecture::Architecture;
 pub use element::Element;
 pub use error::Error;
 pub use init::{Generator, Init, generator};
@@ -106,7 +111,7 @@ pub use isa::Isa;
 pub use layer::Layer;
 pub use loss::Evaluation;
 pub use matrix::{MatMut, MatRef};
-pub use network::{Architecture, Network};
+pub use network::Network;
 pub use params::Nonlinearity;
 pub use params::dann::{Dann, DannMut, DannParams, DannRef, DannShape};
 pub use params::dense::{Columns, Dense, DenseMut, DenseParams, DenseRef, DenseShape};

@@ -1,0 +1,148 @@
+//! Networks in training, saved as files and loaded again.
+//!
+//! A checkpoint is a [safetensors](https://huggingface.co/docs/safetensors) file, which Python reads and writes with the
+//! package of that name. The tensors of layer `k`, counted from the input, are `layers.{k}.NAME` with the names and
+//! dimensions of [`LayerShape::arrays`], of the element type of the network:
+//!
+//! | layer | tensors |
+//! |---|---|
+//! | with inhibition | `Wex [ne, d]`, `Wix [ni, d]`, `Wei [ne, ni]`, `alpha [ni]`, `g [ne]`, `b [ne]`; without `alpha` and `g` if it does not divide |
+//! | plain | `W [ne, d]`, `b [ne]` |
+//! | with sign-constrained columns | `Wpos [ne, d]`, `b [ne]`, and `sign [d]`: +1 for each excitatory input, then −1 for each inhibitory one |
+//! | layer normalisation | `W [ne, d]`, `g [ne]`, `b [ne]` |
+//! | batch normalisation | the same, `running_mean [ne]`, `running_var [ne]` |
+//!
+//! What an [`Update`](crate::Update) keeps from step to step are tensors too, if there: `velocity.NAME` and `fisher.NAME`
+//! for each of these names but `sign`, and `negative.b`, the part of a bias that is subtracted. The metadata are
+//!
+//! | key | value | if missing |
+//! |---|---|---|
+//! | `format` | `interneuron 1` | the same |
+//! | `dims` | the inputs and then the units of each layer: `784,500,10` | as the tensors are |
+//! | `nis` | the interneurons of each layer, 0 where there are none: `50,1` | as the tensors are |
+//! | `nonlinearities` | `relu` or `identity` for each layer | `relu` for all but the last |
+//! | `step` | the steps taken | 0 |
+//! | `seed` | that of the run | 0 |
+//! | `generator` | the state of its generator: key in hexadecimal, stream and position | that of the seed |
+//! | `labels` | the state of the generator of the labels that a natural gradient draws | that of the seed |
+//!
+//! ```
+//! use interneuron::checkpoint::{self, Run};
+//! use interneuron::{Architecture, Isa, Network, generator};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let file = folder.path().join("net.safetensors");
+//! let net: Network<f32> = Architecture::dann(&[4, 3, 2], &[2, 1])?.seed(7).build()?;
+//! checkpoint::save(&file, &net, &Run { seed: 7, generator: generator(7) })?;
+//! let (loaded, run) = checkpoint::load::<f32>(&file, Isa::select()?)?;
+//! assert!(loaded.params().eq(net.params()) && run.seed == 7);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod metadata;
+mod tensors;
+
+use crate::architecture::Architecture;
+use crate::element::Element;
+use crate::error::Error;
+use crate::init::Generator;
+use crate::isa::Isa;
+use crate::network::Network;
+use crate::params::layer::LayerShape;
+use crate::params::state::State;
+use metadata::Metadata;
+use safetensors::tensor::{SafeTensors, TensorView};
+use std::path::Path;
+use tensors::{NEGATIVE, SIGN, dtype, layers, signs, there_are};
+
+/// What a run needs beside the network to go on as if it had never stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Its seed.
+    pub seed: u64,
+    /// Where its generator is: that which draws its batches, for instance.
+    pub generator: Generator,
+}
+
+/// Saves a network and the state of its run.
+///
+/// The file is written beside `path` under another name, reaches the disk, and only then takes the place of what was
+/// there: whatever happens, `path` holds the old checkpoint or the new one.
+///
+/// # Errors
+/// [`Error::File`] if the file cannot be written.
+pub fn save<T: Element>(path: impl AsRef<Path>, network: &Network<T>, run: &Run) -> Result<(), Error> {
+    let path = path.as_ref();
+    let shapes: Vec<LayerShape> = network.shapes().collect();
+    let signs: Vec<Option<Vec<T>>> = shapes.iter().map(signs).collect();
+    let mut tensors = vec![];
+    let mut add = |name: String, dimensions: Vec<usize>, values| {
+        let view = TensorView::new(dtype::<T>(), dimensions, bytemuck::cast_slice(values));
+        view.map(|view| tensors.push((name, view))).map_err(|error| Error::file(path, error))
+    };
+    for (k, (shape, (params, state))) in shapes.iter().zip(network.params().zip(network.states())).enumerate() {
+        let kept = [(&state.velocity, "velocity."), (&state.fisher, "fisher.")];
+        let kept = kept.into_iter().filter_map(|(params, prefix)| Some((prefix, params.as_ref()?.view())));
+        for (prefix, params) in [("", params)].into_iter().chain(kept) {
+            for ((name, dimensions), (_, array)) in shape.arrays().into_iter().zip(there_are(params)) {
+                add(format!("layers.{k}.{prefix}{name}"), dimensions, array)?;
+            }
+        }
+        if !state.negative.is_empty() {
+            add(format!("layers.{k}.{NEGATIVE}"), vec![state.negative.len()], &state.negative)?;
+        }
+        if let Some(signs) = &signs[k] {
+            add(format!("layers.{k}.{SIGN}"), vec![signs.len()], signs)?;
+        }
+    }
+    let metadata = Metadata::of(&shapes, network, run).0;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || -> Result<(), Box<dyn std::error::Error>> {
+        if cfg!(target_endian = "big") {
+            return Err("checkpoints are little-endian, and this machine is not".into());
+        }
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".checkpoint-");
+        #[cfg(unix)]
+        {
+            // As other files: what the user's mask leaves.
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        let file = builder.tempfile_in(folder)?;
+        safetensors::serialize_to_file(tensors, Some(metadata), file.path())?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|error| Error::file(path, error))
+}
+
+/// Loads a network, to run on an instruction set, and the state of its run. What follows has the same bits as if the run
+/// had not stopped, on the same instruction set.
+///
+/// # Errors
+/// [`Error::File`] if the file cannot be read, is not a whole safetensors file, or does not hold a network with elements
+/// `T`: it names the tensor or the key and what was expected. Values that a layer cannot have (not finite, or negative
+/// where the sign is kept) are refused, too.
+pub fn load<T: Element>(path: impl AsRef<Path>, isa: Isa) -> Result<(Network<T>, Run), Error> {
+    let path = path.as_ref();
+    let fail = |reason: String| Error::file(path, reason);
+    if cfg!(target_endian = "big") {
+        return Err(fail("checkpoints are little-endian, and this machine is not".into()));
+    }
+    let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+    let whole = |error| fail(format!("not a whole safetensors file: {error}"));
+    let file = SafeTensors::deserialize(&bytes).map_err(whole)?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(whole)?;
+    let metadata = Metadata(header.metadata().clone().unwrap_or_default());
+    let layers = layers::<T>(&file, &metadata).map_err(fail)?;
+    metadata.check(&layers).map_err(fail)?;
+    let (step, run, labels) = metadata.run().map_err(fail)?;
+    Architecture::of(layers.iter().map(|layer| layer.shape).collect()).map_err(|error| fail(error.to_string()))?;
+    let states: Vec<State<T>> = layers.iter().map(|layer| layer.state.clone()).collect();
+    let layers = layers.into_iter().map(|layer| (layer.shape, layer.params)).collect();
+    let mut network = Network::of(layers, isa, step, labels)?;
+    states.into_iter().enumerate().for_each(|(k, state)| network.set_state(k, state));
+    Ok((network, run))
+}
