@@ -1,7 +1,7 @@
-//! Whole train steps: the paper's network at batch 32, and over batches from 1 to 130.
+//! Whole train steps: the paper's network at batch 32, what policies cost there, and batches from 1 to 130.
 //!
-//! `cargo bench --bench step`. Groups are `step/<network>/<dims>/b<batch>` and `batch/<dims>/b<batch>`, lines the
-//! implementation and its threads. Throughput is useful floating-point operations a second (criterion calls them
+//! `cargo bench --bench step`. Groups are `step/<network>/<dims>/b<batch>`, `policy/<dims>/b<batch>` and
+//! `batch/<dims>/b<batch>`, lines the implementation (or the policy) and its threads. Throughput is useful floating-point operations a second (criterion calls them
 //! elements), by the formula of [`LayerShape::train_flops`].
 
 mod common;
@@ -60,6 +60,34 @@ fn step(c: &mut Criterion) {
     }
 }
 
+/// What each policy adds to a step. The work that counts is that of the step without any.
+fn policies(c: &mut Criterion) {
+    let batch = 32;
+    let (x, labels) = examples(batch);
+    let matrix = MatRef::new("x", &x, batch, DIMS[0]).unwrap();
+    let policies = [
+        ("none", update()),
+        ("decay", Update { decay: Dann::all(1e-6), ..update() }),
+        ("momentum", Update { momentum: 0.9, ..update() }),
+        ("exponentiated", Update::eg(1e-6)),
+        ("clip", Update { clip: Some(1e6), ..update() }),
+        ("angle", Update { angle: Some(Angle { lr_min: 1e-9, rates: 10, cosine_epsilon: 0.01 }), ..update() }),
+        ("natural", Update::natural(1e-6, Natural::default())),
+    ];
+    let net: Network<f32> = Architecture::dann(&DIMS, &NIS).unwrap().build().unwrap();
+    let mut group = c.benchmark_group(format!("policy/{NAME}/b{batch}"));
+    group.throughput(flops(&net, batch));
+    for (name, update) in policies {
+        let mut net = net.clone();
+        group.bench_function(format!("{name}/1"), |b| {
+            timed(b, &None, |threads| {
+                net.train_step(threads, matrix, &labels, &update).unwrap();
+            });
+        });
+    }
+    group.finish();
+}
+
 fn batches(c: &mut Criterion) {
     let (x, labels) = examples(130);
     let isa = Isa::best();
@@ -80,5 +108,5 @@ fn batches(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, step, batches);
+criterion_group!(benches, step, policies, batches);
 criterion_main!(benches);
