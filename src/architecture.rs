@@ -7,7 +7,7 @@ use crate::isa::Isa;
 use crate::layer::same;
 use crate::network::{Network, label_generator};
 use crate::params::dann::DannShape;
-use crate::params::dense::DenseShape;
+use crate::params::dense::{Columns, DenseShape};
 use crate::params::layer::LayerShape;
 use crate::params::norm::{NormShape, Over};
 
@@ -114,7 +114,7 @@ impl Architecture {
     ///
     /// # Errors
     /// [`Error::Dimension`] if there is no layer, a dimension is zero, or an array would not fit in memory;
-    /// [`Error::Mismatch`] if a layer has not as many inputs as the layer below has outputs.
+    /// [`Error::Mismatch`] if a layer has not as many inputs as the layer below has outputs, or as many inhibitory ones.
     pub fn of(layers: Vec<LayerShape>) -> Result<Self, Error> {
         if layers.is_empty() {
             return Err(Error::Dimension { name: "layers", value: 0, expected: "at least 1" });
@@ -122,14 +122,16 @@ impl Architecture {
         layers.iter().try_for_each(LayerShape::check)?;
         for pair in layers.windows(2) {
             same("inputs of a layer", pair[1].inputs(), pair[0].outputs(), "the layer below")?;
-            if let [
-                LayerShape::Dense(DenseShape { columns: below, .. }),
-                LayerShape::Dense(DenseShape { columns: Some(here), .. }),
-            ] = pair
-            {
-                let below = below.unwrap_or_default().inhibitory_outputs;
-                same("inhibitory inputs of a layer", here.inhibitory_inputs, below, "the layer below")?;
-            }
+        }
+        // The signs that a layer hands on are those that the layer above counts on.
+        let columns = |shape: Option<&LayerShape>| match shape {
+            Some(LayerShape::Dense(shape)) => shape.columns.unwrap_or_default(),
+            _ => Columns::default(),
+        };
+        for (k, below) in layers.iter().enumerate() {
+            let (below, above) = (columns(Some(below)), columns(layers.get(k + 1)));
+            let other = if k + 1 < layers.len() { "the layer above" } else { "a last layer" };
+            same("inhibitory outputs of a layer", below.inhibitory_outputs, above.inhibitory_inputs, other)?;
         }
         Ok(Self { layers, iid_inhibition: false, mean_input: 0.0, seed: 0, isa: None })
     }

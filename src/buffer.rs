@@ -69,11 +69,15 @@ impl<T: Element> Activations<T> {
         Ok(())
     }
 
-    /// Makes it a copy of another.
-    pub fn copy_from(&mut self, other: &Self) -> Result<(), Error> {
-        self.resize(other.rows, other.columns)?;
+    /// Makes it as large as another.
+    pub fn resize_as(&mut self, other: &Self) -> Result<(), Error> {
+        self.resize(other.rows, other.columns)
+    }
+
+    /// Makes it a copy of another of its size.
+    pub fn copy_from(&mut self, other: &Self) {
+        assert_eq!((self.rows, self.columns), (other.rows, other.columns), "rows and columns");
         self.data.copy_from_slice(&other.data);
-        Ok(())
     }
 
     /// Its rows.

@@ -39,6 +39,8 @@ pub trait Element:
     const ONE: Self;
     /// −∞
     const NEG_INFINITY: Self;
+    /// The largest finite value.
+    const MAX: Self;
 
     /// The nearest value to `x`.
     fn from_f64(x: f64) -> Self;
@@ -74,6 +76,7 @@ macro_rules! element {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const NEG_INFINITY: Self = $t::NEG_INFINITY;
+            const MAX: Self = $t::MAX;
 
             #[inline]
             fn from_f64(x: f64) -> Self {

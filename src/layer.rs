@@ -163,6 +163,7 @@ impl<T: Element> Layer<T> {
         gradients.view().check(&self.shape)?;
         same("columns of x", x.cols(), self.shape.inputs(), "the layer's inputs")?;
         self.check_backward(x.rows(), dh, dx.as_ref())?;
+        self.forward = None;
         threads.region(self.shape.train_flops(x.rows(), dx.is_some()), |crew| {
             self.through(crew, params, dh, dx);
             copy_examples(crew, x, &mut self.x_examples);
@@ -196,8 +197,9 @@ impl<T: Element> Layer<T> {
         update.check::<T>()?;
         update.check_without_labels()?;
         same("columns of x", x.cols(), self.shape.inputs(), "the layer's inputs")?;
-        self.state.prepare(&self.shape, update, params.view())?;
         self.check_backward(x.rows(), dh, dx.as_ref())?;
+        self.state.prepare(&self.shape, update, params.view())?;
+        self.forward = None;
         threads.region(self.shape.train_flops(x.rows(), dx.is_some()), |crew| {
             self.through(crew, params.view(), dh, dx);
             copy_examples(crew, x, &mut self.x_examples);
@@ -224,10 +226,12 @@ impl<T: Element> Layer<T> {
         let params = params.into();
         params.check(&self.shape)?;
         self.check_backward(dh.rows(), dh, Some(&dx))?;
+        self.forward = None;
         threads.region(self.shape.forward_flops(dh.rows()), |crew| self.through(crew, params, dh, Some(dx)));
         Ok(())
     }
 
+    /// Checks that a backward pass can follow, and makes room for it.
     fn check_backward(&mut self, batch: usize, dh: MatRef<'_, T>, dx: Option<&MatMut<'_, T>>) -> Result<(), Error> {
         same("rows of dh", dh.rows(), batch, "x")?;
         same("columns of dh", dh.cols(), self.shape.outputs(), "the layer's outputs")?;
@@ -239,9 +243,7 @@ impl<T: Element> Layer<T> {
             return Err(Error::NoForward { expected: "number of examples" });
         }
         self.dh.resize(dh.cols(), self.driver.output().columns())?;
-        self.dx.resize(self.shape.inputs(), self.driver.output().columns())?;
-        self.forward = None;
-        Ok(())
+        self.dx.resize(self.shape.inputs(), self.driver.output().columns())
     }
 
     /// From `dh` to everything that the gradients of the weights are made of, and to `dx`.
@@ -260,7 +262,8 @@ impl<T: Element> Layer<T> {
         &self.state
     }
 
-    /// Replaces what the updates of the layer keep from step to step: by [`State::new`] to begin with nothing.
+    /// Replaces what the updates of the layer keep from step to step: by [`State::new`] to begin with nothing. That of a
+    /// layer of another shape is an error of the next update.
     pub fn set_state(&mut self, state: State<T>) {
         self.state = state;
     }

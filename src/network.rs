@@ -166,6 +166,7 @@ impl<T: Element> Network<T> {
         update: &Update,
     ) -> Result<f64, Error> {
         self.check_update(update)?;
+        self.check_examples(x, labels)?;
         for Block { shape, params, state, .. } in &mut self.blocks {
             state.prepare(shape, update, params.view())?;
         }
@@ -176,6 +177,12 @@ impl<T: Element> Network<T> {
         let loss = self.pass(threads, x, labels, Pass { lr: update.lr, natural: update.natural }, |_, _| (), finish)?;
         self.steps += 1;
         Ok(loss)
+    }
+
+    /// Checks that there are as many inputs as the network has, and a label for each example.
+    fn check_examples(&self, x: MatRef<'_, T>, labels: &[u32]) -> Result<(), Error> {
+        same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
+        check_labels(labels, x.rows(), self.classes())
     }
 
     fn check_update(&self, update: &Update) -> Result<(), Error> {
@@ -213,10 +220,11 @@ impl<T: Element> Network<T> {
     }
 
     /// What studies of such networks look at: for each layer, the statistics of what it does on the examples
-    /// `x [B, inputs]` with `labels [B]`, of its weights, and of the step that `update` would take. Nothing is changed.
+    /// `x [B, inputs]` with `labels [B]`, of its weights, and of a step of projected descent with the rate, corrections,
+    /// factors and floor of `update`. Nothing is changed.
     ///
     /// # Errors
-    /// As [`Network::train_step`].
+    /// As [`Network::train_step`]; any update can be asked about.
     pub fn inspect(
         &mut self,
         threads: Threads<'_>,
@@ -281,8 +289,7 @@ impl<T: Element> Network<T> {
         mut see: impl FnMut(usize, &Block<T>) + Send,
         mut finish: impl FnMut(&Crew<'_>, usize, &mut Block<T>, &Activations<T>) + Send,
     ) -> Result<f64, Error> {
-        same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
-        check_labels(labels, x.rows(), self.classes())?;
+        self.check_examples(x, labels)?;
         let batch = x.rows();
         // A batch whose statistics matter is not cut.
         let whole = self.has_batch_statistics();
@@ -290,6 +297,13 @@ impl<T: Element> Network<T> {
         self.prepare(if whole { batch } else { largest_slab(batch) }, true)?;
         for block in &mut self.blocks {
             block.driver.prepare_slabs(count)?;
+        }
+        let labels_before = self.label_generator.clone();
+        if natural.is_some() {
+            for block in &mut self.blocks {
+                block.driver.prepare_squares()?;
+                block.state.keep_fisher();
+            }
         }
         let slabs = slabs(batch).filter(|_| !whole).chain(std::iter::once((0, batch)).filter(|_| whole));
         threads.region(self.flops(batch, LayerShape::train_flops), |crew| {
@@ -306,6 +320,10 @@ impl<T: Element> Network<T> {
                 loss += self.backward(crew, labels, batch);
                 let last = start + len == batch;
                 if last && !loss.is_finite() {
+                    if natural.is_some() {
+                        self.blocks.iter_mut().for_each(|block| block.state.restore_fisher());
+                        self.label_generator = labels_before;
+                    }
                     return Err(Error::Diverged { step: self.steps, lr, loss: loss / batch as f64 });
                 }
                 self.for_each_down(|k, block, x| {
@@ -338,7 +356,7 @@ impl<T: Element> Network<T> {
         labels: &[u32],
         (first, batch): (bool, usize),
     ) -> Result<(), Error> {
-        // What is not finite would stay in the estimate for ever.
+        // The step will fail, and nothing is to be drawn from what is not a number.
         let (loss, _) = softmax_cross_entropy(self.last().driver.output(), labels, None);
         if !loss.is_finite() {
             return Ok(());
@@ -346,9 +364,9 @@ impl<T: Element> Network<T> {
         let mut drawn = std::mem::take(&mut self.drawn);
         let last = self.blocks.last().expect("an architecture has a layer");
         draw_labels(last.driver.output(), &mut self.label_generator, &mut drawn);
-        for block in &mut self.blocks {
-            block.driver.begin_squares()?;
-        }
+        // There is room for the largest slab already; this only makes it as large as this one.
+        self.blocks.iter_mut().try_for_each(|block| block.driver.prepare_squares())?;
+        self.blocks.iter_mut().for_each(|block| block.driver.begin_squares());
         // Gradients of single examples, not of their mean.
         self.backward(crew, &drawn, 1);
         self.drawn = drawn;
@@ -423,8 +441,7 @@ impl<T: Element> Network<T> {
     /// [`Error::Mismatch`], [`Error::Length`] or [`Error::Label`] if examples or labels do not fit the network,
     /// [`Error::TooLarge`] if the scratch does not fit in memory.
     pub fn evaluate(&mut self, threads: Threads<'_>, x: MatRef<'_, T>, labels: &[u32]) -> Result<Evaluation, Error> {
-        same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
-        check_labels(labels, x.rows(), self.classes())?;
+        self.check_examples(x, labels)?;
         let mut sum = Evaluation { examples: x.rows(), ..Evaluation::default() };
         self.in_pieces(threads, x, |_, start, logits| {
             let labels = &labels[start..][..logits.columns().len()];

@@ -301,7 +301,7 @@ pub struct Kept {
     pub velocity: Vec<Vec<f64>>,
     /// `F` of each array, as it is to be used.
     pub fisher: Vec<Vec<f64>>,
-    /// `b⁻`, of exponentiated steps.
+    /// `b⁻`, of exponentiated steps; other steps forget it.
     pub negative: Vec<f64>,
 }
 
@@ -363,6 +363,9 @@ pub fn update(
         }
     }
     let exponentiated = matches!(rule.descent, Descent::Exponentiated { .. });
+    if !exponentiated {
+        kept.negative.clear();
+    }
     let before: Vec<Vec<f64>> = params.view().arrays().iter().map(|(_, array)| array.to_vec()).collect();
     if kept.velocity.is_empty() {
         kept.velocity = before.iter().map(|array| vec![0.0; array.len()]).collect();
@@ -410,7 +413,7 @@ pub fn update(
                 *theta = 0.9 * old + 0.1 * d;
                 continue;
             }
-            if let Descent::Exponentiated { split } = rule.descent {
+            if let (Descent::Exponentiated { split }, true) = (rule.descent, rate > 0.0) {
                 if name == "b" {
                     if kept.negative.len() <= i {
                         kept.negative.push((-old).max(0.0) + split);

@@ -20,8 +20,9 @@ pub struct LayerStatistics {
     pub silent: Option<f64>,
     /// The part of the weights that are zero.
     pub zero_weights: f64,
-    /// The cosine between the step along the (corrected) gradients and what the bound leaves of it, over the parameters
-    /// that keep their sign; none where no parameter does, or where nothing moves.
+    /// The cosine between the step of projected descent along the gradients, with the update's rate, corrections, factors
+    /// and floor but none of its other policies, and what the bound leaves of it: over the parameters that keep their
+    /// sign; none where no parameter does, or where nothing moves.
     pub cosine: Option<f64>,
     /// The L2 norm of the gradient by each parameter, without corrections.
     pub gradient_norms: Vec<(&'static str, f64)>,
@@ -132,5 +133,6 @@ fn cosine<T: Element>(
         }
     });
     let norms = (free * bounded).sqrt();
-    (norms > 0.0).then(|| product / norms)
+    // Rounding could lead beyond.
+    (norms > 0.0).then(|| (product / norms).clamp(-1.0, 1.0))
 }

@@ -208,7 +208,18 @@ fn bad_tensors_are_named() {
     steps(&mut heavy, &mut Run { seed: 1, generator: generator(1) }, 2, &updates()[1]);
     let heavy = Contents::of(&heavy, folder.path());
     let columns = Contents::of(&architectures()[5].clone().build::<f32>().unwrap(), folder.path());
-    let cases: [(&Contents, Change, &str); 6] = [
+    let mut exponentiated = dann();
+    steps(&mut exponentiated, &mut Run { seed: 1, generator: generator(1) }, 2, &updates()[2]);
+    let exponentiated = Contents::of(&exponentiated, folder.path());
+    let cases: [(&Contents, Change, &str); 7] = [
+        (
+            &exponentiated,
+            |c| {
+                c.set("layers.0.b", 1, -1.0);
+                c.set("layers.0.negative.b", 1, 0.25);
+            },
+            "layers.0.negative.b[1] is 0.25: expected so much that b and it are not negative together",
+        ),
         (&heavy, |c| drop(c.tensors.remove("layers.1.velocity.b")), "no tensor layers.1.velocity.b"),
         (
             &heavy,

@@ -208,8 +208,10 @@ fn policies_name_their_numbers() {
     let natural = Natural::default();
     let cases = [
         (Update { momentum: 1.0, ..sgd }, "momentum is 1: expected at least 0 and less than 1"),
+        // Less than 1, but not in f32.
+        (Update { momentum: 1.0 - 1e-12, ..sgd }, "momentum is 0.999999999999: expected at least 0 and less than 1"),
         (Update { momentum: f64::NAN, ..sgd }, "momentum is NaN: expected at least 0 and less than 1"),
-        (Update { decay: Dann::all(-0.5), ..sgd }, "decay is -0.5: expected a finite number ≥ 0"),
+        (Update { decay: Dann::all(-0.5), ..sgd }, "decay of Wex is -0.5: expected a finite number ≥ 0"),
         (Update { floor: Some(f64::INFINITY), ..sgd }, "floor is inf: expected a finite number ≥ 0"),
         (Update { clip: Some(0.0), ..sgd }, "clip is 0: expected a finite number > 0"),
         // Not zero, but zero in f32.
@@ -219,7 +221,7 @@ fn policies_name_their_numbers() {
             Update { angle: Some(Angle { lr_min: 0.2, ..angle }), ..sgd },
             "lr_min is 0.2: expected above 0 and at most lr",
         ),
-        (Update { angle: Some(Angle { rates: 0, ..angle }), ..sgd }, "rates is 0: expected at least 1"),
+        (Update { angle: Some(Angle { rates: 0, ..angle }), ..sgd }, "rates is 0: expected from 1 to 1000"),
         (
             Update { angle: Some(Angle { cosine_epsilon: 1.5, ..angle }), ..sgd },
             "cosine_epsilon is 1.5: expected from 0 to 1",
@@ -305,7 +307,14 @@ fn columns_fit_their_layers() {
     assert_eq!(error.to_string(), "inhibitory_outputs is 5: expected at most ne, the outputs");
     let stack = [DenseShape::new(3, 4).columns(0, 1), DenseShape::new(4, 2).columns(2, 0)];
     let error = Architecture::of(stack.map(LayerShape::from).to_vec()).unwrap_err();
-    assert_eq!(error.to_string(), "inhibitory inputs of a layer is 2: expected 1, as of the layer below");
+    assert_eq!(error.to_string(), "inhibitory outputs of a layer is 1: expected 2, as of the layer above");
+    // Signs that nobody above counts on would be lost in a checkpoint, and in the last layer they are logits.
+    for above in [None, Some(DenseShape::new(4, 2).into()), Some(DannShape::new(4, 2, 1).into())] {
+        let stack: Vec<LayerShape> =
+            [Some(DenseShape::new(3, 4).columns(0, 1).into()), above].into_iter().flatten().collect();
+        let error = Architecture::of(stack).unwrap_err();
+        assert!(matches!(error, Error::Mismatch { name: "inhibitory outputs of a layer", value: 1, .. }), "{error}");
+    }
     assert!(matches!(Architecture::column_ei(&[3, 4], 0, 0.0), Err(Error::Dimension { name: "ratio", .. })));
     assert!(matches!(Architecture::column_ei(&[3, 4], 1, f64::NAN), Err(Error::Policy { name: "mean_input", .. })));
 }

@@ -629,6 +629,32 @@ fn large_layers_agree_with_the_reference() {
     }
 }
 
+/// Rules that take turns: the parts of a bias that one moves are forgotten by the other, and a rate of zero moves nothing.
+#[test]
+fn rules_can_take_turns() {
+    let shape: LayerShape = DenseShape::new(1, 40).into();
+    let mut params = LayerParams::<f32>::zeros(&shape).unwrap();
+    for (i, (_, array)) in params.view_mut().arrays().into_iter().enumerate() {
+        array.iter_mut().enumerate().for_each(|(j, value)| *value = (j as f32 - 17.3) * 0.0937 + i as f32);
+    }
+    let (before, mut gradients, mut state) = (params.clone(), params.clone(), State::new());
+    gradients.view_mut().arrays().into_iter().for_each(|(_, array)| array.fill(1.0));
+    let mut step = |update: &Update, state: &mut State<f32>| {
+        update.apply(&shape, params.view_mut(), gradients.view(), state).unwrap();
+        params.clone()
+    };
+    assert_eq!(step(&Update::eg(0.0), &mut state), before, "a rate of zero");
+    let frozen = Update { factors: Dann { b: 0.0, ..Dann::all(1.0) }, ..Update::eg(0.1) };
+    let bias = |params: &LayerParams<f32>| params.view().arrays()[1].1.to_vec();
+    assert_eq!(bias(&step(&frozen, &mut state)), bias(&before), "a factor of zero");
+    let mut last = bias(&before);
+    for update in [Update::eg(0.1), Update::sgd(2.0), Update::eg(0.1), Update::sgd(0.1), Update::eg(0.3)] {
+        let next = bias(&step(&update, &mut state));
+        assert!(last.iter().zip(&next).all(|(last, next)| next < last), "down the gradient, by {update:?}");
+        last = next;
+    }
+}
+
 /// Random inputs that passed a ReLU, of which a part is silent: the ratio of their mean square to their squared mean
 /// is π divided by the part that is left.
 fn rectified(n: usize, left: f64, seed: u64) -> Vec<f64> {

@@ -100,7 +100,10 @@ fn threads_and_fusion_do_not_change_a_bit_of_a_run() {
     for (name, architecture) in architectures {
         for isa in isas() {
             check::<f32>(&architecture, isa, (dims[0], batch), &format!("{name}, {isa}, f32"));
-            check::<f64>(&architecture, isa, (dims[0], batch), &format!("{name}, {isa}, f64"));
+            // The others have no kernels of their own between products: one element type shows it.
+            if ["dann", "mlp", "batch norm"].contains(&name) {
+                check::<f64>(&architecture, isa, (dims[0], batch), &format!("{name}, {isa}, f64"));
+            }
         }
     }
 }
@@ -474,5 +477,44 @@ fn inspection_agrees_with_the_reference_and_the_step() {
                 input = forward.h().to_vec();
             }
         }
+    }
+}
+
+/// A natural step that fails leaves the estimate and the generator of labels as they were, also when the first slab was
+/// still fine; and an estimate cannot overflow.
+#[test]
+fn natural_steps_that_fail_change_nothing() {
+    let update = Update::natural(0.05, Natural { epsilon: 1e-3, ..Natural::default() });
+    let (x, labels) = examples::<f32>(400);
+    for (_, architecture) in architectures().into_iter().filter(|(name, _)| *name != "batch norm") {
+        for isa in isas() {
+            let [mut net, mut other] = std::array::from_fn(|_| architecture.clone().isa(isa).build::<f32>().unwrap());
+            let step = |net: &mut Network<f32>, x: &[f32]| {
+                net.train_step(Threads::Serial, MatRef::new("x", x, 400, DIMS[0]).unwrap(), &labels, &update)
+            };
+            for net in [&mut net, &mut other] {
+                step(net, &x).unwrap();
+            }
+            let mut bad = x.clone();
+            bad[399 * DIMS[0]] = f32::NAN;
+            assert!(matches!(step(&mut net, &bad), Err(Error::Diverged { .. })));
+            assert!(net.states().eq(other.states()), "{isa}: the estimate");
+            for net in [&mut net, &mut other] {
+                step(net, &x).unwrap();
+            }
+            assert!(all_bits(&net) == all_bits(&other) && net.states().eq(other.states()), "{isa}: labels");
+        }
+    }
+    // Squares beyond f32.
+    let shapes = vec![DenseShape::new(4, 3).linear().into()];
+    let mut net: Network<f32> = Architecture::of(shapes).unwrap().build().unwrap();
+    let huge = [3e20_f32, 0.0, 1e22, 1.0];
+    let x = MatRef::new("x", &huge, 1, 4).unwrap();
+    for _ in 0..3 {
+        match net.train_step(Threads::Serial, x, &[1], &update) {
+            Ok(_) | Err(Error::Diverged { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+        assert!(net.params().flat_map(|params| params.arrays()).all(|(_, array)| array.iter().all(|w| w.is_finite())));
     }
 }

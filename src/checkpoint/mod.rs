@@ -49,7 +49,6 @@ use crate::init::Generator;
 use crate::isa::Isa;
 use crate::network::Network;
 use crate::params::layer::LayerShape;
-use crate::params::state::State;
 use metadata::Metadata;
 use safetensors::tensor::{SafeTensors, TensorView};
 use std::path::Path;
@@ -140,8 +139,8 @@ pub fn load<T: Element>(path: impl AsRef<Path>, isa: Isa) -> Result<(Network<T>,
     metadata.check(&layers).map_err(fail)?;
     let (step, run, labels) = metadata.run().map_err(fail)?;
     Architecture::of(layers.iter().map(|layer| layer.shape).collect()).map_err(|error| fail(error.to_string()))?;
-    let states: Vec<State<T>> = layers.iter().map(|layer| layer.state.clone()).collect();
-    let layers = layers.into_iter().map(|layer| (layer.shape, layer.params)).collect();
+    let (layers, states): (Vec<_>, Vec<_>) =
+        layers.into_iter().map(|layer| ((layer.shape, layer.params), layer.state)).unzip();
     let mut network = Network::of(layers, isa, step, labels)?;
     states.into_iter().enumerate().for_each(|(k, state)| network.set_state(k, state));
     Ok((network, run))

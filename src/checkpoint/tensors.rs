@@ -3,6 +3,7 @@
 use super::metadata::Metadata;
 use crate::element::Element;
 use crate::params::Nonlinearity;
+use crate::params::arrays::Letter;
 use crate::params::dann::DannShape;
 use crate::params::dense::{Columns, DenseShape};
 use crate::params::layer::{LayerParams, LayerRef, LayerShape};
@@ -181,7 +182,17 @@ impl<'f> Tensors<'f> {
         let fisher = read("fisher.", |name, values| finite(name, values, false))?;
         let negative: Vec<T> = negative.iter().flat_map(values).collect();
         finite(&format!("layers.{k}.{NEGATIVE}"), &negative, false)?;
-        Ok(Loaded { shape, params, state: State { velocity, fisher, negative, gradients: None } })
+        let mut wrong = None;
+        params.view().for_each(|letter, bias| {
+            if letter == Letter::B {
+                wrong = bias.iter().zip(&negative).position(|(&b, &negative)| b + negative < T::ZERO);
+            }
+        });
+        if let Some(i) = wrong {
+            let (name, value) = (format!("layers.{k}.{NEGATIVE}[{i}]"), negative[i]);
+            return Err(format!("{name} is {value}: expected so much that b and it are not negative together"));
+        }
+        Ok(Loaded { shape, params, state: State { velocity, fisher, negative, ..State::new() } })
     }
 }
 

@@ -133,11 +133,18 @@ impl<T: Element> DannDriver<T> {
         self.shape.divisive.then_some((&self.frame.du, &self.dgamma))
     }
 
-    /// Keeps what a backward pass uses up.
-    pub fn keep(&mut self) -> Result<(), Error> {
+    /// Makes room for what [`DannDriver::keep`] keeps.
+    pub fn prepare_to_keep(&mut self) -> Result<(), Error> {
         let [du, dgamma] = &mut self.kept;
-        du.copy_from(&self.frame.du)?;
-        dgamma.copy_from(&self.dgamma)
+        du.resize_as(&self.frame.du)?;
+        dgamma.resize_as(&self.dgamma)
+    }
+
+    /// Keeps what a backward pass uses up.
+    pub fn keep(&mut self) {
+        let [du, dgamma] = &mut self.kept;
+        du.copy_from(&self.frame.du);
+        dgamma.copy_from(&self.dgamma);
     }
 
     /// Takes back what [`DannDriver::keep`] kept.
@@ -393,7 +400,7 @@ impl<T: Element> DannDriver<T> {
     ) {
         let DannShape { d, ni, .. } = self.shape;
         fisher.view().check(&self.shape).expect("made for the layer");
-        let curvature = |fisher: &mut [T], ld| Curvature { fisher: fisher.as_mut_ptr(), ld, keep, scale };
+        let curvature = |fisher: &mut [T], ld| Curvature { fisher: fisher.as_mut_ptr(), ld, keep, scale, most: T::MAX };
         let epilogues = [curvature(fisher.wex, d), curvature(fisher.wix, d), curvature(fisher.wei, ni)];
         // What the slabs before carried over is no part of the squares.
         let carries = std::mem::replace(&mut self.frame.carries, false);

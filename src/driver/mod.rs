@@ -397,10 +397,17 @@ impl<T: Element> Driver<T> {
         with_params!((self, gradients), (driver, gradients) => driver.gradients(crew, gradients, x))
     }
 
+    /// Makes room for a backward pass of squares, for the batch that was prepared.
+    pub fn prepare_squares(&mut self) -> Result<(), Error> {
+        if let Self::Dann(driver) = self { driver.prepare_to_keep() } else { Ok(()) }
+    }
+
     /// Makes the next backward pass one of squares, for [`Driver::curvature`]: what it uses up is kept for another.
-    pub fn begin_squares(&mut self) -> Result<(), Error> {
+    pub fn begin_squares(&mut self) {
         self.frame_mut().squares = true;
-        if let Self::Dann(driver) = self { driver.keep() } else { Ok(()) }
+        if let Self::Dann(driver) = self {
+            driver.keep();
+        }
     }
 
     /// After a backward pass of squares: `F ← keep · F + scale · Σ_B (∂θ)²` for all parameters, with the layer's input
@@ -431,12 +438,13 @@ fn totals<T: Element>(partials: &mut [T], rows: usize, carried: bool) -> &mut [T
     total
 }
 
-/// `F ← keep · F + scale · Σ`, with the groups' partial sums of squares. Sums that are carried over stay.
+/// `F ← keep · F + scale · Σ`, at most the largest number, with the groups' partial sums of squares. Sums that are carried over stay.
 fn curvature_of_sums<T: Element>(fisher: &mut [T], partials: &[T], [keep, scale]: [T; 2]) {
     let rows = fisher.len();
     for (row, f) in fisher.iter_mut().enumerate() {
         let groups = partials[rows..].iter().skip(row).step_by(rows);
-        *f = keep * *f + scale * groups.fold(T::ZERO, |sum, &part| sum + part);
+        let sum = keep * *f + scale * groups.fold(T::ZERO, |sum, &part| sum + part);
+        *f = if sum > T::MAX { T::MAX } else { sum };
     }
 }
 

@@ -69,7 +69,7 @@ pub(crate) struct HandOut<T> {
     pub ld: usize,
 }
 
-/// `F ← keep · F + scale · Σ_B (∂W)²`: the accumulators are sums of squares.
+/// `F ← min(keep · F + scale · Σ_B (∂W)², most)`: the accumulators are sums of squares.
 pub(crate) struct Curvature<T> {
     /// `F`, row-major.
     pub fisher: *mut T,
@@ -77,6 +77,8 @@ pub(crate) struct Curvature<T> {
     pub ld: usize,
     pub keep: T,
     pub scale: T,
+    /// The largest number: infinity would stay for ever.
+    pub most: T,
 }
 
 /// Calls `f` with the place of each vector of a tile in a row-major matrix, the vector, and its lanes that are inside.
@@ -206,10 +208,15 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Curvature<T> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         let (keep, scale) = (s.splat(self.keep), s.splat(self.scale));
+        let negative = |x| s.sub(s.zero(), x);
+        let least = negative(s.splat(self.most));
         each::<T, S, MR, NV>(acc, self.ld, (row, group), |at, squares, lanes| {
             let f = self.fisher.wrapping_add(at);
             // SAFETY: the caller vouches for F in these rows and columns.
-            unsafe { lanes.store(s, f, s.add(s.mul(keep, lanes.load(s, f)), s.mul(scale, squares))) };
+            unsafe {
+                let sum = s.add(s.mul(keep, lanes.load(s, f)), s.mul(scale, squares));
+                lanes.store(s, f, negative(s.at_least(negative(sum), least)));
+            }
         });
     }
 }

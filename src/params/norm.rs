@@ -23,7 +23,7 @@ pub enum Over {
 ///
 /// with the mean and the variance (divided by the number) of one example's units, or of one unit in all examples of the
 /// batch. In evaluation the latter are the running statistics, of which each step takes in a tenth:
-/// `mean ← 0.9 mean + 0.1 mean(u)` and `variance ← 0.9 variance + 0.1 var(u) · B/(B−1)`.
+/// `mean ← 0.9 mean + 0.1 mean(u)` and `variance ← 0.9 variance + 0.1 var(u) · B/(B−1)`, whatever the learning rate is.
 ///
 /// Sources: Ba, Kiros, Hinton, "Layer normalization", 2016; Ioffe, Szegedy, "Batch normalization", ICML 2015.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,15 +2,15 @@
 
 use super::arrays::Letter;
 use super::layer::{LayerMut, LayerOf, LayerParams, LayerRef, LayerShape};
+use super::length;
 use super::update::{Moment, Update};
-use super::{array, length};
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::update::{Policy, Rule};
 
 /// What an [`Update`] keeps of one layer from step to step: velocities, the estimate of the Fisher information, the
 /// subtracted part of a bias. It begins empty; a step makes room for what its rule needs and finds missing.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct State<T> {
     pub(crate) velocity: Option<LayerParams<T>>,
     pub(crate) fisher: Option<LayerParams<T>>,
@@ -18,11 +18,20 @@ pub struct State<T> {
     pub(crate) negative: Vec<T>,
     /// Room for the gradients of rules that need all of them first.
     pub(crate) gradients: Option<LayerParams<T>>,
+    /// `F` before a batch, lest a step that fails leave a part of it there.
+    pub(crate) fisher_before: Option<LayerParams<T>>,
+}
+
+/// Equal if all that is kept is; room for gradients is nothing of that kind.
+impl<T: PartialEq> PartialEq for State<T> {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.velocity, &self.fisher, &self.negative) == (&other.velocity, &other.fisher, &other.negative)
+    }
 }
 
 impl<T> Default for State<T> {
     fn default() -> Self {
-        Self { velocity: None, fisher: None, negative: vec![], gradients: None }
+        Self { velocity: None, fisher: None, negative: vec![], gradients: None, fisher_before: None }
     }
 }
 
@@ -54,7 +63,7 @@ impl<T: Element> State<T> {
                 bias = array;
             }
         });
-        let kept = [&self.velocity, &self.fisher, &self.gradients];
+        let kept = [&self.velocity, &self.fisher, &self.gradients, &self.fisher_before];
         kept.into_iter().flatten().try_for_each(|kept| kept.view().check(shape))?;
         if !self.negative.is_empty() {
             length("negative.b", self.negative.len(), bias.len())?;
@@ -67,15 +76,17 @@ impl<T: Element> State<T> {
         };
         zeros(update.momentum > 0.0, &mut self.velocity)?;
         zeros(update.natural.is_some(), &mut self.fisher)?;
+        zeros(update.natural.is_some(), &mut self.fisher_before)?;
         zeros(update.needs_gradients(), &mut self.gradients)?;
-        if let Some(split) = update.split().filter(|_| self.negative.is_empty()) {
-            let mut bias: &[T] = &[];
-            params.for_each(|letter, array| {
-                if letter == Letter::B {
-                    bias = array
-                }
-            });
-            self.negative = array(bias.len(), |i| (-bias[i].to_f64()).max(0.0) + split)?;
+        match update.split() {
+            Some(split) if self.negative.is_empty() => {
+                let too_large = |_| Error::TooLarge { elements: bias.len() };
+                self.negative.try_reserve_exact(bias.len()).map_err(too_large)?;
+                self.negative.extend(bias.iter().map(|b| T::from_f64((-b.to_f64()).max(0.0) + split)));
+            }
+            Some(_) => {}
+            // Other steps move the bias as a whole: its parts are no longer known.
+            None => self.negative.clear(),
         }
         Ok(())
     }
@@ -96,18 +107,35 @@ impl<T: Element> State<T> {
             .zip(velocity.take().unwrap_or_else(nothing))
             .zip(fisher.unwrap_or_else(|| self::nothing::<&[T]>(shape)))
             .map(|letter, ((array, velocity), fisher)| {
+                let rule: Rule<T> = update.rule(shape, letter, moment);
                 let statistic = matches!(letter, Letter::Mean | Letter::Variance);
                 Target {
                     array,
                     velocity: if statistic { &mut [] } else { velocity },
                     fisher: if statistic { &[] } else { fisher },
-                    negative: if letter == Letter::B { std::mem::take(&mut negative) } else { &mut [] },
-                    rule: update.rule(shape, letter, moment),
+                    negative: if letter == Letter::B && rule.exponentiated {
+                        std::mem::take(&mut negative)
+                    } else {
+                        &mut []
+                    },
+                    rule,
                 }
             })
     }
 
-    /// One divided by the norm of `1/(F + ε)` over the layer's `Wex`, if the update asks for it.
+    /// Keeps `F` as it is before a batch.
+    pub(crate) fn keep_fisher(&mut self) {
+        let both = self.fisher_before.as_mut().zip(self.fisher.as_ref()).expect("the state was prepared");
+        both.0.view_mut().zip(both.1.view()).for_each(|_, (to, from)| to.copy_from_slice(from));
+    }
+
+    /// Takes `F` back as it was before the batch.
+    pub(crate) fn restore_fisher(&mut self) {
+        std::mem::swap(&mut self.fisher, &mut self.fisher_before);
+    }
+
+    /// One divided by the norm of `1/(F + ε)` over the layer's `Wex`, if the update asks for it; 0 where that is no
+    /// number, so that nothing moves.
     pub(crate) fn natural_scale(&self, update: &Update) -> f64 {
         let (Some(natural), Some(fisher)) = (update.natural.filter(|natural| natural.normalised), &self.fisher) else {
             return 1.0;
@@ -118,7 +146,7 @@ impl<T: Element> State<T> {
                 sum = array.iter().map(|f| (f.to_f64() + natural.epsilon).powi(-2)).sum::<f64>();
             }
         });
-        1.0 / sum.sqrt()
+        if sum > 0.0 && sum.is_finite() { 1.0 / sum.sqrt() } else { 0.0 }
     }
 }
 
@@ -154,7 +182,8 @@ impl<T: Element> Target<'_, T> {
             assert!(array.is_empty() || array.len() == len, "{} elements of {len}", array.len());
             if array.is_empty() { std::ptr::null_mut() } else { array.as_mut_ptr() }
         };
-        assert!(self.fisher.is_empty() || self.fisher.len() == len, "{} elements of {len}", self.fisher.len());
+        let fisher = if self.rule.natural.is_some() { len } else { 0 };
+        assert_eq!(self.fisher.len(), fisher, "elements of the Fisher information");
         Policy {
             velocity: place(self.velocity),
             negative: place(self.negative),

@@ -20,6 +20,7 @@ use crate::kernels::update::Rule;
 /// [`Update::angle`] need all gradients of a layer first, which are then stored.
 ///
 /// In this order: corrections, clipping, natural gradient, weight decay, momentum, the angle rule, the step, the bound.
+/// (Where a step is exponentiated, weight decay comes after momentum.)
 ///
 /// With corrections, inhibitory gradients are scaled because a change of an inhibitory parameter moves the layer's
 /// output distribution much further than one of an excitatory weight: `dWix` by `1/√ne`, `dWei` by `1/d`, `dalpha` by
@@ -49,7 +50,7 @@ pub struct Update {
     /// exponentiated. 0 leaves a parameter alone.
     pub decay: Dann<f64>,
     /// Momentum μ, at least 0 and less than 1: `v ← μ · v + d`, and `v` takes the place of the gradient `d`. Velocities
-    /// begin at zero and are kept beside the parameters.
+    /// begin at zero and are kept beside the parameters, also while a rule without momentum takes its turn.
     pub momentum: f64,
     /// Nesterov's momentum: `d + μ · v` takes the place of the gradient instead of `v`.
     pub nesterov: bool,
@@ -78,7 +79,8 @@ pub enum Descent {
     /// Source: Cornford, Pogodin, Ghosh, Sheng, Bicknell, Codol, Clark, Lajoie, Richards, "Brain-like learning with
     /// exponentiated gradients", 2024.
     Exponentiated {
-        /// What both parts of a bias have beyond its value at first: finite and above 0.
+        /// What both parts of a bias have beyond its value at first, or after a step of another kind: finite, above 0,
+        /// and well above the rounding of a bias.
         split: f64,
     },
 }
@@ -91,7 +93,7 @@ pub enum Descent {
 pub struct Angle {
     /// The smallest learning rate: above 0 and at most that of the update.
     pub lr_min: f64,
-    /// Rates of the grid, at least 1.
+    /// Rates of the grid, from 1 to 1000.
     pub rates: usize,
     /// How much the cosine may fall short of 1: from 0 to 1.
     pub cosine_epsilon: f64,
@@ -187,10 +189,11 @@ impl Update {
             if fine { Ok(()) } else { Err(Error::Policy { name, value, expected }) }
         };
         let positive = |x: f64| x > 0.0 && finite(x) && T::from_f64(x) > T::ZERO;
-        for decay in self.decay.into_array() {
-            rule("decay", decay, valid(decay), "a finite number ≥ 0")?;
+        for (decay, name) in self.decay.zip(DECAY_NAMES).into_array() {
+            rule(name, decay, valid(decay), "a finite number ≥ 0")?;
         }
-        rule("momentum", self.momentum, (0.0..1.0).contains(&self.momentum), "at least 0 and less than 1")?;
+        let less_than_one = self.momentum >= 0.0 && T::from_f64(self.momentum) < T::ONE;
+        rule("momentum", self.momentum, less_than_one, "at least 0 and less than 1")?;
         if let Descent::Exponentiated { split } = self.descent {
             rule("split", split, positive(split), "a finite number > 0")?;
         }
@@ -202,7 +205,7 @@ impl Update {
         }
         if let Some(Angle { lr_min, rates, cosine_epsilon }) = self.angle {
             rule("lr_min", lr_min, positive(lr_min) && lr_min <= self.lr, "above 0 and at most lr")?;
-            rule("rates", rates as f64, rates > 0, "at least 1")?;
+            rule("rates", rates as f64, (1..=1000).contains(&rates), "from 1 to 1000")?;
             rule("cosine_epsilon", cosine_epsilon, (0.0..=1.0).contains(&cosine_epsilon), "from 0 to 1")?;
         }
         if let Some(Natural { c, f_lambda, epsilon, .. }) = self.natural {
@@ -263,7 +266,8 @@ impl Update {
         }
         let (correction, rate) = (moment.clip * self.correction(shape, letter), moment.lr * self.factor(letter));
         let decay = Some(by_letter(&self.decay, letter)).filter(|&decay| decay > 0.0);
-        let (signed, exponentiated) = (shape.signed(letter), self.split().is_some());
+        // A rate of zero moves nothing, not by a rounding either.
+        let (signed, exponentiated) = (shape.signed(letter), self.split().is_some() && rate > 0.0);
         // Where nothing comes between them, both are one factor, which is rounded once.
         let alone =
             decay.is_none() && self.momentum == 0.0 && !exponentiated && self.natural.is_none() && self.angle.is_none();
@@ -281,6 +285,15 @@ impl Update {
         }
     }
 }
+
+const DECAY_NAMES: Dann<&str> = Dann {
+    wex: "decay of Wex",
+    wix: "decay of Wix",
+    wei: "decay of Wei",
+    alpha: "decay of alpha",
+    g: "decay of g",
+    b: "decay of b",
+};
 
 /// How much of a batch's statistics goes into the running ones.
 const RUNNING_SHARE: f64 = 0.1;
