@@ -1,0 +1,329 @@
+// interneuron: CPU kernels for layers with separate excitatory and inhibitory units ("Dale's ANNs").
+//
+//     zE = x Wex'                    excitation                      x [batch, d], Wex [ne, d]
+//     zI = x Wix'                    activity of the interneurons    Wix [ni, d]
+//     s  = zI Wei'                   subtractive inhibition          Wei [ne, ni]
+//     y  = (exp(alpha) zI) Wei' + e  divisive inhibition             alpha [ni], e = 1e-8
+//     h  = f(g (zE - s) / y + b)     output, f = ReLU or identity    g [ne], b [ne]
+//
+// All arrays are of float (f32, as PyTorch's by default; f64 is for the Rust crate alone), row-major with the last index
+// contiguous and nothing between the rows; labels are of uint32_t. Sizes and indices are of int64_t.
+//
+// Calls return a status: INTERNEURON_OK, or why nothing was done. Then interneuron_last_error() says it in a sentence,
+// for each thread its own, and outputs and parameters are as they were (except after INTERNEURON_INTERNAL). Refused are
+// pointers that are NULL where they must not be or misaligned, sizes that are not positive or too large for memory,
+// outputs that overlap any other argument or attached array, and handles that were freed, never handed out, or are of
+// another kind. What the library cannot see, and the caller must get right: that arrays are as long as the sizes say,
+// structs as large as their `size` says, and strings end with NUL; that all of them are alive and no other thread writes
+// to them (or reads outputs) during the call. No exception or panic leaves the library.
+//
+// Things are named by handles, numbers that are never used twice; 0 is none. A handle may move between threads. While a
+// thread is in a call with a layer's or a network's handle, calls of other threads with the same handle return
+// INTERNEURON_BUSY at once; different handles, also of the same context, are independent. Two layers that are attached to the
+// same arrays must not be used at the same time.
+//
+// Structs begin with their own size, which a caller sets to sizeof: so the library knows which fields the caller's version
+// has. Missing ones have defaults; sizes that it does not know it refuses.
+//
+// This file is generated from the sources of the library.
+
+#ifndef INTERNEURON_H
+#define INTERNEURON_H
+
+#include <stdint.h>
+
+// The call did what it should.
+#define INTERNEURON_OK 0
+
+// A pointer that is needed is NULL.
+#define INTERNEURON_NULL_POINTER 1
+
+// A number, a size or an array's content is not what it should be.
+#define INTERNEURON_INVALID_ARGUMENT 2
+
+// A pointer is not a multiple of its type's alignment.
+#define INTERNEURON_MISALIGNED 3
+
+// An output overlaps another argument.
+#define INTERNEURON_OVERLAP 4
+
+// The handle was freed, was never handed out, or names something of another kind.
+#define INTERNEURON_INVALID_HANDLE 5
+
+// Another thread is in a call with the same handle.
+#define INTERNEURON_BUSY 6
+
+// Another call has to come first: parameters before a forward pass, a forward pass before a backward pass.
+#define INTERNEURON_WRONG_ORDER 7
+
+// There is no such instruction set, or this CPU lacks it.
+#define INTERNEURON_UNSUPPORTED 8
+
+// Memory or threads cannot be had.
+#define INTERNEURON_OUT_OF_RESOURCES 9
+
+// The loss stopped being finite; the step changed nothing.
+#define INTERNEURON_DIVERGED 10
+
+// A defect of the library. The handle can only be freed afterwards, and outputs may be half-written.
+#define INTERNEURON_INTERNAL 11
+
+// The version of this ABI. It changes when a program that was compiled with an older header would no longer work; new
+// functions, and new fields at the ends of structs, do not change it.
+#define INTERNEURON_ABI_VERSION 1
+
+// The largest of 0 and the sum of the inputs.
+#define INTERNEURON_RELU 0
+
+// The sum of the inputs itself.
+#define INTERNEURON_IDENTITY 1
+
+// How a context computes. Known sizes: with the fields up to `threads`, up to `isa`.
+typedef struct interneuron_context_config {
+    // `sizeof(interneuron_context_config)`.
+    uint64_t size;
+    // 0 or 1: every call computes on the thread that makes it. Up to 1024: a pool of so many threads, which the layers
+    // and networks of the context share. The results have the same bits whatever is chosen.
+    int64_t threads;
+    // The name of the instruction set, or NULL: the one that the environment variable `INTERNEURON_ISA` names, or else
+    // the widest of this CPU. Default NULL.
+    const char *isa;
+} interneuron_context_config;
+
+// The handle of a context: an instruction set, and the threads that the layers and networks made in it share.
+typedef uint64_t interneuron_context;
+
+// What a layer is. Known sizes: with the fields up to `ne`, `ni`, `nonlinearity`, `divisive`.
+typedef struct interneuron_layer_config {
+    // `sizeof(interneuron_layer_config)`.
+    uint64_t size;
+    // Inputs, at least 1.
+    int64_t d;
+    // Excitatory units, which are the outputs, at least 1.
+    int64_t ne;
+    // Inhibitory interneurons; 0 (the default) makes a plain layer `h = f(x W' + b)`.
+    int64_t ni;
+    // `INTERNEURON_RELU` (the default) or `INTERNEURON_IDENTITY`.
+    int64_t nonlinearity;
+    // 1 (the default) if inhibition divides as well as subtracts, 0 if it only subtracts. Without meaning in a plain
+    // layer.
+    int64_t divisive;
+} interneuron_layer_config;
+
+// The handle of a layer.
+typedef uint64_t interneuron_layer;
+
+// The arrays of a layer: parameters, or gradients of them. Row-major with the last index contiguous. A plain layer has `wex`
+// (its W) and `b`; a layer that only subtracts has neither `alpha` nor `g`. Fields of arrays that a layer does not have
+// must be NULL.
+typedef struct interneuron_arrays {
+    // `sizeof(interneuron_arrays)`.
+    uint64_t size;
+    // Wex `[ne, d]`: input to excitatory units, not negative; or the W `[ne, d]` of a plain layer, of any sign.
+    float *wex;
+    // Wix `[ni, d]`: input to interneurons, not negative.
+    float *wix;
+    // Wei `[ne, ni]`: interneurons to excitatory units, not negative.
+    float *wei;
+    // alpha `[ni]`: log-strength of divisive inhibition, of any sign.
+    float *alpha;
+    // g `[ne]`: gain, not negative.
+    float *g;
+    // b `[ne]`: bias.
+    float *b;
+} interneuron_arrays;
+
+// How a step changes the parameters: `p <- p - lr * factor * correction * dp`, then `max(p, 0)` for Wex, Wix, Wei and g.
+// Known sizes: with the fields up to `lr`, `corrections`, `factors`.
+typedef struct interneuron_update {
+    // `sizeof(interneuron_update)`.
+    uint64_t size;
+    // The learning rate, finite and not negative.
+    double lr;
+    // 1 if the gradients of inhibitory parameters are corrected by what the Fisher information says of them (dWix by
+    // 1/sqrt(ne), dWei by 1/d, dalpha by 1/(sqrt(ne) d)), 0 (the default) if not.
+    int64_t corrections;
+    // Six further factors on the learning rate, for Wex (or W), Wix, Wei, alpha, g, b in this order, finite and not
+    // negative; or NULL (the default): all 1.
+    const double *factors;
+} interneuron_update;
+
+// What a network is. Hidden layers have ReLU, the last one the identity. Known sizes: with the fields up to `dims`, `nis`,
+// `seed`.
+typedef struct interneuron_network_config {
+    // `sizeof(interneuron_network_config)`.
+    uint64_t size;
+    // The number of layers, from 1 to 1024.
+    int64_t layers;
+    // `layers + 1` numbers: the inputs, then the (excitatory) units of each layer.
+    const int64_t *dims;
+    // `layers` numbers: the interneurons of each layer; or NULL (the default), which makes a network of plain layers.
+    const int64_t *nis;
+    // The seed of the parameters. Default 0.
+    uint64_t seed;
+} interneuron_network_config;
+
+// The handle of a network.
+typedef uint64_t interneuron_network;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// What was wrong with the last call of the calling thread that did not return `INTERNEURON_OK`: one sentence that names
+// the argument, its value and what was expected; empty if none failed so far. The text is UTF-8, ends with NUL, and
+// stays valid until the next failing call of the same thread, or until the thread ends.
+const char *interneuron_last_error(void);
+
+// The version of the ABI that the library has. A program checks once that it equals `INTERNEURON_ABI_VERSION` of its header.
+uint32_t interneuron_abi_version(void);
+
+// The version of the library, such as "0.1.0". The text is never freed.
+const char *interneuron_version(void);
+
+// Stores in `*count` how many instruction sets this CPU has that the library has kernels for.
+int32_t interneuron_isa_count(int64_t *count);
+
+// Stores in `*name` the name of instruction set `i`, from the narrowest (0, "portable") to the widest. The text is
+// never freed.
+int32_t interneuron_isa_name(int64_t i, const char **name);
+
+// Creates a context and stores its handle in `*context`.
+int32_t interneuron_context_create(const struct interneuron_context_config *config, interneuron_context *context);
+
+// Frees a context. Its layers and networks may still be used; the pool ends with the last of them.
+int32_t interneuron_context_free(interneuron_context context);
+
+// Creates a layer and stores its handle in `*layer`. It has no parameters yet: `interneuron_layer_init`,
+// `interneuron_layer_attach` or `interneuron_layer_set_parameters` comes next.
+int32_t interneuron_layer_create(interneuron_context context,
+                                 const struct interneuron_layer_config *config,
+                                 interneuron_layer *layer);
+
+// Frees a layer, and its parameters if they are its own.
+int32_t interneuron_layer_free(interneuron_layer layer);
+
+// Draws the parameters: into the attached arrays, or else into arrays that the layer owns. `rectified_input` is 0 if the
+// inputs are raw numbers, 1 if they passed a ReLU. The same seed draws the same parameters on every machine.
+int32_t interneuron_layer_init(interneuron_layer layer,
+                               uint64_t seed,
+                               int64_t rectified_input);
+
+// Lets the layer use the caller's arrays as its parameters from now on: no copy is made, calls read them and updates
+// change them in place. They must stay alive, and during calls with this layer nobody else may write to them (or read
+// them, during updates), until they are detached, replaced by other arrays, or the layer is freed. Their content is not
+// looked at. Parameters that the layer owned are freed.
+int32_t interneuron_layer_attach(interneuron_layer layer, const struct interneuron_arrays *arrays);
+
+// Copies the attached arrays into arrays that the layer owns, which are its parameters from now on. The caller's arrays
+// are then his alone again.
+int32_t interneuron_layer_detach(interneuron_layer layer);
+
+// Stores in `*count` how many parameter arrays the layer has.
+int32_t interneuron_layer_parameter_count(interneuron_layer layer, int64_t *count);
+
+// Tells what parameter array `i` of the layer is: its name as in the equations (never freed), its rows and its columns;
+// a vector has one column. Each output may be NULL. The order is that of the fields of `interneuron_arrays`, without
+// those that the layer does not have.
+int32_t interneuron_layer_parameter(interneuron_layer layer,
+                                    int64_t i,
+                                    const char **name,
+                                    int64_t *rows,
+                                    int64_t *columns);
+
+// Copies parameters in: into the attached arrays, or else into arrays that the layer owns. No pointer of an array that
+// the layer has may be NULL. Values that are not finite, or negative where they must not be, are refused.
+int32_t interneuron_layer_set_parameters(interneuron_layer layer, const struct interneuron_arrays *arrays);
+
+// Copies the parameters out. Arrays whose pointers are NULL are not wanted.
+int32_t interneuron_layer_get_parameters(interneuron_layer layer, const struct interneuron_arrays *arrays);
+
+// From `x [batch, d]` to `h [batch, ne]`, which is overwritten. The layer keeps what a following
+// `interneuron_layer_backward` or `interneuron_layer_update` needs.
+int32_t interneuron_layer_forward(interneuron_layer layer, int64_t batch, const float *x, float *h);
+
+// As `interneuron_layer_forward`, but nothing is kept for a backward pass, also not what an earlier forward pass kept.
+int32_t interneuron_layer_infer(interneuron_layer layer, int64_t batch, const float *x, float *h);
+
+// All gradients: from `x [batch, d]` and `dh [batch, ne]` to `arrays`, the gradients of the parameters, and to
+// `dx [batch, d]`; all are overwritten. `x`, `batch` and the parameters must be those of the forward pass that went
+// before, which serves one backward pass or update. `arrays` itself, each pointer in it, and `dx` may be NULL: not wanted.
+// If only `dx` is wanted, no other gradient is computed.
+int32_t interneuron_layer_backward(interneuron_layer layer,
+                                   int64_t batch,
+                                   const float *x,
+                                   const float *dh,
+                                   const struct interneuron_arrays *arrays,
+                                   float *dx);
+
+// Backward and update in one, which never stores a gradient of a weight: from `x [batch, d]` and `dh [batch, ne]` to the
+// changed parameters, and to `dx [batch, d]` (of the parameters before the change) unless it is NULL. `x`, `batch` and the
+// parameters must be those of the forward pass that went before, which serves one backward pass or update.
+int32_t interneuron_layer_update(interneuron_layer layer,
+                                 int64_t batch,
+                                 const float *x,
+                                 const float *dh,
+                                 const struct interneuron_update *update,
+                                 float *dx);
+
+// Creates a network with drawn parameters and stores its handle in `*network`. With the same seed it has the same
+// parameters as `Architecture::dann` (or `mlp`) of the Rust crate.
+int32_t interneuron_network_create(interneuron_context context,
+                                   const struct interneuron_network_config *config,
+                                   interneuron_network *network);
+
+// Frees a network.
+int32_t interneuron_network_free(interneuron_network network);
+
+// One step of training on the examples `x [batch, inputs]` with `labels [batch]`, each less than the number of outputs:
+// forward, softmax cross-entropy averaged over the batch, backward and update. Stores the loss before the update in
+// `*loss` unless that is NULL.
+int32_t interneuron_network_train_step(interneuron_network network,
+                                       int64_t batch,
+                                       const float *x,
+                                       const uint32_t *labels,
+                                       const struct interneuron_update *update,
+                                       double *loss);
+
+// Stores the mean loss on the examples in `*loss`, and in `*errors` how many of them have their largest output elsewhere than at
+// their label. Either may be NULL. `batch` may be as large as memory allows: it is cut in pieces.
+int32_t interneuron_network_evaluate(interneuron_network network,
+                                     int64_t batch,
+                                     const float *x,
+                                     const uint32_t *labels,
+                                     double *loss,
+                                     int64_t *errors);
+
+// The outputs before the softmax: from `x [batch, inputs]` to `logits [batch, outputs]`, which is overwritten.
+int32_t interneuron_network_logits(interneuron_network network, int64_t batch, const float *x, float *logits);
+
+// Stores in `*count` how many layers the network has.
+int32_t interneuron_network_layer_count(interneuron_network network, int64_t *count);
+
+// Stores in `*count` how many parameter arrays layer `k` of the network has.
+int32_t interneuron_network_parameter_count(interneuron_network network, int64_t k, int64_t *count);
+
+// Tells what parameter array `i` of layer `k` is: as `interneuron_layer_parameter`.
+int32_t interneuron_network_parameter(interneuron_network network,
+                                      int64_t k,
+                                      int64_t i,
+                                      const char **name,
+                                      int64_t *rows,
+                                      int64_t *columns);
+
+// Copies the parameters of layer `k` in. No pointer of an array that the layer has may be NULL. Values that are not
+// finite, or negative where they must not be, are refused.
+int32_t interneuron_network_set_parameters(interneuron_network network,
+                                           int64_t k,
+                                           const struct interneuron_arrays *arrays);
+
+// Copies the parameters of layer `k` out. Arrays whose pointers are NULL are not wanted.
+int32_t interneuron_network_get_parameters(interneuron_network network,
+                                           int64_t k,
+                                           const struct interneuron_arrays *arrays);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* INTERNEURON_H */

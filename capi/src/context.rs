@@ -1,0 +1,96 @@
+//! Contexts: an instruction set, and the threads that layers and networks share.
+
+use crate::arguments::pointer;
+use crate::config::{ContextConfig, versioned};
+use crate::status::{Failure, INTERNEURON_OUT_OF_RESOURCES, Outcome, call};
+use crate::table::{self, ContextId};
+use kernels::{Isa, Threads};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::ffi::CStr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// More than this is a mistake rather than a machine.
+const MOST_THREADS: usize = 1024;
+
+/// What the layers and networks of a context share. Each holds a reference, so a context may be freed before them.
+pub struct Context {
+    pub isa: Isa,
+    pool: Option<Pool>,
+}
+
+impl Context {
+    pub fn threads(&self) -> Threads<'_> {
+        self.pool.as_ref().and_then(|pool| pool.pool.as_ref()).map_or(Threads::Serial, Threads::Pool)
+    }
+}
+
+/// A pool whose threads have ended when it is dropped. Otherwise a program that unloads the library, or ends under a tool
+/// that looks for leaks, would race against them.
+struct Pool {
+    pool: Option<ThreadPool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    fn new(threads: usize) -> Outcome<Self> {
+        let mut pool = Self { pool: None, threads: vec![] };
+        let spawn = |thread: rayon::ThreadBuilder| {
+            let builder = std::thread::Builder::new().name(format!("interneuron {}", thread.index()));
+            pool.threads.push(builder.spawn(|| thread.run())?);
+            Ok(())
+        };
+        let built = ThreadPoolBuilder::new().num_threads(threads).spawn_handler(spawn).build();
+        pool.pool = Some(built.map_err(|error| {
+            let text = format!("config->threads is {threads}: expected so few that they can be started ({error})");
+            Failure::new(INTERNEURON_OUT_OF_RESOURCES, text)
+        })?);
+        Ok(pool)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // Tells the threads to end.
+        drop(self.pool.take());
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has ended, too.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Creates a context and stores its handle in `*context`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_context_create(config: *const ContextConfig, context: *mut ContextId) -> i32 {
+    call(|| {
+        pointer("context", context)?;
+        // SAFETY: the contract of the header.
+        let config = unsafe { versioned("config", config) }?;
+        let threads = match usize::try_from(config.threads) {
+            Ok(threads) if threads <= MOST_THREADS => threads,
+            _ => {
+                let expected = format!("from 0 to {MOST_THREADS}");
+                return Err(Failure::argument("config->threads", config.threads, &expected));
+            }
+        };
+        let isa = if config.isa.is_null() {
+            Isa::select()?
+        } else {
+            // SAFETY: the contract of the header: a string that ends with NUL.
+            unsafe { CStr::from_ptr(config.isa) }.to_string_lossy().parse()?
+        };
+        // One thread of a pool would only stand in for the caller's.
+        let pool = if threads > 1 { Some(Pool::new(threads)?) } else { None };
+        let handle = table::insert(Arc::new(Context { isa, pool }));
+        // SAFETY: not NULL, aligned, and by the contract of the header writable.
+        unsafe { context.write(handle) };
+        Ok(())
+    })
+}
+
+/// Frees a context. Its layers and networks may still be used; the pool ends with the last of them.
+#[unsafe(no_mangle)]
+pub extern "C" fn interneuron_context_free(context: ContextId) -> i32 {
+    call(|| table::free::<Arc<Context>>(context))
+}

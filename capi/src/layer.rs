@@ -1,0 +1,520 @@
+//! Single layers, on parameters of their own or on a caller's.
+
+use crate::arguments::{Arguments, Checked, Input, Output, area, examples, flag, index, pointer, size};
+use crate::arrays::{self, ARRAYS, ATTACHED, Six};
+use crate::config::{Arrays, LayerConfig, UpdateConfig, UpdateInput, versioned};
+use crate::context::Context;
+use crate::info::{INTERNEURON_IDENTITY, INTERNEURON_RELU};
+use crate::status::{Failure, INTERNEURON_OUT_OF_RESOURCES, INTERNEURON_WRONG_ORDER, Outcome, call};
+use crate::table::{self, ContextId, LayerId};
+use kernels::{
+    DannShape, DenseShape, Init, Layer, LayerMut, LayerParams, LayerRef, LayerShape, MatMut, MatRef, Nonlinearity,
+    generator,
+};
+use std::ffi::c_char;
+use std::sync::Arc;
+
+/// A layer: its kernels, and where its parameters are.
+pub struct LayerHandle {
+    context: Arc<Context>,
+    kernels: Layer<f32>,
+    lengths: Six<usize>,
+    params: Params,
+    /// Room for gradients that the caller does not want.
+    unwanted: Six<Vec<f32>>,
+}
+
+enum Params {
+    /// Neither drawn, nor copied in, nor attached.
+    None,
+    Own(LayerParams<f32>),
+    Attached(Attached),
+}
+
+/// Arrays of the caller, which he keeps alive.
+#[derive(Clone, Copy)]
+struct Attached(Six<*mut f32>);
+
+// SAFETY: addresses; by the contract of the header, whoever is in a call with the layer may use what they point to.
+unsafe impl Send for Attached {}
+
+/// Parameters that a call reads.
+enum Reading<'p> {
+    Own(&'p LayerParams<f32>),
+    Attached(Six<Input<f32>>),
+}
+
+/// Parameters that a call changes.
+enum Writing<'p> {
+    Own(&'p mut LayerParams<f32>),
+    Attached(Six<Output<f32>>),
+}
+
+impl Params {
+    fn missing() -> Failure {
+        let text = "the layer has no parameters: expected interneuron_layer_init, interneuron_layer_attach or \
+                    interneuron_layer_set_parameters before";
+        Failure::new(INTERNEURON_WRONG_ORDER, text)
+    }
+
+    fn read(&self, arguments: &mut Arguments, lengths: &Six<usize>) -> Outcome<Reading<'_>> {
+        match self {
+            Self::None => Err(Self::missing()),
+            Self::Own(params) => Ok(Reading::Own(params)),
+            Self::Attached(Attached(pointers)) => {
+                Ok(Reading::Attached(arrays::read(arguments, &ATTACHED, pointers, lengths)?))
+            }
+        }
+    }
+
+    fn write(&mut self, arguments: &mut Arguments, lengths: &Six<usize>) -> Outcome<Writing<'_>> {
+        match self {
+            Self::None => Err(Self::missing()),
+            Self::Own(params) => Ok(Writing::Own(params)),
+            Self::Attached(Attached(pointers)) => {
+                Ok(Writing::Attached(arrays::write(arguments, &ATTACHED, pointers, lengths)?))
+            }
+        }
+    }
+
+    /// Makes these the parameters: in the attached arrays, or else as the layer's own.
+    ///
+    /// # Safety
+    /// As [`Output::slice`], for attached arrays.
+    unsafe fn replace(&mut self, mut arguments: Arguments, lengths: &Six<usize>, new: LayerParams<f32>) -> Outcome {
+        if let Self::Attached(Attached(pointers)) = self {
+            let outputs = arrays::write(&mut arguments, &ATTACHED, pointers, lengths)?;
+            let checked = arguments.check()?;
+            // SAFETY: as demanded here.
+            let outputs = unsafe { arrays::slices_mut(outputs, &checked) };
+            for (to, from) in outputs.into_iter().zip(arrays::places(new.view())) {
+                to.copy_from_slice(from);
+            }
+        } else {
+            *self = Self::Own(new);
+        }
+        Ok(())
+    }
+}
+
+impl Reading<'_> {
+    /// # Safety
+    /// As [`Input::slice`], for attached arrays.
+    unsafe fn view<'a>(&'a self, shape: &LayerShape, checked: &'a Checked) -> LayerRef<'a, f32> {
+        match self {
+            Self::Own(params) => params.view(),
+            // SAFETY: as demanded here.
+            Self::Attached(inputs) => arrays::view(shape, unsafe { arrays::slices(*inputs, checked) }),
+        }
+    }
+}
+
+impl<'p> Writing<'p> {
+    /// # Safety
+    /// As [`Output::slice`], for attached arrays.
+    unsafe fn view<'a>(self, shape: &LayerShape, checked: &'a Checked) -> LayerMut<'a, f32>
+    where
+        'p: 'a,
+    {
+        match self {
+            Self::Own(params) => params.view_mut(),
+            // SAFETY: as demanded here.
+            Self::Attached(outputs) => arrays::view_mut(shape, unsafe { arrays::slices_mut(outputs, checked) }),
+        }
+    }
+}
+
+impl LayerHandle {
+    /// Forward, with or without keeping what a backward pass needs.
+    ///
+    /// # Safety
+    /// The contract of the header.
+    unsafe fn pass(&mut self, batch: i64, x: *const f32, h: *mut f32, training: bool) -> Outcome {
+        let Self { context, kernels, lengths, params, .. } = self;
+        let shape = kernels.shape();
+        let (batch, d, ne) = (examples(batch)?, shape.inputs(), shape.outputs());
+        let mut arguments = Arguments::new();
+        let params = params.read(&mut arguments, lengths)?;
+        let x = arguments.read("x", x, area(batch, d)?)?;
+        let h = arguments.write("h", h, area(batch, ne)?)?;
+        let checked = arguments.check()?;
+        // SAFETY: as demanded here.
+        let (params, x, h) = unsafe { (params.view(&shape, &checked), x.slice(&checked), h.slice(&checked)) };
+        let (x, h) = (MatRef::new("x", x, batch, d)?, MatMut::new("h", h, batch, ne)?);
+        if training {
+            kernels.forward(context.threads(), params, x, h)?;
+        } else {
+            kernels.infer(context.threads(), params, x, h)?;
+        }
+        Ok(())
+    }
+}
+
+/// Creates a layer and stores its handle in `*layer`. It has no parameters yet: `interneuron_layer_init`,
+/// `interneuron_layer_attach` or `interneuron_layer_set_parameters` comes next.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_layer_create(context: ContextId, config: *const LayerConfig, layer: *mut LayerId) -> i32 {
+    call(|| {
+        pointer("layer", layer)?;
+        // SAFETY: the contract of the header.
+        let config = unsafe { versioned("config", config) }?;
+        let (d, ne) = (size("config->d", config.d, 1)?, size("config->ne", config.ne, 1)?);
+        let ni = size("config->ni", config.ni, 0)?;
+        let nonlinearity = match config.nonlinearity {
+            INTERNEURON_RELU => Nonlinearity::Relu,
+            INTERNEURON_IDENTITY => Nonlinearity::Identity,
+            other => return Err(Failure::argument("config->nonlinearity", other, "0 (ReLU) or 1 (identity)")),
+        };
+        let divisive = flag("config->divisive", config.divisive)?;
+        let shape: LayerShape = if ni > 0 {
+            DannShape { nonlinearity, divisive, ..DannShape::new(d, ne, ni) }.into()
+        } else {
+            DenseShape { nonlinearity, ..DenseShape::new(d, ne) }.into()
+        };
+        let context = table::context(context)?;
+        let kernels = Layer::new(shape, context.isa)?;
+        let lengths = arrays::lengths(&shape)?;
+        let unwanted = [(); 6].map(|()| vec![]);
+        let handle = table::insert(LayerHandle { context, kernels, lengths, params: Params::None, unwanted });
+        // SAFETY: not NULL, aligned, and by the contract of the header writable.
+        unsafe { layer.write(handle) };
+        Ok(())
+    })
+}
+
+/// Frees a layer, and its parameters if they are its own.
+#[unsafe(no_mangle)]
+pub extern "C" fn interneuron_layer_free(layer: LayerId) -> i32 {
+    call(|| table::free::<LayerHandle>(layer))
+}
+
+/// Draws the parameters: into the attached arrays, or else into arrays that the layer owns. `rectified_input` is 0 if the
+/// inputs are raw numbers, 1 if they passed a ReLU. The same seed draws the same parameters on every machine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_layer_init(layer: LayerId, seed: u64, rectified_input: i64) -> i32 {
+    call(|| {
+        let rectified_input = flag("rectified_input", rectified_input)?;
+        table::with(layer, |LayerHandle { kernels, lengths, params, .. }| {
+            let init = Init { rectified_input, ..Init::default() };
+            let new = init.draw(&kernels.shape(), &mut generator(seed))?;
+            // SAFETY: the contract of the header: attached arrays are alive and not in use elsewhere.
+            unsafe { params.replace(Arguments::new(), lengths, new) }
+        })
+    })
+}
+
+/// Lets the layer use the caller's arrays as its parameters from now on: no copy is made, calls read them and updates
+/// change them in place. They must stay alive, and during calls with this layer nobody else may write to them (or read
+/// them, during updates), until they are detached, replaced by other arrays, or the layer is freed. Their content is not
+/// looked at. Parameters that the layer owned are freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_layer_attach(layer: LayerId, arrays: *const Arrays) -> i32 {
+    call(|| {
+        // SAFETY: the contract of the header.
+        let pointers = unsafe { arrays::pointers("arrays", arrays) }?;
+        table::with(layer, |LayerHandle { lengths, params, .. }| {
+            arrays::check_places(&pointers, lengths)?;
+            // As updates will write them.
+            let mut arguments = Arguments::new();
+            arrays::write(&mut arguments, &ARRAYS, &pointers, lengths)?;
+            arguments.check()?;
+            *params = Params::Attached(Attached(pointers));
+            Ok(())
+        })
+    })
+}
+
+/// Copies the attached arrays into arrays that the layer owns, which are its parameters from now on. The caller's arrays
+/// are then his alone again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_layer_detach(layer: LayerId) -> i32 {
+    call(|| {
+        table::with(layer, |LayerHandle { kernels, lengths, params, .. }| {
+            if !matches!(params, Params::Attached(_)) {
+                let text = "the layer uses no arrays of the caller: expected interneuron_layer_attach before";
+                return Err(Failure::new(INTERNEURON_WRONG_ORDER, text));
+            }
+            let mut arguments = Arguments::new();
+            let reading = params.read(&mut arguments, lengths)?;
+            let checked = arguments.check()?;
+            // SAFETY: the contract of the header: attached arrays are alive and nobody writes to them meanwhile.
+            let copy = arrays::copy(&kernels.shape(), unsafe { reading.view(&kernels.shape(), &checked) })?;
+            *params = Params::Own(copy);
+            Ok(())
+        })
+    })
+}
+
+/// Stores in `*count` how many parameter arrays the layer has.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_layer_parameter_count(layer: LayerId, count: *mut i64) -> i32 {
+    call(|| {
+        pointer("count", count)?;
+        let arrays = table::with(layer, |layer: &mut LayerHandle| arrays::describe(&layer.kernels.shape()))?;
+        // SAFETY: not NULL, aligned, and by the contract of the header writable.
+        unsafe { count.write(arrays.len() as i64) };
+        Ok(())
+    })
+}
+
+/// Tells what parameter array `i` of the layer is: its name as in the equations (never freed), its rows and its columns;
+/// a vector has one column. Each output may be NULL. The order is that of the fields of `interneuron_arrays`, without
+/// those that the layer does not have.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_layer_parameter(
+    layer: LayerId,
+    i: i64,
+    name: *mut *const c_char,
+    rows: *mut i64,
+    columns: *mut i64,
+) -> i32 {
+    call(|| {
+        let outputs = DescriptionOutput::new(name, rows, columns)?;
+        let arrays = table::with(layer, |layer: &mut LayerHandle| arrays::describe(&layer.kernels.shape()))?;
+        // SAFETY: the contract of the header.
+        unsafe { outputs.write(arrays[index("i", i, arrays.len())?]) }
+    })
+}
+
+/// Where a caller wants to know what an array is.
+pub struct DescriptionOutput {
+    arguments: Arguments,
+    name: Option<Output<*const c_char>>,
+    rows: Option<Output<i64>>,
+    columns: Option<Output<i64>>,
+}
+
+impl DescriptionOutput {
+    pub fn new(name: *mut *const c_char, rows: *mut i64, columns: *mut i64) -> Outcome<Self> {
+        let mut arguments = Arguments::new();
+        let name = arguments.write_wanted("name", name, 1)?;
+        let rows = arguments.write_wanted("rows", rows, 1)?;
+        let columns = arguments.write_wanted("columns", columns, 1)?;
+        Ok(Self { arguments, name, rows, columns })
+    }
+
+    /// # Safety
+    /// As [`Output::slice`], for each that is not NULL.
+    pub unsafe fn write(self, (name, rows, columns): (&'static std::ffi::CStr, usize, usize)) -> Outcome {
+        let checked = self.arguments.check()?;
+        // SAFETY: as demanded here.
+        unsafe {
+            put(self.name, name.as_ptr(), &checked);
+            put(self.rows, rows as i64, &checked);
+            put(self.columns, columns as i64, &checked);
+        }
+        Ok(())
+    }
+}
+
+/// Writes a single value if it is wanted.
+///
+/// # Safety
+/// As [`Output::slice`].
+pub unsafe fn put<T>(output: Option<Output<T>>, value: T, checked: &Checked) {
+    if let Some(output) = output {
+        // SAFETY: as demanded here.
+        let slice = unsafe { output.slice(checked) };
+        slice[0] = value;
+    }
+}
+
+/// Copies parameters in: into the attached arrays, or else into arrays that the layer owns. No pointer of an array that
+/// the layer has may be NULL. Values that are not finite, or negative where they must not be, are refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_layer_set_parameters(layer: LayerId, arrays: *const Arrays) -> i32 {
+    call(|| {
+        // SAFETY: the contract of the header.
+        let pointers = unsafe { arrays::pointers("arrays", arrays) }?;
+        table::with(layer, |LayerHandle { kernels, lengths, params, .. }| {
+            // SAFETY: the contract of the header.
+            let (arguments, new) = unsafe { read_parameters(&kernels.shape(), &pointers, lengths) }?;
+            // SAFETY: the contract of the header: attached arrays are alive and not in use elsewhere.
+            unsafe { params.replace(arguments, lengths, new) }
+        })
+    })
+}
+
+/// A copy of parameters that a caller hands in, and the arguments with their arrays announced.
+///
+/// # Safety
+/// As [`Input::slice`], for each array.
+pub unsafe fn read_parameters(
+    shape: &LayerShape,
+    pointers: &Six<*mut f32>,
+    lengths: &Six<usize>,
+) -> Outcome<(Arguments, LayerParams<f32>)> {
+    arrays::check_places(pointers, lengths)?;
+    let mut arguments = Arguments::new();
+    let inputs = arrays::read(&mut arguments, &ARRAYS, pointers, lengths)?;
+    // Nothing is written while these slices exist.
+    let checked = Arguments::new().check()?;
+    // SAFETY: as demanded here.
+    let new = arrays::view(shape, unsafe { arrays::slices(inputs, &checked) });
+    new.validate(shape)?;
+    Ok((arguments, arrays::copy(shape, new)?))
+}
+
+/// Copies the parameters out. Arrays whose pointers are NULL are not wanted.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_layer_get_parameters(layer: LayerId, arrays: *const Arrays) -> i32 {
+    call(|| {
+        // SAFETY: the contract of the header.
+        let pointers = unsafe { arrays::pointers("arrays", arrays) }?;
+        table::with(layer, |LayerHandle { kernels, lengths, params, .. }| {
+            let mut arguments = Arguments::new();
+            let reading = params.read(&mut arguments, lengths)?;
+            let (outputs, checked) = wanted(arguments, &pointers, lengths)?;
+            // SAFETY: the contract of the header.
+            unsafe { copy_out(reading.view(&kernels.shape(), &checked), outputs, &checked) };
+            Ok(())
+        })
+    })
+}
+
+/// Announces and checks the arrays that a caller wants parameters in.
+pub fn wanted(
+    mut arguments: Arguments,
+    pointers: &Six<*mut f32>,
+    lengths: &Six<usize>,
+) -> Outcome<(Six<Option<Output<f32>>>, Checked)> {
+    arrays::check_places(pointers, lengths)?;
+    let outputs = arrays::write_wanted(&mut arguments, pointers, lengths)?;
+    Ok((outputs, arguments.check()?))
+}
+
+/// Copies parameters to where a caller wants them.
+///
+/// # Safety
+/// As [`Output::slice`], for each array.
+pub unsafe fn copy_out(params: LayerRef<'_, f32>, outputs: Six<Option<Output<f32>>>, checked: &Checked) {
+    for (output, from) in outputs.into_iter().zip(arrays::places(params)) {
+        if let Some(output) = output {
+            // SAFETY: as demanded here.
+            unsafe { output.slice(checked) }.copy_from_slice(from);
+        }
+    }
+}
+
+/// From `x [batch, d]` to `h [batch, ne]`, which is overwritten. The layer keeps what a following
+/// `interneuron_layer_backward` or `interneuron_layer_update` needs.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_layer_forward(layer: LayerId, batch: i64, x: *const f32, h: *mut f32) -> i32 {
+    // SAFETY: the contract of the header.
+    call(|| table::with(layer, |layer: &mut LayerHandle| unsafe { layer.pass(batch, x, h, true) }))
+}
+
+/// As `interneuron_layer_forward`, but nothing is kept for a backward pass, also not what an earlier forward pass kept.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_layer_infer(layer: LayerId, batch: i64, x: *const f32, h: *mut f32) -> i32 {
+    // SAFETY: the contract of the header.
+    call(|| table::with(layer, |layer: &mut LayerHandle| unsafe { layer.pass(batch, x, h, false) }))
+}
+
+/// All gradients: from `x [batch, d]` and `dh [batch, ne]` to `arrays`, the gradients of the parameters, and to
+/// `dx [batch, d]`; all are overwritten. `x`, `batch` and the parameters must be those of the forward pass that went
+/// before, which serves one backward pass or update. `arrays` itself, each pointer in it, and `dx` may be NULL: not wanted.
+/// If only `dx` is wanted, no other gradient is computed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_layer_backward(
+    layer: LayerId,
+    batch: i64,
+    x: *const f32,
+    dh: *const f32,
+    arrays: *const Arrays,
+    dx: *mut f32,
+) -> i32 {
+    call(|| {
+        let pointers = match arrays.is_null() {
+            true => [std::ptr::null_mut(); 6],
+            // SAFETY: the contract of the header.
+            false => unsafe { arrays::pointers("arrays", arrays) }?,
+        };
+        table::with(layer, |LayerHandle { context, kernels, lengths, params, unwanted }| {
+            let shape = kernels.shape();
+            let (batch, d, ne) = (examples(batch)?, shape.inputs(), shape.outputs());
+            arrays::check_places(&pointers, lengths)?;
+            let mut arguments = Arguments::new();
+            let params = params.read(&mut arguments, lengths)?;
+            let x = arguments.read("x", x, area(batch, d)?)?;
+            let dh = arguments.read("dh", dh, area(batch, ne)?)?;
+            let gradients = arrays::write_wanted(&mut arguments, &pointers, lengths)?;
+            let dx = arguments.write_wanted("dx", dx, area(batch, d)?)?;
+            let checked = arguments.check()?;
+            // SAFETY: the contract of the header.
+            let (params, x, dh) = unsafe { (params.view(&shape, &checked), x.slice(&checked), dh.slice(&checked)) };
+            let (x, dh) = (MatRef::new("x", x, batch, d)?, MatRef::new("dh", dh, batch, ne)?);
+            // SAFETY: the contract of the header.
+            let dx = dx.map(|dx| unsafe { dx.slice(&checked) });
+            let dx = dx.map(|dx| MatMut::new("dx", dx, batch, d)).transpose()?;
+            match dx {
+                Some(dx) if gradients.iter().all(Option::is_none) => {
+                    kernels.input_gradient(context.threads(), params, dh, dx)?;
+                }
+                dx => {
+                    let mut places: Six<&mut [f32]> = Default::default();
+                    let unwanted = unwanted.iter_mut().zip(*lengths);
+                    for ((place, gradient), (unwanted, len)) in places.iter_mut().zip(gradients).zip(unwanted) {
+                        *place = match gradient {
+                            // SAFETY: the contract of the header.
+                            Some(gradient) => unsafe { gradient.slice(&checked) },
+                            None => room(unwanted, len)?,
+                        };
+                    }
+                    let gradients = arrays::view_mut(&shape, places);
+                    kernels.backward(context.threads(), params, x, dh, gradients, dx)?;
+                }
+            }
+            Ok(())
+        })
+    })
+}
+
+/// A scratch array of this length.
+fn room(scratch: &mut Vec<f32>, len: usize) -> Outcome<&mut [f32]> {
+    let more = len.saturating_sub(scratch.len());
+    scratch.try_reserve_exact(more).map_err(|_| {
+        let text = format!("gradients that are not wanted need {len} elements: expected memory for them");
+        Failure::new(INTERNEURON_OUT_OF_RESOURCES, text)
+    })?;
+    scratch.resize(len, 0.0);
+    Ok(scratch)
+}
+
+/// Backward and update in one, which never stores a gradient of a weight: from `x [batch, d]` and `dh [batch, ne]` to the
+/// changed parameters, and to `dx [batch, d]` (of the parameters before the change) unless it is NULL. `x`, `batch` and the
+/// parameters must be those of the forward pass that went before, which serves one backward pass or update.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_layer_update(
+    layer: LayerId,
+    batch: i64,
+    x: *const f32,
+    dh: *const f32,
+    update: *const UpdateConfig,
+    dx: *mut f32,
+) -> i32 {
+    call(|| {
+        let mut arguments = Arguments::new();
+        // SAFETY: the contract of the header.
+        let update = unsafe { UpdateInput::read(&mut arguments, update) }?;
+        table::with(layer, |LayerHandle { context, kernels, lengths, params, .. }| {
+            let shape = kernels.shape();
+            let (batch, d, ne) = (examples(batch)?, shape.inputs(), shape.outputs());
+            let params = params.write(&mut arguments, lengths)?;
+            let x = arguments.read("x", x, area(batch, d)?)?;
+            let dh = arguments.read("dh", dh, area(batch, ne)?)?;
+            let dx = arguments.write_wanted("dx", dx, area(batch, d)?)?;
+            let checked = arguments.check()?;
+            // SAFETY: the contract of the header.
+            let (update, params) = unsafe { (update.get(&checked), params.view(&shape, &checked)) };
+            // SAFETY: the contract of the header.
+            let (x, dh) = unsafe { (x.slice(&checked), dh.slice(&checked)) };
+            let (x, dh) = (MatRef::new("x", x, batch, d)?, MatRef::new("dh", dh, batch, ne)?);
+            // SAFETY: the contract of the header.
+            let dx = dx.map(|dx| unsafe { dx.slice(&checked) });
+            let dx = dx.map(|dx| MatMut::new("dx", dx, batch, d)).transpose()?;
+            kernels.update(context.threads(), params, x, dh, &update, dx)?;
+            Ok(())
+        })
+    })
+}

@@ -1,0 +1,260 @@
+//! Whole networks, trained on labels.
+
+use crate::arguments::{Arguments, Checked, Input, area, examples, index, pointer, size};
+use crate::arrays;
+use crate::config::{Arrays, NetworkConfig, UpdateConfig, UpdateInput, versioned};
+use crate::context::Context;
+use crate::layer::{DescriptionOutput, copy_out, put, read_parameters, wanted};
+use crate::status::{Failure, Outcome, call};
+use crate::table::{self, ContextId, NetworkId};
+use kernels::{Architecture, LayerShape, MatMut, MatRef, Network};
+use std::ffi::c_char;
+use std::sync::Arc;
+
+/// More than this is a mistake rather than a network.
+const MOST_LAYERS: i64 = 1024;
+
+/// A network, which owns its parameters.
+pub struct NetworkHandle {
+    context: Arc<Context>,
+    network: Network<f32>,
+}
+
+impl NetworkHandle {
+    /// The shape of layer `k`.
+    fn shape(&self, k: i64) -> Outcome<(usize, LayerShape)> {
+        let mut shapes = self.network.shapes();
+        let k = index("k", k, shapes.len())?;
+        Ok((k, shapes.nth(k).expect("an index below the number of layers")))
+    }
+}
+
+/// Examples and their labels in a caller's memory.
+struct Examples {
+    x: Input<f32>,
+    labels: Input<u32>,
+    batch: usize,
+    inputs: usize,
+}
+
+impl Examples {
+    fn read(
+        arguments: &mut Arguments,
+        network: &Network<f32>,
+        batch: i64,
+        x: *const f32,
+        labels: *const u32,
+    ) -> Outcome<Self> {
+        let (batch, inputs) = (examples(batch)?, network.inputs());
+        let x = arguments.read("x", x, area(batch, inputs)?)?;
+        Ok(Self { x, labels: arguments.read("labels", labels, batch)?, batch, inputs })
+    }
+
+    /// # Safety
+    /// As [`Input::slice`].
+    unsafe fn get<'a>(&self, checked: &'a Checked) -> Outcome<(MatRef<'a, f32>, &'a [u32])> {
+        // SAFETY: as demanded here.
+        let (x, labels) = unsafe { (self.x.slice(checked), self.labels.slice(checked)) };
+        Ok((MatRef::new("x", x, self.batch, self.inputs)?, labels))
+    }
+}
+
+/// Creates a network with drawn parameters and stores its handle in `*network`. With the same seed it has the same
+/// parameters as `Architecture::dann` (or `mlp`) of the Rust crate.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_network_create(
+    context: ContextId,
+    config: *const NetworkConfig,
+    network: *mut NetworkId,
+) -> i32 {
+    call(|| {
+        pointer("network", network)?;
+        // SAFETY: the contract of the header.
+        let config = unsafe { versioned("config", config) }?;
+        if !(1..=MOST_LAYERS).contains(&config.layers) {
+            return Err(Failure::argument("config->layers", config.layers, &format!("from 1 to {MOST_LAYERS}")));
+        }
+        let layers = config.layers as usize;
+        let mut arguments = Arguments::new();
+        let dims = arguments.read("config->dims", config.dims, layers + 1)?;
+        let nis = if config.nis.is_null() { 0 } else { layers };
+        let nis = arguments.read("config->nis", config.nis, nis)?;
+        let checked = arguments.check()?;
+        // SAFETY: the contract of the header.
+        let (dims, nis) = unsafe { (dims.slice(&checked), nis.slice(&checked)) };
+        let sizes = |name: &str, values: &[i64]| {
+            let sizes = values.iter().enumerate().map(|(i, &value)| size(&format!("config->{name}[{i}]"), value, 1));
+            sizes.collect::<Outcome<Vec<_>>>()
+        };
+        let (dims, nis) = (sizes("dims", dims)?, sizes("nis", nis)?);
+        let architecture = if nis.is_empty() { Architecture::mlp(&dims) } else { Architecture::dann(&dims, &nis) }?;
+        let context = table::context(context)?;
+        let built = architecture.seed(config.seed).isa(context.isa).build()?;
+        let handle = table::insert(NetworkHandle { context, network: built });
+        // SAFETY: not NULL, aligned, and by the contract of the header writable.
+        unsafe { network.write(handle) };
+        Ok(())
+    })
+}
+
+/// Frees a network.
+#[unsafe(no_mangle)]
+pub extern "C" fn interneuron_network_free(network: NetworkId) -> i32 {
+    call(|| table::free::<NetworkHandle>(network))
+}
+
+/// One step of training on the examples `x [batch, inputs]` with `labels [batch]`, each less than the number of outputs:
+/// forward, softmax cross-entropy averaged over the batch, backward and update. Stores the loss before the update in
+/// `*loss` unless that is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_network_train_step(
+    network: NetworkId,
+    batch: i64,
+    x: *const f32,
+    labels: *const u32,
+    update: *const UpdateConfig,
+    loss: *mut f64,
+) -> i32 {
+    call(|| {
+        let mut arguments = Arguments::new();
+        // SAFETY: the contract of the header.
+        let update = unsafe { UpdateInput::read(&mut arguments, update) }?;
+        table::with(network, |NetworkHandle { context, network }| {
+            let examples = Examples::read(&mut arguments, network, batch, x, labels)?;
+            let loss = arguments.write_wanted("loss", loss, 1)?;
+            let checked = arguments.check()?;
+            // SAFETY: the contract of the header.
+            let (update, (x, labels)) = unsafe { (update.get(&checked), examples.get(&checked)?) };
+            let value = network.train_step(context.threads(), x, labels, &update)?;
+            // SAFETY: the contract of the header.
+            unsafe { put(loss, value, &checked) };
+            Ok(())
+        })
+    })
+}
+
+/// Stores the mean loss on the examples in `*loss`, and in `*errors` how many of them have their largest output elsewhere than at
+/// their label. Either may be NULL. `batch` may be as large as memory allows: it is cut in pieces.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_network_evaluate(
+    network: NetworkId,
+    batch: i64,
+    x: *const f32,
+    labels: *const u32,
+    loss: *mut f64,
+    errors: *mut i64,
+) -> i32 {
+    call(|| {
+        table::with(network, |NetworkHandle { context, network }| {
+            let mut arguments = Arguments::new();
+            let examples = Examples::read(&mut arguments, network, batch, x, labels)?;
+            let loss = arguments.write_wanted("loss", loss, 1)?;
+            let errors = arguments.write_wanted("errors", errors, 1)?;
+            let checked = arguments.check()?;
+            // SAFETY: the contract of the header.
+            let (x, labels) = unsafe { examples.get(&checked) }?;
+            let result = network.evaluate(context.threads(), x, labels)?;
+            // SAFETY: the contract of the header.
+            unsafe {
+                put(loss, result.loss, &checked);
+                put(errors, result.errors as i64, &checked);
+            }
+            Ok(())
+        })
+    })
+}
+
+/// The outputs before the softmax: from `x [batch, inputs]` to `logits [batch, outputs]`, which is overwritten.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_network_logits(network: NetworkId, batch: i64, x: *const f32, logits: *mut f32) -> i32 {
+    call(|| {
+        table::with(network, |NetworkHandle { context, network }| {
+            let (batch, inputs, classes) = (examples(batch)?, network.inputs(), network.classes());
+            let mut arguments = Arguments::new();
+            let x = arguments.read("x", x, area(batch, inputs)?)?;
+            let logits = arguments.write("logits", logits, area(batch, classes)?)?;
+            let checked = arguments.check()?;
+            // SAFETY: the contract of the header.
+            let (x, logits) = unsafe { (x.slice(&checked), logits.slice(&checked)) };
+            let logits = MatMut::new("logits", logits, batch, classes)?;
+            network.logits(context.threads(), MatRef::new("x", x, batch, inputs)?, logits)?;
+            Ok(())
+        })
+    })
+}
+
+/// Stores in `*count` how many layers the network has.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_network_layer_count(network: NetworkId, count: *mut i64) -> i32 {
+    call(|| {
+        pointer("count", count)?;
+        let layers = table::with(network, |network: &mut NetworkHandle| Ok(network.network.shapes().len()))?;
+        // SAFETY: not NULL, aligned, and by the contract of the header writable.
+        unsafe { count.write(layers as i64) };
+        Ok(())
+    })
+}
+
+/// Stores in `*count` how many parameter arrays layer `k` of the network has.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_network_parameter_count(network: NetworkId, k: i64, count: *mut i64) -> i32 {
+    call(|| {
+        pointer("count", count)?;
+        let arrays = table::with(network, |network: &mut NetworkHandle| arrays::describe(&network.shape(k)?.1))?;
+        // SAFETY: not NULL, aligned, and by the contract of the header writable.
+        unsafe { count.write(arrays.len() as i64) };
+        Ok(())
+    })
+}
+
+/// Tells what parameter array `i` of layer `k` is: as `interneuron_layer_parameter`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_network_parameter(
+    network: NetworkId,
+    k: i64,
+    i: i64,
+    name: *mut *const c_char,
+    rows: *mut i64,
+    columns: *mut i64,
+) -> i32 {
+    call(|| {
+        let outputs = DescriptionOutput::new(name, rows, columns)?;
+        let arrays = table::with(network, |network: &mut NetworkHandle| arrays::describe(&network.shape(k)?.1))?;
+        // SAFETY: the contract of the header.
+        unsafe { outputs.write(arrays[index("i", i, arrays.len())?]) }
+    })
+}
+
+/// Copies the parameters of layer `k` in. No pointer of an array that the layer has may be NULL. Values that are not
+/// finite, or negative where they must not be, are refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_network_set_parameters(network: NetworkId, k: i64, arrays: *const Arrays) -> i32 {
+    call(|| {
+        // SAFETY: the contract of the header.
+        let pointers = unsafe { arrays::pointers("arrays", arrays) }?;
+        table::with(network, |network: &mut NetworkHandle| {
+            let (k, shape) = network.shape(k)?;
+            // SAFETY: the contract of the header.
+            let (_, new) = unsafe { read_parameters(&shape, &pointers, &arrays::lengths(&shape)?) }?;
+            network.network.set_params(k, new)?;
+            Ok(())
+        })
+    })
+}
+
+/// Copies the parameters of layer `k` out. Arrays whose pointers are NULL are not wanted.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_network_get_parameters(network: NetworkId, k: i64, arrays: *const Arrays) -> i32 {
+    call(|| {
+        // SAFETY: the contract of the header.
+        let pointers = unsafe { arrays::pointers("arrays", arrays) }?;
+        table::with(network, |network: &mut NetworkHandle| {
+            let (k, shape) = network.shape(k)?;
+            let params = network.network.params().nth(k).expect("a layer of each shape");
+            let (outputs, checked) = wanted(Arguments::new(), &pointers, &arrays::lengths(&shape)?)?;
+            // SAFETY: the contract of the header.
+            unsafe { copy_out(params, outputs, &checked) };
+            Ok(())
+        })
+    })
+}

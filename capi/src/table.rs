@@ -1,0 +1,135 @@
+//! The table that handles are looked up in.
+//!
+//! A handle is a number and not a pointer, so a freed or invented one finds nothing instead of foreign memory. Numbers are
+//! never used twice, and they are scattered over all of 64 bits, so that a counter or a pointer of the caller, handed in
+//! by mistake, hardly ever is one.
+
+use crate::context::Context;
+use crate::layer::LayerHandle;
+use crate::network::NetworkHandle;
+use crate::status::{Failure, INTERNEURON_BUSY, INTERNEURON_INTERNAL, INTERNEURON_INVALID_HANDLE, Outcome};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
+
+/// The handle of a context: an instruction set, and the threads that the layers and networks made in it share.
+pub type ContextId = u64;
+/// The handle of a layer.
+pub type LayerId = u64;
+/// The handle of a network.
+pub type NetworkId = u64;
+
+/// What a handle names. The lock refuses a second thread; `None` is what a call finds that looked the handle up just
+/// before another thread freed it.
+type Slot<T> = Arc<Mutex<Option<T>>>;
+
+/// A kind of object with a handle.
+pub trait Object: Sized {
+    const KIND: &'static str;
+    fn enter(slot: Slot<Self>) -> Entry;
+    fn find(entry: &Entry) -> Option<&Slot<Self>>;
+}
+
+pub enum Entry {
+    Context(Slot<Arc<Context>>),
+    Layer(Slot<LayerHandle>),
+    Network(Slot<NetworkHandle>),
+}
+
+macro_rules! object {
+    ($type:ty, $variant:ident, $kind:literal) => {
+        impl Object for $type {
+            const KIND: &'static str = $kind;
+
+            fn enter(slot: Slot<Self>) -> Entry {
+                Entry::$variant(slot)
+            }
+
+            fn find(entry: &Entry) -> Option<&Slot<Self>> {
+                if let Entry::$variant(slot) = entry { Some(slot) } else { None }
+            }
+        }
+    };
+}
+
+object!(Arc<Context>, Context, "a context");
+object!(LayerHandle, Layer, "a layer");
+object!(NetworkHandle, Network, "a network");
+
+impl Entry {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Context(_) => <Arc<Context>>::KIND,
+            Self::Layer(_) => LayerHandle::KIND,
+            Self::Network(_) => NetworkHandle::KIND,
+        }
+    }
+}
+
+/// A tree, because an empty one keeps no memory.
+static TABLE: RwLock<BTreeMap<u64, Entry>> = RwLock::new(BTreeMap::new());
+static COUNTER: AtomicU64 = AtomicU64::new(1);
+
+/// Odd, so multiplying with it maps the numbers of the counter one to one, and none but 0 to 0.
+const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Gives an object a handle.
+pub fn insert<T: Object>(object: T) -> u64 {
+    let handle = COUNTER.fetch_add(1, Ordering::Relaxed).wrapping_mul(SCATTER);
+    let entry = T::enter(Arc::new(Mutex::new(Some(object))));
+    TABLE.write().unwrap_or_else(PoisonError::into_inner).insert(handle, entry);
+    handle
+}
+
+fn freed(handle: u64, kind: &str) -> Failure {
+    let text = format!("the handle is {handle:#x}: expected {kind} that was created and is not yet freed");
+    Failure::new(INTERNEURON_INVALID_HANDLE, text)
+}
+
+fn look_up<T: Object>(handle: u64) -> Outcome<Slot<T>> {
+    let table = TABLE.read().unwrap_or_else(PoisonError::into_inner);
+    let entry = table.get(&handle).ok_or_else(|| freed(handle, T::KIND))?;
+    T::find(entry).cloned().ok_or_else(|| {
+        let text = format!("the handle {handle:#x} names {}: expected {}", entry.kind(), T::KIND);
+        Failure::new(INTERNEURON_INVALID_HANDLE, text)
+    })
+}
+
+fn busy(handle: u64) -> Failure {
+    Failure::new(INTERNEURON_BUSY, format!("the handle {handle:#x} is in use by another thread: expected one at a time"))
+}
+
+/// Calls `body` with what the handle names.
+pub fn with<T: Object, R>(handle: u64, body: impl FnOnce(&mut T) -> Outcome<R>) -> Outcome<R> {
+    let slot = look_up::<T>(handle)?;
+    let mut object = slot.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => busy(handle),
+        TryLockError::Poisoned(_) => {
+            let text = format!("the handle {handle:#x} met a defect of interneuron in an earlier call: expected to be freed");
+            Failure::new(INTERNEURON_INTERNAL, text)
+        }
+    })?;
+    body(object.as_mut().ok_or_else(|| freed(handle, T::KIND))?)
+}
+
+/// The context of this handle. Threads may create things in one context at the same time: they wait for one another.
+pub fn context(handle: u64) -> Outcome<Arc<Context>> {
+    let slot = look_up::<Arc<Context>>(handle)?;
+    let context = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    context.clone().ok_or_else(|| freed(handle, <Arc<Context>>::KIND))
+}
+
+/// Frees what the handle names, unless a call is using it.
+pub fn free<T: Object>(handle: u64) -> Outcome {
+    let slot = look_up::<T>(handle)?;
+    let object = match slot.try_lock() {
+        Ok(mut object) => object.take(),
+        Err(TryLockError::WouldBlock) => return Err(busy(handle)),
+        Err(TryLockError::Poisoned(error)) => error.into_inner().take(),
+    };
+    let object = object.ok_or_else(|| freed(handle, T::KIND))?;
+    TABLE.write().unwrap_or_else(PoisonError::into_inner).remove(&handle);
+    // Outside of all locks: the end of a pool waits for its threads.
+    drop(object);
+    Ok(())
+}
