@@ -108,9 +108,9 @@ impl<T> Input<T> {
     }
 
     /// # Safety
-    /// The array must be as long as was announced and readable for `'a`, and nothing may write to it meanwhile, except
-    /// through an [`Output`] of another array that was announced to the same [`Arguments`].
-    pub unsafe fn slice<'a>(self, _: &'a Checked) -> &'a [T] {
+    /// The array must be as long as was announced and readable while `Checked` is borrowed, and nothing may write to it
+    /// meanwhile; that no array which the call writes overlaps it was checked.
+    pub unsafe fn slice(self, _: &Checked) -> &[T] {
         // SAFETY: not NULL, aligned, at most isize::MAX bytes, no wrap-around (`announce`), or dangling and empty; the
         // rest the caller vouches for.
         unsafe { std::slice::from_raw_parts(self.ptr, self.len) }
@@ -124,9 +124,10 @@ impl<T> Output<T> {
     }
 
     /// # Safety
-    /// The array must be as long as was announced, readable and writable for `'a`, and nothing else may use it meanwhile;
-    /// that no other argument does was checked.
-    pub unsafe fn slice<'a>(self, _: &'a Checked) -> &'a mut [T] {
+    /// The array must be as long as was announced, readable and writable while `Checked` is borrowed, and nothing else may
+    /// use it meanwhile; that no other array of the call overlaps it was checked.
+    #[expect(clippy::mut_from_ref, reason = "there is one `Output` of an array, which this takes")]
+    pub unsafe fn slice(self, _: &Checked) -> &mut [T] {
         // SAFETY: as for `Input::slice`. Memory that comes from outside Rust counts as initialised: any bits are a value
         // of the plain numbers used here.
         unsafe { std::slice::from_raw_parts_mut(self.ptr, self.len) }

@@ -10,10 +10,15 @@ use std::ffi::CStr;
 pub type Six<A> = [A; 6];
 
 /// What errors call the arrays: those of an argument, and those that a layer was attached to.
-pub const ARRAYS: Six<&str> =
-    ["arrays->wex", "arrays->wix", "arrays->wei", "arrays->alpha", "arrays->g", "arrays->b"];
-pub const ATTACHED: Six<&str> =
-    ["the attached wex", "the attached wix", "the attached wei", "the attached alpha", "the attached g", "the attached b"];
+pub const ARRAYS: Six<&str> = ["arrays->wex", "arrays->wix", "arrays->wei", "arrays->alpha", "arrays->g", "arrays->b"];
+pub const ATTACHED: Six<&str> = [
+    "the attached wex",
+    "the attached wix",
+    "the attached wei",
+    "the attached alpha",
+    "the attached g",
+    "the attached b",
+];
 
 /// The number of elements in each place; 0 where the layer has no such array.
 pub fn lengths(shape: &LayerShape) -> Outcome<Six<usize>> {
@@ -99,14 +104,15 @@ pub fn write_wanted(
 
 /// # Safety
 /// As [`Input::slice`], for each array.
-pub unsafe fn slices<'a>(inputs: Six<Input<f32>>, checked: &'a Checked) -> Six<&'a [f32]> {
+pub unsafe fn slices(inputs: Six<Input<f32>>, checked: &Checked) -> Six<&[f32]> {
     // SAFETY: as demanded here.
     inputs.map(|input| unsafe { input.slice(checked) })
 }
 
 /// # Safety
 /// As [`Output::slice`], for each array.
-pub unsafe fn slices_mut<'a>(outputs: Six<Output<f32>>, checked: &'a Checked) -> Six<&'a mut [f32]> {
+#[expect(clippy::mut_from_ref, reason = "there is one `Output` of each array, which this takes")]
+pub unsafe fn slices_mut(outputs: Six<Output<f32>>, checked: &Checked) -> Six<&mut [f32]> {
     // SAFETY: as demanded here.
     outputs.map(|output| unsafe { output.slice(checked) })
 }

@@ -194,9 +194,7 @@ impl UpdateInput {
     pub unsafe fn get(self, checked: &Checked) -> Update {
         // SAFETY: as demanded here.
         match *unsafe { self.factors.slice(checked) } {
-            [wex, wix, wei, alpha, g, b] => {
-                Update { factors: Dann { wex, wix, wei, alpha, g, b }, ..self.update }
-            }
+            [wex, wix, wei, alpha, g, b] => Update { factors: Dann { wex, wix, wei, alpha, g, b }, ..self.update },
             _ => self.update,
         }
     }

@@ -153,7 +153,11 @@ impl LayerHandle {
 /// Creates a layer and stores its handle in `*layer`. It has no parameters yet: `interneuron_layer_init`,
 /// `interneuron_layer_attach` or `interneuron_layer_set_parameters` comes next.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn interneuron_layer_create(context: ContextId, config: *const LayerConfig, layer: *mut LayerId) -> i32 {
+pub unsafe extern "C" fn interneuron_layer_create(
+    context: ContextId,
+    config: *const LayerConfig,
+    layer: *mut LayerId,
+) -> i32 {
     call(|| {
         pointer("layer", layer)?;
         // SAFETY: the contract of the header.

@@ -166,7 +166,12 @@ pub unsafe extern "C" fn interneuron_network_evaluate(
 
 /// The outputs before the softmax: from `x [batch, inputs]` to `logits [batch, outputs]`, which is overwritten.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn interneuron_network_logits(network: NetworkId, batch: i64, x: *const f32, logits: *mut f32) -> i32 {
+pub unsafe extern "C" fn interneuron_network_logits(
+    network: NetworkId,
+    batch: i64,
+    x: *const f32,
+    logits: *mut f32,
+) -> i32 {
     call(|| {
         table::with(network, |NetworkHandle { context, network }| {
             let (batch, inputs, classes) = (examples(batch)?, network.inputs(), network.classes());

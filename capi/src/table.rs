@@ -96,7 +96,10 @@ fn look_up<T: Object>(handle: u64) -> Outcome<Slot<T>> {
 }
 
 fn busy(handle: u64) -> Failure {
-    Failure::new(INTERNEURON_BUSY, format!("the handle {handle:#x} is in use by another thread: expected one at a time"))
+    Failure::new(
+        INTERNEURON_BUSY,
+        format!("the handle {handle:#x} is in use by another thread: expected one at a time"),
+    )
 }
 
 /// Calls `body` with what the handle names.
@@ -105,7 +108,8 @@ pub fn with<T: Object, R>(handle: u64, body: impl FnOnce(&mut T) -> Outcome<R>) 
     let mut object = slot.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => busy(handle),
         TryLockError::Poisoned(_) => {
-            let text = format!("the handle {handle:#x} met a defect of interneuron in an earlier call: expected to be freed");
+            let text =
+                format!("the handle {handle:#x} met a defect of interneuron in an earlier call: expected to be freed");
             Failure::new(INTERNEURON_INTERNAL, text)
         }
     })?;

@@ -1,0 +1,37 @@
+//! The problem of `examples/c/train.c`, trained by the Rust crate: prints the same last line, to the bit.
+
+use kernels::{Architecture, Error, MatRef, Network, Threads, Update};
+
+const SEED: u64 = 7;
+const CLASSES: usize = 10;
+const INPUTS: usize = 64;
+const EXAMPLES: usize = 1000;
+const BATCH: usize = 32;
+
+fn main() -> Result<(), Error> {
+    let mut state = SEED;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as u32
+    };
+    let patterns: Vec<u32> = (0..CLASSES * INPUTS).map(|_| next()).collect();
+    let mut input = |i: usize| {
+        let pattern = patterns[i / INPUTS % CLASSES * INPUTS + i % INPUTS];
+        ((pattern + 3 * next()) >> 2) as f32 / 16_777_216.0
+    };
+    let x: Vec<f32> = (0..EXAMPLES * INPUTS).map(&mut input).collect();
+    let labels: Vec<u32> = (0..EXAMPLES).map(|n| (n % CLASSES) as u32).collect();
+
+    let mut network: Network<f32> = Architecture::dann(&[INPUTS, 100, CLASSES], &[10, 1])?.seed(SEED).build()?;
+    for _ in 0..5 {
+        for (x, labels) in x.chunks_exact(BATCH * INPUTS).zip(labels.chunks_exact(BATCH)) {
+            let x = MatRef::new("x", x, BATCH, INPUTS)?;
+            network.train_step(Threads::Serial, x, labels, &Update::csgd(0.1))?;
+        }
+    }
+    let all = MatRef::new("x", &x, EXAMPLES, INPUTS)?;
+    let result = network.evaluate(Threads::Serial, all, &labels)?;
+    let (loss, errors) = (result.loss, result.errors);
+    println!("loss {loss:.9}, bits {:016x}, {errors} of {EXAMPLES} wrong", loss.to_bits());
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! What the entry points compute is what the Rust crate computes, to the bit.
+
+use super::*;
+use crate::layer::*;
+use crate::network::*;
+use kernels::{
+    Architecture, Dann, DannParams, DannShape, Dense, Init, Isa, Layer, LayerArrays, MatMut, MatRef, Network, Threads,
+    Update, generator,
+};
+use std::ptr::{null, null_mut};
+
+const D: usize = 37;
+const NE: usize = 29;
+const NI: usize = 5;
+const BATCH: usize = 33;
+
+/// What a layer does in all its calls, by the Rust crate.
+struct Expected {
+    params: DannParams<f32>,
+    h: Vec<f32>,
+    gradients: DannParams<f32>,
+    dx: Vec<f32>,
+    updated: DannParams<f32>,
+}
+
+fn update() -> Update {
+    Update { factors: Dann { wix: 0.5, alpha: 0.0, ..Dann::all(1.0) }, ..Update::csgd(0.05) }
+}
+
+fn expected(shape: DannShape, isa: Isa) -> Expected {
+    let params = Init::deeper().draw_dann::<f32>(&shape, &mut generator(9)).unwrap();
+    let mut layer = Layer::new(shape, isa).unwrap();
+    let (x, dh) = (numbers(BATCH * D), numbers(BATCH * NE));
+    let (x, dh) = (MatRef::new("x", &x, BATCH, D).unwrap(), MatRef::new("dh", &dh, BATCH, NE).unwrap());
+    let (mut h, mut dx) = (vec![0.0; BATCH * NE], vec![0.0; BATCH * D]);
+    let mut gradients = DannParams::zeros(&shape).unwrap();
+    let mut updated = params.clone();
+    let threads = Threads::Serial;
+    let mut forward = |layer: &mut Layer<f32>| {
+        layer.forward(threads, params.view(), x, MatMut::new("h", &mut h, BATCH, NE).unwrap()).unwrap();
+    };
+    forward(&mut layer);
+    let dx_out = MatMut::new("dx", &mut dx, BATCH, D).unwrap();
+    layer.backward(threads, params.view(), x, dh, gradients.view_mut(), Some(dx_out)).unwrap();
+    forward(&mut layer);
+    layer.update(threads, updated.view_mut(), x, dh, &update(), None).unwrap();
+    Expected { params, h, gradients, dx, updated }
+}
+
+#[test]
+fn layers_do_what_the_rust_layer_does() {
+    for isa in Isa::available() {
+        for divisive in [true, false] {
+            let shape = DannShape { divisive, ..DannShape::new(D, NE, NI) };
+            let expected = expected(shape, isa);
+            for (threads, attached) in [(0, true), (0, false), (2, true)] {
+                let context = OwnContext::new(threads, isa.name());
+                let config = LayerConfig { divisive: divisive.into(), ..layer_config(D as i64, NE as i64, NI as i64) };
+                layer(&context.layer(config), &expected, attached);
+            }
+        }
+    }
+}
+
+fn layer(layer: &OwnLayer, expected: &Expected, attached: bool) {
+    let empty = || expected.params.clone().into_array().map(|a| vec![UNTOUCHED; a.len()]);
+    let mut own = empty();
+    let batch = BATCH as i64;
+    let (x, dh) = (numbers(BATCH * D), numbers(BATCH * NE));
+    let (mut h, mut dx) = (vec![UNTOUCHED; BATCH * NE], vec![UNTOUCHED; BATCH * D]);
+    let arrays = pointers(&mut own);
+    // SAFETY: all arrays have the lengths of the layer and the batch, and live to the end.
+    unsafe {
+        if attached {
+            ok(interneuron_layer_attach(layer.0, &arrays));
+        }
+        ok(interneuron_layer_init(layer.0, 9, 1));
+        let copy_out = |own: &mut [Vec<f32>; 6]| {
+            if !attached {
+                ok(interneuron_layer_get_parameters(layer.0, &pointers(own)));
+            }
+        };
+        copy_out(&mut own);
+        assert_eq!(own, expected.params.clone().into_array());
+
+        ok(interneuron_layer_infer(layer.0, batch, x.as_ptr(), h.as_mut_ptr()));
+        assert_eq!(bits(&h), bits(&expected.h));
+        h.fill(UNTOUCHED);
+        let mut forward = || ok(interneuron_layer_forward(layer.0, batch, x.as_ptr(), h.as_mut_ptr()));
+        forward();
+        let mut gradients = empty();
+        let out = pointers(&mut gradients);
+        ok(interneuron_layer_backward(layer.0, batch, x.as_ptr(), dh.as_ptr(), &out, dx.as_mut_ptr()));
+        assert_eq!(gradients, expected.gradients.clone().into_array());
+        assert_eq!(bits(&dx), bits(&expected.dx));
+
+        // Each output alone.
+        for wanted in 0..6 {
+            let mut some: [Vec<f32>; 6] = Default::default();
+            some[wanted] = vec![UNTOUCHED; own[wanted].len()];
+            forward();
+            let out = pointers(&mut some);
+            ok(interneuron_layer_backward(layer.0, batch, x.as_ptr(), dh.as_ptr(), &out, null_mut()));
+            assert_eq!(some[wanted], expected.gradients.clone().into_array()[wanted]);
+        }
+        dx.fill(UNTOUCHED);
+        forward();
+        ok(interneuron_layer_backward(layer.0, batch, x.as_ptr(), dh.as_ptr(), null(), dx.as_mut_ptr()));
+        assert_eq!(bits(&dx), bits(&expected.dx));
+
+        dx.fill(UNTOUCHED);
+        forward();
+        let factors = update().factors.into_array();
+        let step = UpdateConfig { factors: factors.as_ptr(), ..update_config(0.05, 1) };
+        ok(interneuron_layer_update(layer.0, batch, x.as_ptr(), dh.as_ptr(), &step, dx.as_mut_ptr()));
+        assert_eq!(bits(&dx), bits(&expected.dx));
+        copy_out(&mut own);
+        assert_eq!(own, expected.updated.clone().into_array());
+        assert_eq!(bits(&h), bits(&expected.h));
+
+        // Detached, the layer goes on with what was there, and the caller's arrays are left alone.
+        if attached {
+            ok(interneuron_layer_detach(layer.0));
+            let kept = std::mem::replace(&mut own, expected.params.clone().into_array());
+            ok(interneuron_layer_init(layer.0, 1, 0));
+            assert_eq!(own, expected.params.clone().into_array());
+            let mut copied = kept;
+            ok(interneuron_layer_set_parameters(layer.0, &pointers(&mut copied)));
+            let mut again = empty();
+            ok(interneuron_layer_get_parameters(layer.0, &pointers(&mut again)));
+            assert_eq!(again, copied);
+        }
+    }
+}
+
+#[test]
+fn plain_layers_have_two_arrays() {
+    let context = OwnContext::new(0, "");
+    let layer = context.layer(LayerConfig { nonlinearity: 1, ..layer_config(3, 2, 0) });
+    let mut arrays = [vec![1.0, 2.0, 3.0, -1.0, 0.5, 0.0], vec![], vec![], vec![], vec![], vec![0.5, 0.25]];
+    let mut h = [UNTOUCHED; 2];
+    let (mut count, mut name, mut rows, mut columns) = (0, null(), 0, 0);
+    // SAFETY: all arrays have the lengths of the layer and of one example.
+    unsafe {
+        ok(interneuron_layer_attach(layer.0, &pointers(&mut arrays)));
+        ok(interneuron_layer_forward(layer.0, 1, [1.0, 1.0, -1.0].as_ptr(), h.as_mut_ptr()));
+        ok(interneuron_layer_parameter_count(layer.0, &mut count));
+        ok(interneuron_layer_parameter(layer.0, 0, &mut name, &mut rows, &mut columns));
+        assert_eq!((CStr::from_ptr(name), rows, columns), (c"W", 2, 3));
+        ok(interneuron_layer_parameter(layer.0, 1, &mut name, &mut rows, null_mut()));
+        assert_eq!((CStr::from_ptr(name), rows), (c"b", 2));
+    }
+    assert_eq!((h, count), ([0.5, -0.25], 2));
+}
+
+#[test]
+fn networks_do_what_the_rust_network_does() {
+    let dims = [20, 24, 7];
+    let (x, labels) = (numbers(50 * 20), (0..50).map(|i| i % 7).collect::<Vec<u32>>());
+    let dims_c = dims.map(|n| n as i64);
+    for nis in [None, Some([3, 1])] {
+        let architecture = match nis {
+            None => Architecture::mlp(&dims),
+            Some(nis) => Architecture::dann(&dims, &nis.map(|n| n as usize)),
+        };
+        for isa in Isa::available() {
+            let mut rust: Network<f32> = architecture.clone().unwrap().seed(5).isa(isa).build().unwrap();
+            let matrix = MatRef::new("x", &x, 50, 20).unwrap();
+            let context = OwnContext::new(2, isa.name());
+            let network = context.network(&dims_c, nis.as_ref().map(|nis| nis.as_slice()), 5);
+            drop(context);
+            for _ in 0..5 {
+                let expected = rust.train_step(Threads::Serial, matrix, &labels, &Update::csgd(0.1)).unwrap();
+                let mut loss = 0.0;
+                let step = update_config(0.1, 1);
+                // SAFETY: 50 examples and labels.
+                ok(unsafe {
+                    interneuron_network_train_step(network.0, 50, x.as_ptr(), labels.as_ptr(), &step, &mut loss)
+                });
+                assert_eq!(loss.to_bits(), expected.to_bits());
+            }
+            let expected = rust.evaluate(Threads::Serial, matrix, &labels).unwrap();
+            let (mut loss, mut errors) = (0.0, 0);
+            let mut logits = vec![UNTOUCHED; 50 * 7];
+            let mut rust_logits = vec![0.0; 50 * 7];
+            rust.logits(Threads::Serial, matrix, MatMut::new("logits", &mut rust_logits, 50, 7).unwrap()).unwrap();
+            // SAFETY: 50 examples, labels and rows of logits.
+            unsafe {
+                let (x, labels) = (x.as_ptr(), labels.as_ptr());
+                ok(interneuron_network_evaluate(network.0, 50, x, labels, &mut loss, &mut errors));
+                ok(interneuron_network_evaluate(network.0, 50, x, labels, null_mut(), null_mut()));
+                ok(interneuron_network_logits(network.0, 50, x, logits.as_mut_ptr()));
+            }
+            assert_eq!((loss, errors as usize), (expected.loss, expected.errors));
+            assert_eq!(bits(&logits), bits(&rust_logits));
+            parameters(&network, &rust);
+        }
+    }
+}
+
+/// Copies all parameters out, compares them, and copies others in.
+fn parameters(network: &OwnNetwork, rust: &Network<f32>) {
+    let mut layers = 0;
+    // SAFETY: pointers to locals; arrays of the lengths that the network itself tells.
+    unsafe {
+        ok(interneuron_network_layer_count(network.0, &mut layers));
+        assert_eq!(layers, 2);
+        for (k, params) in (0..layers).zip(rust.params()) {
+            let mut count = 0;
+            ok(interneuron_network_parameter_count(network.0, k, &mut count));
+            let mut expected = match params {
+                LayerArrays::Dann(params) => params.into_array().map(<[f32]>::to_vec),
+                LayerArrays::Dense(Dense { w, b }) => [w, &[], &[], &[], &[], b].map(<[f32]>::to_vec),
+                _ => unreachable!(),
+            };
+            let mut lengths = vec![];
+            for i in 0..count {
+                let (mut rows, mut columns) = (0, 0);
+                ok(interneuron_network_parameter(network.0, k, i, null_mut(), &mut rows, &mut columns));
+                lengths.push((rows * columns) as usize);
+            }
+            let there: Vec<_> = expected.iter().map(Vec::len).filter(|&len| len > 0).collect();
+            assert_eq!(lengths, there);
+            let mut copy = expected.clone().map(|a| vec![UNTOUCHED; a.len()]);
+            ok(interneuron_network_get_parameters(network.0, k, &pointers(&mut copy)));
+            assert_eq!(copy, expected);
+            expected[5].fill(0.75);
+            ok(interneuron_network_set_parameters(network.0, k, &pointers(&mut expected)));
+            ok(interneuron_network_get_parameters(network.0, k, &pointers(&mut copy)));
+            assert_eq!(copy, expected);
+        }
+    }
+}
