@@ -17,7 +17,7 @@ fn main() -> Result<(), Error> {
     let patterns: Vec<u32> = (0..CLASSES * INPUTS).map(|_| next()).collect();
     let mut input = |i: usize| {
         let pattern = patterns[i / INPUTS % CLASSES * INPUTS + i % INPUTS];
-        ((pattern + 3 * next()) >> 2) as f32 / 16_777_216.0
+        ((pattern + next()) >> 1) as f32 / 16_777_216.0
     };
     let x: Vec<f32> = (0..EXAMPLES * INPUTS).map(&mut input).collect();
     let labels: Vec<u32> = (0..EXAMPLES).map(|n| (n % CLASSES) as u32).collect();

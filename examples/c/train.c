@@ -11,7 +11,7 @@
  *     s <- s * 6364136223846793005 + 1442695040888963407  (mod 2^64),    u = s >> 40,    beginning with s = SEED,
  *
  * so u is a whole number below 2^24. First come the patterns of the classes, p[c][i], c outermost. Then come the examples:
- * number n has the label n mod CLASSES, and for each input i one more u, of which x[i] = ((p[label][i] + 3 u) >> 2) / 2^24.
+ * number n has the label n mod CLASSES, and for each input i one more u, of which x[i] = ((p[label][i] + u) >> 1) / 2^24.
  * All of that is exact in float. Batches are taken in order, a last incomplete one is left out.
  *
  * The program ends with the loss on all examples, also as the bits of the double, to be compared with other programs.
@@ -91,7 +91,7 @@ static struct data make_problem(void)
     for (n = 0; n < EXAMPLES; n++) {
         data.labels[n] = (uint32_t)(n % CLASSES);
         for (i = 0; i < INPUTS; i++) {
-            uint32_t u = (patterns[n % CLASSES][i] + 3 * next(&state)) >> 2;
+            uint32_t u = (patterns[n % CLASSES][i] + next(&state)) >> 1;
             data.x[n * INPUTS + i] = (float)u / 16777216.0f;
         }
     }
