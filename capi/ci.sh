@@ -83,7 +83,8 @@ if command -v valgrind >/dev/null; then
     # It may not know AVX-512, which the CPU may have.
     isa=portable
     grep -qw avx2 /proc/cpuinfo && isa=avx2
-    check="valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=all --fair-sched=yes"
+    check="valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=all \
+        --fair-sched=yes --suppressions=capi/valgrind.supp"
     for program in train-static train-shared; do
         for threads in 0 2; do
             echo "$program, $threads threads, $isa"

@@ -66,7 +66,6 @@ impl Entry {
     }
 }
 
-/// A tree, because an empty one keeps no memory.
 static TABLE: RwLock<BTreeMap<u64, Entry>> = RwLock::new(BTreeMap::new());
 static COUNTER: AtomicU64 = AtomicU64::new(1);
 
@@ -132,7 +131,13 @@ pub fn free<T: Object>(handle: u64) -> Outcome {
         Err(TryLockError::Poisoned(error)) => error.into_inner().take(),
     };
     let object = object.ok_or_else(|| freed(handle, T::KIND))?;
-    TABLE.write().unwrap_or_else(PoisonError::into_inner).remove(&handle);
+    let mut table = TABLE.write().unwrap_or_else(PoisonError::into_inner);
+    table.remove(&handle);
+    if table.is_empty() {
+        // An empty tree may keep a node: a library that is not used holds no memory.
+        *table = BTreeMap::new();
+    }
+    drop(table);
     // Outside of all locks: the end of a pool waits for its threads.
     drop(object);
     Ok(())
