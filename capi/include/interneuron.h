@@ -266,6 +266,16 @@ int32_t interneuron_layer_update(interneuron_layer layer,
                                  const struct interneuron_update *update,
                                  float *dx);
 
+// What inhibition did in the last `interneuron_layer_forward` with as many examples, before a backward pass or an update
+// follows it: the activity of the interneurons `zi [batch, ni]`, and in a layer that divides the standardised excitation
+// `zhat [batch, ne] = (zE - s) / y` and the divisor `y [batch, ne]`. Each may be NULL: not wanted. Nothing of the layer
+// changes.
+int32_t interneuron_layer_inhibition(interneuron_layer layer,
+                                     int64_t batch,
+                                     float *zi,
+                                     float *zhat,
+                                     float *y);
+
 // Creates a network with drawn parameters and stores its handle in `*network`. With the same seed it has the same
 // parameters as `Architecture::dann` (or `mlp`) of the Rust crate.
 int32_t interneuron_network_create(interneuron_context context,

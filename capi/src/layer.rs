@@ -5,7 +5,9 @@ use crate::arrays::{self, ARRAYS, ATTACHED, Six};
 use crate::config::{Arrays, LayerConfig, UpdateConfig, UpdateInput, versioned};
 use crate::context::Context;
 use crate::info::{INTERNEURON_IDENTITY, INTERNEURON_RELU};
-use crate::status::{Failure, INTERNEURON_OUT_OF_RESOURCES, INTERNEURON_WRONG_ORDER, Outcome, call};
+use crate::status::{
+    Failure, INTERNEURON_INVALID_ARGUMENT, INTERNEURON_OUT_OF_RESOURCES, INTERNEURON_WRONG_ORDER, Outcome, call,
+};
 use crate::table::{self, ContextId, LayerId};
 use kernels::{
     DannShape, DenseShape, Init, Layer, LayerMut, LayerParams, LayerRef, LayerShape, MatMut, MatRef, Nonlinearity,
@@ -20,7 +22,7 @@ pub struct LayerHandle {
     kernels: Layer<f32>,
     lengths: Six<usize>,
     params: Params,
-    /// Room for gradients that the caller does not want.
+    /// Room for outputs that the caller does not want.
     unwanted: Six<Vec<f32>>,
 }
 
@@ -478,7 +480,7 @@ pub unsafe extern "C" fn interneuron_layer_backward(
 fn room(scratch: &mut Vec<f32>, len: usize) -> Outcome<&mut [f32]> {
     let more = len.saturating_sub(scratch.len());
     scratch.try_reserve_exact(more).map_err(|_| {
-        let text = format!("gradients that are not wanted need {len} elements: expected memory for them");
+        let text = format!("outputs that are not wanted need {len} elements: expected memory for them");
         Failure::new(INTERNEURON_OUT_OF_RESOURCES, text)
     })?;
     scratch.resize(len, 0.0);
@@ -518,6 +520,57 @@ pub unsafe extern "C" fn interneuron_layer_update(
             let dx = dx.map(|dx| unsafe { dx.slice(&checked) });
             let dx = dx.map(|dx| MatMut::new("dx", dx, batch, d)).transpose()?;
             kernels.update(context.threads(), params, x, dh, &update, dx)?;
+            Ok(())
+        })
+    })
+}
+
+/// What inhibition did in the last `interneuron_layer_forward` with as many examples, before a backward pass or an update
+/// follows it: the activity of the interneurons `zi [batch, ni]`, and in a layer that divides the standardised excitation
+/// `zhat [batch, ne] = (zE - s) / y` and the divisor `y [batch, ne]`. Each may be NULL: not wanted. Nothing of the layer
+/// changes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_layer_inhibition(
+    layer: LayerId,
+    batch: i64,
+    zi: *mut f32,
+    zhat: *mut f32,
+    y: *mut f32,
+) -> i32 {
+    call(|| {
+        table::with(layer, |LayerHandle { kernels, lengths, params, unwanted, .. }| {
+            let LayerShape::Dann(DannShape { ne, ni, divisive, .. }) = kernels.shape() else {
+                return Err(Failure::new(
+                    INTERNEURON_INVALID_ARGUMENT,
+                    "the layer has no interneurons: expected one that has",
+                ));
+            };
+            if !divisive && !(zhat.is_null() && y.is_null()) {
+                let text = "the layer only subtracts: expected NULL for zhat and y";
+                return Err(Failure::new(INTERNEURON_INVALID_ARGUMENT, text));
+            }
+            let batch = examples(batch)?;
+            let mut arguments = Arguments::new();
+            // Outputs must not overlap attached arrays either.
+            params.read(&mut arguments, lengths)?;
+            let zi = arguments.write_wanted("zi", zi, area(batch, ni)?)?;
+            let zhat = arguments.write_wanted("zhat", zhat, area(batch, ne)?)?;
+            let y = arguments.write_wanted("y", y, area(batch, ne)?)?;
+            let checked = arguments.check()?;
+            // Each fails only for want of a forward pass and before it writes: if the first does not, nor does the second.
+            if zhat.is_some() || y.is_some() {
+                let [first, second, ..] = unwanted;
+                // SAFETY: the contract of the header.
+                let (zhat, y) = unsafe { (zhat.map(|o| o.slice(&checked)), y.map(|o| o.slice(&checked))) };
+                let zhat = zhat.map_or_else(|| room(first, batch * ne), Ok)?;
+                let y = y.map_or_else(|| room(second, batch * ne), Ok)?;
+                kernels.standardised(MatMut::new("zhat", zhat, batch, ne)?, MatMut::new("y", y, batch, ne)?)?;
+            }
+            if let Some(zi) = zi {
+                // SAFETY: the contract of the header.
+                let zi = unsafe { zi.slice(&checked) };
+                kernels.interneurons(MatMut::new("zi", zi, batch, ni)?)?;
+            }
             Ok(())
         })
     })

@@ -14,6 +14,7 @@ lib = c.CDLL(sys.argv[1])
 lib.interneuron_last_error.restype = c.c_char_p
 floats, i64, u64 = c.POINTER(c.c_float), c.c_int64, c.c_uint64
 NAMES = ["Wex", "Wix", "Wei", "alpha", "g", "b"]
+INPUTS = ["x", "dh", "relu", "d", "ne", "ni", "batch", "lr"] + NAMES
 # As the tests of the Rust crate: one pass of a layer in f32, relative to the largest element.
 TOLERANCE = 1e-5
 
@@ -95,7 +96,13 @@ def run(case, isa, threads, close):
     close("h", h)
     forward()
     close("h", h)
-    close("h", np.maximum(case["z"], 0) if relu else case["z"])
+    zi, zhat, gamma = (np.full((batch, n), np.nan, np.float32) for n in [ni, ne, ne])
+    call("layer_inhibition", layer, i64(batch), at(zi), at(zhat), at(gamma))
+    close("zi", zi)
+    close("gamma", gamma)
+    # The excitation and the sum after gain and bias stay in registers: what the layer made of them must fit.
+    close("z", begin[4] * zhat + begin[5])
+    close("ze", zhat * gamma + zi @ begin[2].T)
     call("layer_backward", layer, i64(batch), at(x), at(dh), arrays(gradients), at(dx))
     close("dx", dx)
     for name, gradient in zip(NAMES, gradients):
@@ -125,9 +132,11 @@ def main():
         case = read(path)
         for isa in names:
             for threads in [0, 2]:
+                seen = set(INPUTS)
 
                 def close(name, got):
                     nonlocal worst
+                    seen.add(name)
                     want = case[name].reshape(got.shape)
                     scale = np.abs(want).max() or 1.0
                     # Written so that a NaN fails.
@@ -137,6 +146,7 @@ def main():
                     worst = max(worst, error)
 
                 run(case, isa, threads, close)
+                assert seen == set(case), f"{path.name}: not compared: {set(case) - seen}"
     print(f"{len(paths)} cases on {b', '.join(names).decode()}: off by {worst:.1e} at most")
 
 

@@ -148,6 +148,7 @@ fn null_pointers() {
         let update = |s: &mut Setup, x, dh, step| interneuron_layer_update(s.layer.0, batch, x, dh, step, null_mut());
         null_pointer(&mut setup, "x", &|s| update(s, null(), s.dh.as_ptr(), step_p));
         null_pointer(&mut setup, "dh", &|s| update(s, s.x.as_ptr(), null(), step_p));
+        ok(interneuron_layer_inhibition(id, batch, null_mut(), null_mut(), null_mut()));
         null_pointer(&mut setup, "update", &|s| update(s, s.x.as_ptr(), s.dh.as_ptr(), null()));
         // Nothing wanted is no error.
         ok(interneuron_layer_parameter(id, 0, null_mut(), null_mut(), null_mut()));
@@ -360,6 +361,9 @@ fn overlaps() {
         setup.refuses(overlap, &["the attached wex is at 0x", "overlap with dh"], |s| {
             interneuron_layer_update(s.layer.0, batch, s.x.as_ptr(), s.params[0].as_ptr(), &step, null_mut())
         });
+        setup.refuses(overlap, &["zhat is at 0x", "no overlap with the attached b"], |s| {
+            interneuron_layer_inhibition(s.layer.0, 1, null_mut(), s.params[5].as_mut_ptr(), null_mut())
+        });
         setup.refuses(overlap, &["arrays->wex is at 0x", "no overlap with the attached wex"], |s| {
             interneuron_layer_get_parameters(s.layer.0, &pointers(&mut s.params))
         });
@@ -442,6 +446,17 @@ fn calls_in_the_wrong_order() {
         ok(interneuron_layer_init(layer.0, 0, 0));
         let backward = || interneuron_layer_backward(layer.0, batch, x.as_ptr(), dh.as_ptr(), &out, null_mut());
         fails(backward(), wrong, &["call forward"]);
+        let mut zhat = vec![UNTOUCHED; BATCH * NE];
+        let inhibition = |id, zi: *mut f32, zhat| interneuron_layer_inhibition(id, batch, zi, zhat, null_mut());
+        fails(inhibition(layer.0, out.wex, zhat.as_mut_ptr()), wrong, &["call forward"]);
+        fails(inhibition(layer.0, out.wex, null_mut()), wrong, &["call forward"]);
+        let invalid = INTERNEURON_INVALID_ARGUMENT;
+        let plain = context.layer(layer_config(D as i64, NE as i64, 0));
+        fails(inhibition(plain.0, out.wex, null_mut()), invalid, &["no interneurons"]);
+        let subtractive = context.layer(LayerConfig { divisive: 0, ..layer_config(D as i64, NE as i64, NI as i64) });
+        ok(interneuron_layer_init(subtractive.0, 0, 0));
+        fails(inhibition(subtractive.0, out.wex, zhat.as_mut_ptr()), invalid, &["only subtracts"]);
+        assert!(zhat.iter().all(|&value| value == UNTOUCHED));
         ok(interneuron_layer_infer(layer.0, batch, x.as_ptr(), h.as_mut_ptr()));
         fails(backward(), wrong, &["call forward"]);
         ok(interneuron_layer_forward(layer.0, 1, x.as_ptr(), h.as_mut_ptr()));

@@ -88,6 +88,18 @@ fn layer(layer: &OwnLayer, expected: &Expected, attached: bool) {
         h.fill(UNTOUCHED);
         let mut forward = || ok(interneuron_layer_forward(layer.0, batch, x.as_ptr(), h.as_mut_ptr()));
         forward();
+        if expected.params.g.len() == NE {
+            let mut out = [NI, NE, NE].map(|n| vec![UNTOUCHED; BATCH * n]);
+            let [zi, zhat, y] = out.each_mut().map(Vec::as_mut_ptr);
+            ok(interneuron_layer_inhibition(layer.0, batch, zi, null_mut(), y));
+            ok(interneuron_layer_inhibition(layer.0, batch, null_mut(), zhat, null_mut()));
+            let [_, zhat, y] = &out;
+            assert!(out.iter().flatten().all(|&value| value != UNTOUCHED) && y.iter().all(|&y| y > 0.0));
+            for (i, &h) in expected.h.iter().enumerate() {
+                let z = expected.params.g[i % NE] * zhat[i] + expected.params.b[i % NE];
+                assert!((z.max(0.0) - h).abs() <= 1e-6 * (1.0 + h), "{z} {h}");
+            }
+        }
         let mut gradients = empty();
         let out = pointers(&mut gradients);
         ok(interneuron_layer_backward(layer.0, batch, x.as_ptr(), dh.as_ptr(), &out, dx.as_mut_ptr()));
