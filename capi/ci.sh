@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that must hold of the C library, from its sources to programs that use it. Needs a Rust toolchain, a C and a
-# C++ compiler and Python; gets NumPy and valgrind itself where it can, and says where it cannot.
+# Everything that must hold of the C library, from its sources to programs that use it. Needs a Rust toolchain, a C and
+# a C++ compiler and Python; gets NumPy and valgrind itself where it can, and says where it cannot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")
@@ -85,6 +85,9 @@ if command -v valgrind >/dev/null; then
     grep -qw avx2 /proc/cpuinfo && isa=avx2
     check="valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=all \
         --fair-sched=yes --suppressions=capi/valgrind.supp"
+    echo "the tests of every entry point"
+    cargo --config 'target."cfg(unix)".runner="valgrind --quiet --error-exitcode=9 --fair-sched=yes"' \
+        test --quiet --release -p interneuron-capi --lib
     for program in train-static train-shared; do
         for threads in 0 2; do
             echo "$program, $threads threads, $isa"

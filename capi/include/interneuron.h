@@ -6,24 +6,24 @@
 //     y  = (exp(alpha) zI) Wei' + e  divisive inhibition             alpha [ni], e = 1e-8
 //     h  = f(g (zE - s) / y + b)     output, f = ReLU or identity    g [ne], b [ne]
 //
-// All arrays are of float (f32, as PyTorch's by default; f64 is for the Rust crate alone), row-major with the last index
-// contiguous and nothing between the rows; labels are of uint32_t. Sizes and indices are of int64_t.
+// All arrays are of float (f32, as PyTorch's by default; f64 is for the Rust crate alone), row-major with the last
+// index contiguous and nothing between the rows; labels are of uint32_t. Sizes and indices are of int64_t.
 //
 // Calls return a status: INTERNEURON_OK, or why nothing was done. Then interneuron_last_error() says it in a sentence,
 // for each thread its own, and outputs and parameters are as they were (except after INTERNEURON_INTERNAL). Refused are
 // pointers that are NULL where they must not be or misaligned, sizes that are not positive or too large for memory,
 // outputs that overlap any other argument or attached array, and handles that were freed, never handed out, or are of
 // another kind. What the library cannot see, and the caller must get right: that arrays are as long as the sizes say,
-// structs as large as their `size` says, and strings end with NUL; that all of them are alive and no other thread writes
-// to them (or reads outputs) during the call. No exception or panic leaves the library.
+// structs as large as their `size` says, and strings end with NUL; that all of them are alive and no other thread
+// writes to them (or reads outputs) during the call. No exception or panic leaves the library.
 //
 // Things are named by handles, numbers that are never used twice; 0 is none. A handle may move between threads. While a
 // thread is in a call with a layer's or a network's handle, calls of other threads with the same handle return
-// INTERNEURON_BUSY at once; different handles, also of the same context, are independent. Two layers that are attached to the
-// same arrays must not be used at the same time.
+// INTERNEURON_BUSY at once; different handles, also of the same context, are independent. Two layers that are attached
+// to the same arrays must not be used at the same time.
 //
-// Structs begin with their own size, which a caller sets to sizeof: so the library knows which fields the caller's version
-// has. Missing ones have defaults; sizes that it does not know it refuses.
+// Structs begin with their own size, which a caller sets to sizeof: so the library knows which fields the caller's
+// version has. Missing ones have defaults; sizes that it does not know it refuses.
 //
 // This file is generated from the sources of the library.
 
@@ -113,9 +113,9 @@ typedef struct interneuron_layer_config {
 // The handle of a layer.
 typedef uint64_t interneuron_layer;
 
-// The arrays of a layer: parameters, or gradients of them. Row-major with the last index contiguous. A plain layer has `wex`
-// (its W) and `b`; a layer that only subtracts has neither `alpha` nor `g`. Fields of arrays that a layer does not have
-// must be NULL.
+// The arrays of a layer: parameters, or gradients of them. Row-major with the last index contiguous. A plain layer
+// has `wex` (its W) and `b`; a layer that only subtracts has neither `alpha` nor `g`. Fields of arrays that a layer
+// does not have must be NULL.
 typedef struct interneuron_arrays {
     // `sizeof(interneuron_arrays)`.
     uint64_t size;
@@ -133,8 +133,8 @@ typedef struct interneuron_arrays {
     float *b;
 } interneuron_arrays;
 
-// How a step changes the parameters: `p <- p - lr * factor * correction * dp`, then `max(p, 0)` for Wex, Wix, Wei and g.
-// Known sizes: with the fields up to `lr`, `corrections`, `factors`.
+// How a step changes the parameters: `p <- p - lr * factor * correction * dp`, then `max(p, 0)` for Wex, Wix, Wei and
+// g. Known sizes: with the fields up to `lr`, `corrections`, `factors`.
 typedef struct interneuron_update {
     // `sizeof(interneuron_update)`.
     uint64_t size;
@@ -148,8 +148,8 @@ typedef struct interneuron_update {
     const double *factors;
 } interneuron_update;
 
-// What a network is. Hidden layers have ReLU, the last one the identity. Known sizes: with the fields up to `dims`, `nis`,
-// `seed`.
+// What a network is. Hidden layers have ReLU, the last one the identity. Known sizes: with the fields up to `dims`,
+// `nis`, `seed`.
 typedef struct interneuron_network_config {
     // `sizeof(interneuron_network_config)`.
     uint64_t size;
@@ -170,12 +170,13 @@ typedef uint64_t interneuron_network;
 extern "C" {
 #endif // __cplusplus
 
-// What was wrong with the last call of the calling thread that did not return `INTERNEURON_OK`: one sentence that names
-// the argument, its value and what was expected; empty if none failed so far. The text is UTF-8, ends with NUL, and
-// stays valid until the next failing call of the same thread, or until the thread ends.
+// What was wrong with the last call of the calling thread that did not return `INTERNEURON_OK`: one sentence that
+// names the argument, its value and what was expected; empty if none failed so far. The text is UTF-8, ends with NUL,
+// and stays valid until the next failing call of the same thread, or until the thread ends.
 const char *interneuron_last_error(void);
 
-// The version of the ABI that the library has. A program checks once that it equals `INTERNEURON_ABI_VERSION` of its header.
+// The version of the ABI that the library has. A program checks once that it equals `INTERNEURON_ABI_VERSION` of its
+// header.
 uint32_t interneuron_abi_version(void);
 
 // The version of the library, such as "0.1.0". The text is never freed.
@@ -203,28 +204,26 @@ int32_t interneuron_layer_create(interneuron_context context,
 // Frees a layer, and its parameters if they are its own.
 int32_t interneuron_layer_free(interneuron_layer layer);
 
-// Draws the parameters: into the attached arrays, or else into arrays that the layer owns. `rectified_input` is 0 if the
-// inputs are raw numbers, 1 if they passed a ReLU. The same seed draws the same parameters on every machine.
-int32_t interneuron_layer_init(interneuron_layer layer,
-                               uint64_t seed,
-                               int64_t rectified_input);
+// Draws the parameters: into the attached arrays, or else into arrays that the layer owns. `rectified_input` is 0 if
+// the inputs are raw numbers, 1 if they passed a ReLU. The same seed draws the same parameters on every machine.
+int32_t interneuron_layer_init(interneuron_layer layer, uint64_t seed, int64_t rectified_input);
 
 // Lets the layer use the caller's arrays as its parameters from now on: no copy is made, calls read them and updates
 // change them in place. They must stay alive, and during calls with this layer nobody else may write to them (or read
-// them, during updates), until they are detached, replaced by other arrays, or the layer is freed. Their content is not
-// looked at. Parameters that the layer owned are freed.
+// them, during updates), until they are detached, replaced by other arrays, or the layer is freed. Their content is
+// not looked at. Parameters that the layer owned are freed.
 int32_t interneuron_layer_attach(interneuron_layer layer, const struct interneuron_arrays *arrays);
 
-// Copies the attached arrays into arrays that the layer owns, which are its parameters from now on. The caller's arrays
-// are then his alone again.
+// Copies the attached arrays into arrays that the layer owns, which are its parameters from now on. The attached
+// arrays are then the caller's alone again.
 int32_t interneuron_layer_detach(interneuron_layer layer);
 
 // Stores in `*count` how many parameter arrays the layer has.
 int32_t interneuron_layer_parameter_count(interneuron_layer layer, int64_t *count);
 
-// Tells what parameter array `i` of the layer is: its name as in the equations (never freed), its rows and its columns;
-// a vector has one column. Each output may be NULL. The order is that of the fields of `interneuron_arrays`, without
-// those that the layer does not have.
+// Tells what parameter array `i` of the layer is: its name as in the equations (never freed), its rows and its
+// columns; a vector has one column. Each output may be NULL. The order is that of the fields of `interneuron_arrays`,
+// without those that the layer does not have.
 int32_t interneuron_layer_parameter(interneuron_layer layer,
                                     int64_t i,
                                     const char **name,
@@ -247,8 +246,8 @@ int32_t interneuron_layer_infer(interneuron_layer layer, int64_t batch, const fl
 
 // All gradients: from `x [batch, d]` and `dh [batch, ne]` to `arrays`, the gradients of the parameters, and to
 // `dx [batch, d]`; all are overwritten. `x`, `batch` and the parameters must be those of the forward pass that went
-// before, which serves one backward pass or update. `arrays` itself, each pointer in it, and `dx` may be NULL: not wanted.
-// If only `dx` is wanted, no other gradient is computed.
+// before, which serves one backward pass or update. `arrays` itself, each pointer in it, and `dx` may be NULL: not
+// wanted. If only `dx` is wanted, no other gradient is computed.
 int32_t interneuron_layer_backward(interneuron_layer layer,
                                    int64_t batch,
                                    const float *x,
@@ -256,9 +255,10 @@ int32_t interneuron_layer_backward(interneuron_layer layer,
                                    const struct interneuron_arrays *arrays,
                                    float *dx);
 
-// Backward and update in one, which never stores a gradient of a weight: from `x [batch, d]` and `dh [batch, ne]` to the
-// changed parameters, and to `dx [batch, d]` (of the parameters before the change) unless it is NULL. `x`, `batch` and the
-// parameters must be those of the forward pass that went before, which serves one backward pass or update.
+// Backward and update in one, which never stores a gradient of a weight: from `x [batch, d]` and `dh [batch, ne]` to
+// the changed parameters, and to `dx [batch, d]` (of the parameters before the change) unless it is NULL. `x`,
+// `batch` and the parameters must be those of the forward pass that went before, which serves one backward pass or
+// update.
 int32_t interneuron_layer_update(interneuron_layer layer,
                                  int64_t batch,
                                  const float *x,
@@ -266,15 +266,11 @@ int32_t interneuron_layer_update(interneuron_layer layer,
                                  const struct interneuron_update *update,
                                  float *dx);
 
-// What inhibition did in the last `interneuron_layer_forward` with as many examples, before a backward pass or an update
-// follows it: the activity of the interneurons `zi [batch, ni]`, and in a layer that divides the standardised excitation
-// `zhat [batch, ne] = (zE - s) / y` and the divisor `y [batch, ne]`. Each may be NULL: not wanted. Nothing of the layer
-// changes.
-int32_t interneuron_layer_inhibition(interneuron_layer layer,
-                                     int64_t batch,
-                                     float *zi,
-                                     float *zhat,
-                                     float *y);
+// What inhibition did in the last `interneuron_layer_forward` with as many examples, before a backward pass or an
+// update follows it: the activity of the interneurons `zi [batch, ni]`, and in a layer that divides the standardised
+// excitation `zhat [batch, ne] = (zE - s) / y` and the divisor `y [batch, ne]`. Each may be NULL: not wanted. Nothing
+// of the layer changes.
+int32_t interneuron_layer_inhibition(interneuron_layer layer, int64_t batch, float *zi, float *zhat, float *y);
 
 // Creates a network with drawn parameters and stores its handle in `*network`. With the same seed it has the same
 // parameters as `Architecture::dann` (or `mlp`) of the Rust crate.
@@ -285,9 +281,9 @@ int32_t interneuron_network_create(interneuron_context context,
 // Frees a network.
 int32_t interneuron_network_free(interneuron_network network);
 
-// One step of training on the examples `x [batch, inputs]` with `labels [batch]`, each less than the number of outputs:
-// forward, softmax cross-entropy averaged over the batch, backward and update. Stores the loss before the update in
-// `*loss` unless that is NULL.
+// One step of training on the examples `x [batch, inputs]` with `labels [batch]`, each less than the number of
+// outputs: forward, softmax cross-entropy averaged over the batch, backward and update. Stores the loss before the
+// update in `*loss` unless that is NULL.
 int32_t interneuron_network_train_step(interneuron_network network,
                                        int64_t batch,
                                        const float *x,
@@ -295,8 +291,8 @@ int32_t interneuron_network_train_step(interneuron_network network,
                                        const struct interneuron_update *update,
                                        double *loss);
 
-// Stores the mean loss on the examples in `*loss`, and in `*errors` how many of them have their largest output elsewhere than at
-// their label. Either may be NULL. `batch` may be as large as memory allows: it is cut in pieces.
+// Stores the mean loss on the examples in `*loss`, and in `*errors` how many of them have their largest output
+// elsewhere than at their label. Either may be NULL. `batch` may be as large as memory allows: it is cut in pieces.
 int32_t interneuron_network_evaluate(interneuron_network network,
                                      int64_t batch,
                                      const float *x,

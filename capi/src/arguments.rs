@@ -8,7 +8,8 @@ use crate::status::{
     Outcome,
 };
 
-/// The arrays of a call: parameters, gradients, input, its gradient, the output's gradient, factors; and a few to spare.
+/// The arrays of a call: parameters, gradients, input, its gradient, the output's gradient, factors; and a few to
+/// spare.
 const MOST: usize = 20;
 
 /// The arrays that a call reads and writes.
@@ -124,12 +125,12 @@ impl<T> Output<T> {
     }
 
     /// # Safety
-    /// The array must be as long as was announced, readable and writable while `Checked` is borrowed, and nothing else may
-    /// use it meanwhile; that no other array of the call overlaps it was checked.
+    /// The array must be as long as was announced, readable and writable while `Checked` is borrowed, and nothing else
+    /// may use it meanwhile; that no other array of the call overlaps it was checked.
     #[expect(clippy::mut_from_ref, reason = "there is one `Output` of an array, which this takes")]
     pub unsafe fn slice(self, _: &Checked) -> &mut [T] {
-        // SAFETY: as for `Input::slice`. Memory that comes from outside Rust counts as initialised: any bits are a value
-        // of the plain numbers used here.
+        // SAFETY: as for `Input::slice`. Memory that comes from outside Rust counts as initialised: any bits are a
+        // value of the plain numbers used here.
         unsafe { std::slice::from_raw_parts_mut(self.ptr, self.len) }
     }
 }

@@ -39,8 +39,8 @@ pub struct LayerConfig {
     pub divisive: i64,
 }
 
-/// What a network is. Hidden layers have ReLU, the last one the identity. Known sizes: with the fields up to `dims`, `nis`,
-/// `seed`.
+/// What a network is. Hidden layers have ReLU, the last one the identity. Known sizes: with the fields up to `dims`,
+/// `nis`, `seed`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct NetworkConfig {
@@ -56,8 +56,8 @@ pub struct NetworkConfig {
     pub seed: u64,
 }
 
-/// How a step changes the parameters: `p <- p - lr * factor * correction * dp`, then `max(p, 0)` for Wex, Wix, Wei and g.
-/// Known sizes: with the fields up to `lr`, `corrections`, `factors`.
+/// How a step changes the parameters: `p <- p - lr * factor * correction * dp`, then `max(p, 0)` for Wex, Wix, Wei and
+/// g. Known sizes: with the fields up to `lr`, `corrections`, `factors`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct UpdateConfig {
@@ -73,9 +73,9 @@ pub struct UpdateConfig {
     pub factors: *const f64,
 }
 
-/// The arrays of a layer: parameters, or gradients of them. Row-major with the last index contiguous. A plain layer has `wex`
-/// (its W) and `b`; a layer that only subtracts has neither `alpha` nor `g`. Fields of arrays that a layer does not have
-/// must be NULL.
+/// The arrays of a layer: parameters, or gradients of them. Row-major with the last index contiguous. A plain layer
+/// has `wex` (its W) and `b`; a layer that only subtracts has neither `alpha` nor `g`. Fields of arrays that a layer
+/// does not have must be NULL.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Arrays {

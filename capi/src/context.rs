@@ -25,8 +25,8 @@ impl Context {
     }
 }
 
-/// A pool whose threads have ended when it is dropped. Otherwise a program that unloads the library, or ends under a tool
-/// that looks for leaks, would race against them.
+/// A pool whose threads have ended when it is dropped. Otherwise a program that unloads the library, or ends under a
+/// tool that looks for leaks, would race against them.
 struct Pool {
     pool: Option<ThreadPool>,
     threads: Vec<JoinHandle<()>>,

@@ -17,7 +17,8 @@ pub const INTERNEURON_IDENTITY: i64 = 1;
 /// The version with a NUL at its end, which C needs.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
 
-/// The version of the ABI that the library has. A program checks once that it equals `INTERNEURON_ABI_VERSION` of its header.
+/// The version of the ABI that the library has. A program checks once that it equals `INTERNEURON_ABI_VERSION` of its
+/// header.
 #[unsafe(no_mangle)]
 pub extern "C" fn interneuron_abi_version() -> u32 {
     INTERNEURON_ABI_VERSION

@@ -33,7 +33,7 @@ enum Params {
     Attached(Attached),
 }
 
-/// Arrays of the caller, which he keeps alive.
+/// Arrays that the caller keeps alive.
 #[derive(Clone, Copy)]
 struct Attached(Six<*mut f32>);
 
@@ -194,8 +194,8 @@ pub extern "C" fn interneuron_layer_free(layer: LayerId) -> i32 {
     call(|| table::free::<LayerHandle>(layer))
 }
 
-/// Draws the parameters: into the attached arrays, or else into arrays that the layer owns. `rectified_input` is 0 if the
-/// inputs are raw numbers, 1 if they passed a ReLU. The same seed draws the same parameters on every machine.
+/// Draws the parameters: into the attached arrays, or else into arrays that the layer owns. `rectified_input` is 0 if
+/// the inputs are raw numbers, 1 if they passed a ReLU. The same seed draws the same parameters on every machine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_layer_init(layer: LayerId, seed: u64, rectified_input: i64) -> i32 {
     call(|| {
@@ -211,8 +211,8 @@ pub unsafe extern "C" fn interneuron_layer_init(layer: LayerId, seed: u64, recti
 
 /// Lets the layer use the caller's arrays as its parameters from now on: no copy is made, calls read them and updates
 /// change them in place. They must stay alive, and during calls with this layer nobody else may write to them (or read
-/// them, during updates), until they are detached, replaced by other arrays, or the layer is freed. Their content is not
-/// looked at. Parameters that the layer owned are freed.
+/// them, during updates), until they are detached, replaced by other arrays, or the layer is freed. Their content is
+/// not looked at. Parameters that the layer owned are freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_layer_attach(layer: LayerId, arrays: *const Arrays) -> i32 {
     call(|| {
@@ -230,8 +230,8 @@ pub unsafe extern "C" fn interneuron_layer_attach(layer: LayerId, arrays: *const
     })
 }
 
-/// Copies the attached arrays into arrays that the layer owns, which are its parameters from now on. The caller's arrays
-/// are then his alone again.
+/// Copies the attached arrays into arrays that the layer owns, which are its parameters from now on. The attached
+/// arrays are then the caller's alone again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_layer_detach(layer: LayerId) -> i32 {
     call(|| {
@@ -263,9 +263,9 @@ pub unsafe extern "C" fn interneuron_layer_parameter_count(layer: LayerId, count
     })
 }
 
-/// Tells what parameter array `i` of the layer is: its name as in the equations (never freed), its rows and its columns;
-/// a vector has one column. Each output may be NULL. The order is that of the fields of `interneuron_arrays`, without
-/// those that the layer does not have.
+/// Tells what parameter array `i` of the layer is: its name as in the equations (never freed), its rows and its
+/// columns; a vector has one column. Each output may be NULL. The order is that of the fields of `interneuron_arrays`,
+/// without those that the layer does not have.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_layer_parameter(
     layer: LayerId,
@@ -419,8 +419,8 @@ pub unsafe extern "C" fn interneuron_layer_infer(layer: LayerId, batch: i64, x: 
 
 /// All gradients: from `x [batch, d]` and `dh [batch, ne]` to `arrays`, the gradients of the parameters, and to
 /// `dx [batch, d]`; all are overwritten. `x`, `batch` and the parameters must be those of the forward pass that went
-/// before, which serves one backward pass or update. `arrays` itself, each pointer in it, and `dx` may be NULL: not wanted.
-/// If only `dx` is wanted, no other gradient is computed.
+/// before, which serves one backward pass or update. `arrays` itself, each pointer in it, and `dx` may be NULL: not
+/// wanted. If only `dx` is wanted, no other gradient is computed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_layer_backward(
     layer: LayerId,
@@ -487,9 +487,10 @@ fn room(scratch: &mut Vec<f32>, len: usize) -> Outcome<&mut [f32]> {
     Ok(scratch)
 }
 
-/// Backward and update in one, which never stores a gradient of a weight: from `x [batch, d]` and `dh [batch, ne]` to the
-/// changed parameters, and to `dx [batch, d]` (of the parameters before the change) unless it is NULL. `x`, `batch` and the
-/// parameters must be those of the forward pass that went before, which serves one backward pass or update.
+/// Backward and update in one, which never stores a gradient of a weight: from `x [batch, d]` and `dh [batch, ne]` to
+/// the changed parameters, and to `dx [batch, d]` (of the parameters before the change) unless it is NULL. `x`,
+/// `batch` and the parameters must be those of the forward pass that went before, which serves one backward pass or
+/// update.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_layer_update(
     layer: LayerId,
@@ -525,10 +526,10 @@ pub unsafe extern "C" fn interneuron_layer_update(
     })
 }
 
-/// What inhibition did in the last `interneuron_layer_forward` with as many examples, before a backward pass or an update
-/// follows it: the activity of the interneurons `zi [batch, ni]`, and in a layer that divides the standardised excitation
-/// `zhat [batch, ne] = (zE - s) / y` and the divisor `y [batch, ne]`. Each may be NULL: not wanted. Nothing of the layer
-/// changes.
+/// What inhibition did in the last `interneuron_layer_forward` with as many examples, before a backward pass or an
+/// update follows it: the activity of the interneurons `zi [batch, ni]`, and in a layer that divides the standardised
+/// excitation `zhat [batch, ne] = (zE - s) / y` and the divisor `y [batch, ne]`. Each may be NULL: not wanted. Nothing
+/// of the layer changes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_layer_inhibition(
     layer: LayerId,
@@ -557,7 +558,8 @@ pub unsafe extern "C" fn interneuron_layer_inhibition(
             let zhat = arguments.write_wanted("zhat", zhat, area(batch, ne)?)?;
             let y = arguments.write_wanted("y", y, area(batch, ne)?)?;
             let checked = arguments.check()?;
-            // Each fails only for want of a forward pass and before it writes: if the first does not, nor does the second.
+            // Each fails only for want of a forward pass and before it writes: if the first does not, nor does the
+            // second.
             if zhat.is_some() || y.is_some() {
                 let [first, second, ..] = unwanted;
                 // SAFETY: the contract of the header.

@@ -103,9 +103,9 @@ pub extern "C" fn interneuron_network_free(network: NetworkId) -> i32 {
     call(|| table::free::<NetworkHandle>(network))
 }
 
-/// One step of training on the examples `x [batch, inputs]` with `labels [batch]`, each less than the number of outputs:
-/// forward, softmax cross-entropy averaged over the batch, backward and update. Stores the loss before the update in
-/// `*loss` unless that is NULL.
+/// One step of training on the examples `x [batch, inputs]` with `labels [batch]`, each less than the number of
+/// outputs: forward, softmax cross-entropy averaged over the batch, backward and update. Stores the loss before the
+/// update in `*loss` unless that is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_network_train_step(
     network: NetworkId,
@@ -133,8 +133,8 @@ pub unsafe extern "C" fn interneuron_network_train_step(
     })
 }
 
-/// Stores the mean loss on the examples in `*loss`, and in `*errors` how many of them have their largest output elsewhere than at
-/// their label. Either may be NULL. `batch` may be as large as memory allows: it is cut in pieces.
+/// Stores the mean loss on the examples in `*loss`, and in `*errors` how many of them have their largest output
+/// elsewhere than at their label. Either may be NULL. `batch` may be as large as memory allows: it is cut in pieces.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_network_evaluate(
     network: NetworkId,

@@ -86,9 +86,9 @@ pub fn call(body: impl FnOnce() -> Outcome) -> i32 {
     failure.status
 }
 
-/// What was wrong with the last call of the calling thread that did not return `INTERNEURON_OK`: one sentence that names
-/// the argument, its value and what was expected; empty if none failed so far. The text is UTF-8, ends with NUL, and
-/// stays valid until the next failing call of the same thread, or until the thread ends.
+/// What was wrong with the last call of the calling thread that did not return `INTERNEURON_OK`: one sentence that
+/// names the argument, its value and what was expected; empty if none failed so far. The text is UTF-8, ends with NUL,
+/// and stays valid until the next failing call of the same thread, or until the thread ends.
 #[unsafe(no_mangle)]
 pub extern "C" fn interneuron_last_error() -> *const c_char {
     LAST.try_with(|last| last.borrow().as_ref().map(|text| text.as_ptr())).ok().flatten().unwrap_or(c"".as_ptr())

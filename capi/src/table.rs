@@ -1,8 +1,8 @@
 //! The table that handles are looked up in.
 //!
-//! A handle is a number and not a pointer, so a freed or invented one finds nothing instead of foreign memory. Numbers are
-//! never used twice, and they are scattered over all of 64 bits, so that a counter or a pointer of the caller, handed in
-//! by mistake, hardly ever is one.
+//! A handle is a number and not a pointer, so a freed or invented one finds nothing instead of foreign memory. Numbers
+//! are never used twice, and they are scattered over all of 64 bits, so that a counter or a pointer of the caller,
+//! handed in by mistake, hardly ever is one.
 
 use crate::context::Context;
 use crate::layer::LayerHandle;

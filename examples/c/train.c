@@ -10,8 +10,11 @@
  *
  *     s <- s * 6364136223846793005 + 1442695040888963407  (mod 2^64),    u = s >> 40,    beginning with s = SEED,
  *
- * so u is a whole number below 2^24. First come the patterns of the classes, p[c][i], c outermost. Then come the examples:
- * number n has the label n mod CLASSES, and for each input i one more u, of which x[i] = ((p[label][i] + u) >> 1) / 2^24.
+ * so u is a whole number below 2^24. First come the patterns of the classes, p[c][i], c outermost. Then come the
+ * examples: number n has the label n mod CLASSES, and for each input i one more u, of which
+ *
+ *     x[i] = ((p[label][i] + u) >> 1) / 2^24
+ *
  * All of that is exact in float. Batches are taken in order, a last incomplete one is left out.
  *
  * The program ends with the loss on all examples, also as the bits of the double, to be compared with other programs.

@@ -1,6 +1,6 @@
 """A layer on NumPy arrays: forward, backward and updates in place, through the C ABI. Needs ctypes and NumPy only.
 
-python layer.py [LIBRARY]     the default is target/release/libinterneuron.so of this repository
+python layer.py [LIBRARY], by default target/release/libinterneuron.so of this repository
 """
 import ctypes as c
 import pathlib
@@ -8,16 +8,14 @@ import sys
 
 import numpy as np
 
-default = pathlib.Path(__file__).resolve().parents[2] / "target/release/libinterneuron.so"
-lib = c.CDLL(sys.argv[1] if len(sys.argv) > 1 else str(default))
+default = str(pathlib.Path(__file__).resolve().parents[2] / "target/release/libinterneuron.so")
+lib = c.CDLL((sys.argv[1:] or [default])[0])
 lib.interneuron_last_error.restype = c.c_char_p
 floats, i64, u64 = c.POINTER(c.c_float), c.c_int64, c.c_uint64
 NAMES = ["wex", "wix", "wei", "alpha", "g", "b"]
 
 
-class Sized(c.Structure):
-    """A struct that begins with its own size."""
-
+class Sized(c.Structure):  # a struct that begins with its own size
     def __init__(self, *values):
         super().__init__(c.sizeof(self), *values)
 
@@ -69,11 +67,13 @@ for step in range(201):
     dh = (h - target) / batch  # the gradient of the loss below
     if step % 50 == 0:
         print(f"step {step}: loss {0.5 * np.sum((h - target) ** 2) / batch:.4f}")
-    if step % 2 == 0:  # fused with the update
+    if step < 100:  # fused with the update
         call("layer_update", layer, i64(batch), at(x), at(dh), c.byref(Update(0.05, 1, None)), at(dx))
     else:  # or all gradients, for an update of one's own
         call("layer_backward", layer, i64(batch), at(x), at(dh), c.byref(Arrays(*map(at, gradients))), None)
-        params[5] -= 0.05 * gradients[5]
-assert all(p.min() >= 0 for p in (params[0], params[1], params[2], params[4])), "weights keep their sign"
+        for name, param, gradient in zip(NAMES, params, gradients):
+            param -= 0.05 * gradient / {"wix": ne**0.5, "wei": d, "alpha": ne**0.5 * d}.get(name, 1)
+            if name not in ["alpha", "b"]:
+                np.maximum(param, 0, out=param)
 call("layer_free", layer)
 call("context_free", context)

@@ -9,8 +9,8 @@ use std::time::Instant;
 /// Not a test of correctness, and other work on the machine would disturb it:
 /// `cargo test -p interneuron-capi --release -- --ignored --nocapture overhead`.
 ///
-/// The same forward pass and update of a layer of 500 + 50 units at batch 32, on one thread, in turns: the machine's mood
-/// is then the same for both.
+/// The same forward pass and update of a layer of 500 + 50 units at batch 32, on one thread, in turns: the machine's
+/// mood is then the same for both.
 #[test]
 #[ignore = "measures time"]
 fn overhead_of_a_call_at_batch_32() {
