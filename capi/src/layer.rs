@@ -546,7 +546,8 @@ pub unsafe extern "C" fn interneuron_layer_inhibition(
                     "the layer has no interneurons: expected one that has",
                 ));
             };
-            if !divisive && !(zhat.is_null() && y.is_null()) {
+            let wants_division = !zhat.is_null() || !y.is_null();
+            if wants_division && !divisive {
                 let text = "the layer only subtracts: expected NULL for zhat and y";
                 return Err(Failure::new(INTERNEURON_INVALID_ARGUMENT, text));
             }
