@@ -271,6 +271,31 @@ fn sizes_and_numbers() {
 }
 
 #[test]
+fn more_memory_than_there_is() {
+    let context = OwnContext::new(0, "");
+    let (resources, large) = (INTERNEURON_OUT_OF_RESOURCES, 1 << 28);
+    let layer = context.layer(layer_config(large, large, 1));
+    // SAFETY: a layer without arrays of the caller.
+    fails(unsafe { interneuron_layer_init(layer.0, 0, 0) }, resources, &["do not fit in memory"]);
+    let (dims, mut id) = ([large, large], 0);
+    // SAFETY: pointers to locals.
+    let status = unsafe { interneuron_network_create(context.0, &network_config(&dims, None, 0), &mut id) };
+    fails(status, resources, &["do not fit in memory"]);
+    assert_eq!(id, 0);
+    // A forward pass makes room before it reads or writes the first number.
+    let layer = context.layer(layer_config(D as i64, NE as i64, NI as i64));
+    let (x, mut h) = (numbers(D), vec![UNTOUCHED; NE]);
+    // SAFETY: the arrays are shorter than the call says, but it does not come to that.
+    unsafe {
+        ok(interneuron_layer_init(layer.0, 0, 0));
+        let far = (1_usize << 60) as *mut f32;
+        fails(interneuron_layer_forward(layer.0, 1 << 50, x.as_ptr(), far), resources, &["do not fit in memory"]);
+        ok(interneuron_layer_forward(layer.0, 1, x.as_ptr(), h.as_mut_ptr()));
+    }
+    assert!(h.iter().all(|&value| value >= 0.0));
+}
+
+#[test]
 fn arrays_that_a_layer_does_not_have() {
     let context = OwnContext::new(0, "");
     let layer = context.layer(LayerConfig { divisive: 0, ..layer_config(2, 2, 1) });

@@ -60,6 +60,41 @@ fn a_panic_becomes_a_status_and_spoils_the_handle() {
     fails(interneuron_layer_free(layer.0), INTERNEURON_INVALID_HANDLE, &["not yet freed"]);
 }
 
+/// Whatever the order, a call on a handle that others use and free does its work, or is told why not.
+#[test]
+fn threads_that_race_for_a_handle() {
+    let context = OwnContext::new(0, "");
+    for _ in 0..20 {
+        let layer = context.layer(layer_config(8, 8, 2));
+        let start = Barrier::new(4);
+        // SAFETY: a layer with parameters of its own.
+        ok(unsafe { interneuron_layer_init(layer.0, 1, 0) });
+        let race = |frees: bool| {
+            start.wait();
+            let (x, mut h) = (numbers(8), [UNTOUCHED; 8]);
+            let mut freed = 0;
+            for call in 0..50 {
+                // SAFETY: one example.
+                match unsafe { interneuron_layer_forward(layer.0, 1, x.as_ptr(), h.as_mut_ptr()) } {
+                    INTERNEURON_OK => assert!(h.iter().all(|&value| value != UNTOUCHED)),
+                    INTERNEURON_BUSY | INTERNEURON_INVALID_HANDLE => {}
+                    other => panic!("{other}: {}", last_error()),
+                }
+                if frees && call > 10 {
+                    freed += usize::from(interneuron_layer_free(layer.0) == INTERNEURON_OK);
+                }
+            }
+            freed
+        };
+        let freed: usize = std::thread::scope(|scope| {
+            let race = &race;
+            let threads = [false, false, true, true].map(|frees| scope.spawn(move || race(frees)));
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert!(freed <= 1, "freed {freed} times");
+    }
+}
+
 #[test]
 fn many_threads_use_one_context() {
     let context = OwnContext::new(3, "");
