@@ -186,12 +186,8 @@ pub type LayerMut<'a, T> = LayerArrays<DannMut<'a, T>, DenseMut<'a, T>, NormMut<
 
 impl<A> LayerOf<A> {
     /// Calls `f` with each letter and array, in the order of the fields.
-    pub(crate) fn for_each(self, mut f: impl FnMut(Letter, A)) {
-        match self {
-            Self::Dann(own) => _ = Dann::<()>::LETTERS.zip(own).map(|(letter, array)| f(letter, array)),
-            Self::Dense(own) => _ = Dense::<()>::LETTERS.zip(own).map(|(letter, array)| f(letter, array)),
-            Self::Norm(own) => _ = Norm::<()>::LETTERS.zip(own).map(|(letter, array)| f(letter, array)),
-        }
+    pub(crate) fn for_each(self, f: impl FnMut(Letter, A)) {
+        self.map(f);
     }
 
     /// Each array together with its counterpart.
