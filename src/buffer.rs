@@ -24,7 +24,7 @@ impl<T: Element> Buffer<T> {
         let lines =
             len.checked_mul(size_of::<T>()).ok_or(Error::TooLarge { elements: len })?.div_ceil(size_of::<Line>());
         if let Some(more) = lines.checked_sub(self.lines.len()) {
-            self.lines.try_reserve(more).map_err(|_| Error::TooLarge { elements: len })?;
+            self.lines.try_reserve_exact(more).map_err(|_| Error::TooLarge { elements: len })?;
             self.lines.resize(lines, Line::zeroed());
         }
         self.len = len;

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test binary uses a part
 
 pub mod examples;
+pub mod problem;
 
 use interneuron::{Element, Isa};
 use std::io::Write;

@@ -1,0 +1,272 @@
+//! Nothing is read or written outside of the arrays: every kernel, on every instruction set, on memory that ends at an
+//! unreadable page, and then on memory that begins at one. An access one element too far ends the process.
+#![cfg(all(unix, target_pointer_width = "64"))]
+
+mod allocator;
+#[path = "../common/mod.rs"]
+mod common;
+
+use allocator::{GuardPages, Side, guarded};
+use common::isas;
+use common::problem::{BATCHES, INTERNEURONS, KINDS, LARGE, UNITS, shape};
+use interneuron::*;
+use std::cell::RefCell;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+#[global_allocator]
+static GUARD_PAGES: GuardPages = GuardPages;
+
+thread_local! {
+    /// What is being computed, for the message of a crash.
+    static CASE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Lets a crash say in which case it happened.
+fn explain_crashes() {
+    extern "C" fn explain(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        // SAFETY: the system hands in what it knows of the signal.
+        let address = unsafe { (*info).si_addr() }.addr();
+        // The thread crashed in a kernel, not in the middle of an allocation, so it may still allocate.
+        let case = CASE.with_borrow(String::clone);
+        eprintln!("access to {address:#x}, outside of all arrays, in {case}");
+        // SAFETY: with the default action, the access that is tried again ends the process.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: a plain struct of numbers, for which zeros are a value; the handler is a function of the right type.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = explain as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        for signal in [libc::SIGSEGV, libc::SIGBUS] {
+            assert_eq!(libc::sigaction(signal, &action, std::ptr::null_mut()), 0);
+        }
+    }
+}
+
+/// Numbers from 0 to 1, some of them 0.
+fn numbers<T: Element>(len: usize) -> Vec<T> {
+    let mut numbers = vec![T::ZERO; len];
+    numbers.iter_mut().enumerate().for_each(|(i, x)| *x = T::from_f64((i * i % 31) as f64 / 32.0));
+    numbers
+}
+
+/// Rules with all that an update may keep and do, which take turns.
+fn update(i: usize) -> Update {
+    let plain = Update::csgd(0.01);
+    let decay = Dann::all(0.01);
+    [
+        plain,
+        Update { momentum: 0.9, nesterov: true, decay, ..plain },
+        Update { momentum: 0.5, decay, floor: Some(1e-3), ..Update::eg(0.01) },
+        Update { clip: Some(1.0), ..plain },
+        Update { angle: Some(Angle { lr_min: 1e-3, rates: 3, cosine_epsilon: 0.01 }), ..plain },
+    ][i % 5]
+}
+
+/// A matrix with `gap` elements between its rows and none after the last, for reading.
+fn matrix<T: Element>(rows: usize, cols: usize, gap: usize) -> Vec<T> {
+    numbers((rows - 1) * (cols + gap) + cols)
+}
+
+/// Everything that a layer does, to all of its results.
+fn layer<T: Element>(
+    shape: LayerShape,
+    batch: usize,
+    isa: Isa,
+    threads: Threads<'_>,
+    turn: usize,
+) -> (Vec<LayerParams<T>>, [Vec<T>; 2]) {
+    let (d, ne) = (shape.inputs(), shape.outputs());
+    let gap = if turn.is_multiple_of(3) { 3 } else { 0 };
+    let mut params = LayerParams::<T>::zeros(&shape).unwrap();
+    params.view_mut().arrays().into_iter().for_each(|(_, array)| array.copy_from_slice(&numbers(array.len())));
+    let mut gradients = LayerParams::<T>::zeros(&shape).unwrap();
+    let (x, dh) = (matrix::<T>(batch, d, gap), matrix::<T>(batch, ne, gap));
+    let (mut h, mut dx) = (matrix::<T>(batch, ne, gap), matrix::<T>(batch, d, gap));
+    let x = MatRef::with_stride("x", &x, batch, d, d + gap).unwrap();
+    let dh = MatRef::with_stride("dh", &dh, batch, ne, ne + gap).unwrap();
+    macro_rules! out {
+        ($array:ident, $width:expr) => {
+            MatMut::with_stride("out", &mut $array, batch, $width, $width + gap).unwrap()
+        };
+    }
+    let mut layer = Layer::<T>::new(shape, isa).unwrap();
+    layer.infer(threads, params.view(), x, out!(h, ne)).unwrap();
+    layer.forward(threads, params.view(), x, out!(h, ne)).unwrap();
+    if let LayerShape::Dann(DannShape { ni, divisive, .. }) = shape {
+        let mut zi = matrix::<T>(batch, ni, gap);
+        layer.interneurons(out!(zi, ni)).unwrap();
+        if divisive {
+            let (mut zhat, mut gamma) = (matrix::<T>(batch, ne, gap), matrix::<T>(batch, ne, gap));
+            layer.standardised(out!(zhat, ne), out!(gamma, ne)).unwrap();
+        }
+    }
+    layer.backward(threads, params.view(), x, dh, gradients.view_mut(), Some(out!(dx, d))).unwrap();
+    layer.forward(threads, params.view(), x, out!(h, ne)).unwrap();
+    layer.input_gradient(threads, params.view(), dh, out!(dx, d)).unwrap();
+    layer.forward(threads, params.view(), x, out!(h, ne)).unwrap();
+    layer.update(threads, params.view_mut(), x, dh, &update(turn), Some(out!(dx, d))).unwrap();
+    update(turn).apply(&shape, params.view_mut(), gradients.view(), &mut State::new()).unwrap();
+    (vec![params, gradients], [h, dx])
+}
+
+/// Everything that a network does beside what its layers do alone: layers fused with those below, slabs, evaluation,
+/// and natural gradients where there are any.
+fn network<T: Element>(
+    architecture: &Architecture,
+    batch: usize,
+    isa: Isa,
+    threads: Threads<'_>,
+    turn: usize,
+) -> (Vec<LayerParams<T>>, [Vec<T>; 2]) {
+    let mut net: Network<T> = architecture.clone().isa(isa).build().unwrap();
+    let (inputs, classes) = (net.inputs(), net.classes());
+    let x = numbers::<T>(batch * inputs);
+    let x = MatRef::new("x", &x, batch, inputs).unwrap();
+    let mut labels = vec![0; batch];
+    labels.iter_mut().enumerate().for_each(|(i, label)| *label = (i % classes) as u32);
+    let mut logits = vec![T::ZERO; batch * classes];
+    let mut gradients = net.zero_gradients().unwrap();
+    net.logits(threads, x, MatMut::new("logits", &mut logits, batch, classes).unwrap()).unwrap();
+    net.gradients(threads, x, &labels, &mut gradients).unwrap();
+    net.apply(&update(turn), &gradients).unwrap();
+    let mut losses = vec![net.train_step(threads, x, &labels, &update(turn)).unwrap()];
+    match net.train_step(threads, x, &labels, &Update::natural(1e-3, Natural::default())) {
+        Ok(loss) => losses.push(loss),
+        Err(error) => assert!(matches!(error, Error::Unsupported { .. }), "{error}"),
+    }
+    losses.push(net.evaluate(threads, x, &labels).unwrap().loss);
+    (net.params().map(|params| params.to_owned()).collect(), [logits, losses.into_iter().map(T::from_f64).collect()])
+}
+
+/// Runs a case on ordinary memory, then guarded on either side: with the same results, or memory was read that nobody
+/// had written.
+fn on_both_sides<T: Element>(case: &str, run: impl Fn() -> (Vec<LayerParams<T>>, [Vec<T>; 2])) {
+    let bits = |(params, outputs): (Vec<LayerParams<T>>, [Vec<T>; 2])| -> Vec<Vec<u64>> {
+        let arrays = params.iter().flat_map(|params| params.view().arrays()).map(|(_, array)| common::bits(array));
+        arrays.chain(outputs.iter().map(|output| common::bits(output))).collect()
+    };
+    CASE.set(case.to_owned());
+    let want = bits(run());
+    for side in [Side::After, Side::Before] {
+        CASE.set(format!("{case}, a page {side:?} each array"));
+        assert!(bits(guarded(side, &run)) == want, "{case}: other results on guarded memory");
+    }
+}
+
+/// Pairs of all units and inputs, with interneurons and batches in turn, such that each of them also meets each number of
+/// units and of inputs.
+fn shapes() -> impl Iterator<Item = (usize, (usize, usize, usize, usize))> {
+    let few = if cfg!(debug_assertions) { 37 } else { 1 };
+    let pair = |i: usize| {
+        let (a, b) = (i / UNITS.len(), i % UNITS.len());
+        let (ni, batch) = (INTERNEURONS[(a + 5 * b) % INTERNEURONS.len()], BATCHES[(a + 5 * b) % BATCHES.len()]);
+        (i, (UNITS[a], UNITS[b], ni, batch))
+    };
+    (0..UNITS.len().pow(2)).step_by(few).map(pair)
+}
+
+#[test]
+fn layers_touch_nothing_but_their_arrays() {
+    explain_crashes();
+    for isa in isas() {
+        for kind in &KINDS[1..] {
+            for (turn, dims) in shapes() {
+                let shape = shape(dims, *kind, turn.is_multiple_of(2));
+                let case = format!("{kind:?} {dims:?}, {isa}");
+                on_both_sides(&format!("{case}, f32"), || layer::<f32>(shape, dims.3, isa, Threads::Serial, turn));
+                on_both_sides(&format!("{case}, f64"), || layer::<f64>(shape, dims.3, isa, Threads::Serial, turn));
+            }
+        }
+    }
+}
+
+#[test]
+fn networks_touch_nothing_but_their_arrays() {
+    explain_crashes();
+    for isa in isas() {
+        for (turn, (d, ne, ni, batch)) in shapes() {
+            let dims = [d, ne, ni + 1, 1 + ne % 11];
+            let dann = || Architecture::dann(&dims, &[ni, 1 + batch % 7, 1]);
+            let architecture = match turn % 6 {
+                0 | 1 => dann(),
+                2 => dann().map(Architecture::subtractive),
+                3 => Architecture::mlp(&dims),
+                4 => Architecture::layer_norm(&dims),
+                _ => Architecture::batch_norm(&dims),
+            };
+            let architecture = architecture.unwrap();
+            let case = format!("{dims:?} {ni}, {} of 6, batch {batch}, {isa}", turn % 6);
+            on_both_sides(&format!("{case}, f32"), || network::<f32>(&architecture, batch, isa, Threads::Serial, turn));
+            on_both_sides(&format!("{case}, f64"), || network::<f64>(&architecture, batch, isa, Threads::Serial, turn));
+        }
+    }
+}
+
+/// Sums in parts, weights in panels, batches in slabs; and other threads than the one that owns the memory.
+#[test]
+fn large_layers_and_networks_touch_nothing_but_their_arrays() {
+    if cfg!(debug_assertions) {
+        return; // Minutes without optimisation.
+    }
+    explain_crashes();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    for isa in isas() {
+        for (turn, (dims, kind)) in LARGE.into_iter().enumerate() {
+            let shape = shape(dims, kind, true);
+            let case = format!("{kind:?} {dims:?}, {isa}");
+            on_both_sides(&format!("{case}, f32"), || layer::<f32>(shape, dims.3, isa, Threads::Serial, turn));
+            on_both_sides(&format!("{case}, f64"), || layer::<f64>(shape, dims.3, isa, Threads::Serial, turn));
+            on_both_sides(&format!("{case}, 3 threads"), || {
+                layer::<f32>(shape, dims.3, isa, Threads::Pool(&pool), turn)
+            });
+        }
+        for batch in [191, 193, 321, 641] {
+            let architecture = Architecture::dann(&[79, 130, 61, 10], &[9, 5, 1]).unwrap();
+            on_both_sides(&format!("a batch of {batch}, {isa}"), || {
+                network::<f32>(&architecture, batch, isa, Threads::Serial, batch)
+            });
+        }
+    }
+}
+
+/// The pages do what they are there for: an access one element too far, or too early, ends a process.
+#[test]
+fn an_access_outside_of_an_array_ends_the_process() {
+    for access in ["read after", "write after", "read before", "write before"] {
+        let test = std::env::current_exe().unwrap();
+        let arguments = ["--exact", "make_an_access", "--include-ignored", "--nocapture"];
+        let output = Command::new(test).args(arguments).env(ACCESS, access).output().unwrap();
+        assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{access}: {output:?}");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(message.contains("outside of all arrays, in a trial"), "{access}: {message}");
+    }
+    // Inside of the array nothing happens.
+    make_an_access();
+}
+
+const ACCESS: &str = "INTERNEURON_TEST_ACCESS";
+
+#[test]
+#[ignore = "run in a process of its own by the test above"]
+fn make_an_access() {
+    explain_crashes();
+    CASE.set("a trial".to_owned());
+    let access = std::env::var(ACCESS).unwrap_or_default();
+    for (side, index) in [(Side::After, 7_isize), (Side::Before, -1)] {
+        let array = guarded(side, || vec![1.0_f32; 7]);
+        let place = array.as_ptr().wrapping_offset(index).cast_mut();
+        let here = if side == Side::After { "after" } else { "before" };
+        // SAFETY: none: this is what must end the process. The last one is fine.
+        unsafe {
+            if access == format!("read {here}") {
+                place.read_volatile();
+            }
+            if access == format!("write {here}") {
+                place.write_volatile(0.0);
+            }
+            assert_eq!(array.as_ptr().read_volatile(), 1.0);
+        }
+    }
+}
