@@ -1,5 +1,5 @@
 //! One layer: forward, all gradients, and the fused update at the paper's shapes, square layers from 64 to 4096 units, and
-//! the initialisation.
+//! the initialisation; and what subnormal numbers cost.
 //!
 //! `cargo bench --bench layer`. Groups are `<operation>/<d>-<ne>-<ni>/b<batch>`, lines the implementation and its
 //! threads. Throughput is useful floating-point operations a second (criterion calls them elements), or bytes of
@@ -144,6 +144,25 @@ fn sizes(c: &mut Criterion) {
     }
 }
 
+/// Numbers below the smallest normal one, which some processors are slow with: to be compared with the same operations on
+/// ordinary numbers.
+fn subnormals(c: &mut Criterion) {
+    let scale = |array: &mut Vec<f32>| array.iter_mut().for_each(|value| *value *= f32::MIN_POSITIVE / 1024.0);
+    for subnormal in ["x", "dh", "weights"] {
+        for (operation, name) in Operation::ALL {
+            let mut problem = Problem::new((500, 500, 50), 32);
+            match subnormal {
+                "x" => scale(&mut problem.x),
+                "dh" => scale(&mut problem.dh),
+                _ => [&mut problem.params.wex, &mut problem.params.wix].into_iter().for_each(scale),
+            }
+            let mut group = c.benchmark_group(format!("{name}-subnormal-{subnormal}/{}", problem.name()));
+            Isa::available().for_each(|isa| problem.bench(&mut group, operation, isa));
+            group.finish();
+        }
+    }
+}
+
 fn init(c: &mut Criterion) {
     for (d, ne, ni) in [(784, 500, 50), (4096, 4096, 409)] {
         let shape = DannShape::new(d, ne, ni);
@@ -157,5 +176,5 @@ fn init(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, operations, sizes, init);
+criterion_group!(benches, operations, sizes, subnormals, init);
 criterion_main!(benches);

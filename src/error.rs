@@ -68,7 +68,7 @@ pub enum Error {
         /// Width of its rows.
         width: usize,
     },
-    /// A parameter that is imported has a forbidden value.
+    /// An element of an input, or of a parameter that is imported, has a forbidden value.
     #[error("{name}[{index}] is {value}: expected {expected}")]
     Value {
         /// The array.

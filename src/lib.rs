@@ -71,6 +71,23 @@
 //! bits for any number of threads on the same instruction set. Once it has seen the batch size, a step
 //! allocates nothing, serially or inside the pool.
 //!
+//! # Numbers at the edge
+//!
+//! - *Not finite.* Arithmetic is that of IEEE 754. A NaN or an infinity in an example reaches the outputs of this example
+//!   and those of no other (batch normalisation, whose examples meet in their statistics, excepted); so does one in a
+//!   row of `dh` with `dx`. ReLU keeps a NaN. Gradients of weights are sums over the batch, so one bad example reaches
+//!   them all: steps of a [`Network`] refuse inputs that are not finite ([`Error::Value`]).
+//! - *A loss that is not finite* ends a step with [`Error::Diverged`], which names the step and the learning rate, before
+//!   any parameter moves. A single step can be so long that parameters overflow while its own loss, which is that before
+//!   the step, is still finite: the next step tells. Checkpoints of such parameters are refused, so the last one that was
+//!   saved is of finite numbers.
+//! - *γ at its floor.* Without input, or without inhibition, γ is ε = 1e-8: outputs and gradients are then up to 1e8 times
+//!   those of others, but numbers. A constant layer `h = f(b)` is what is left without input.
+//! - *Zero.* Weights that keep their sign are driven to exactly zero and not below, and may grow again. Units that no
+//!   example activates have gradients of exactly zero, and a step without decay or momentum leaves their parameters to the
+//!   bit.
+//! - *Subnormal numbers* count: the processor's modes of rounding and of flushing to zero are left as the caller set them.
+//!
 //! # Features
 //!
 //! - `rayon` (default): pools of threads.

@@ -1,5 +1,6 @@
 //! Views of a caller's row-major arrays.
 
+use crate::element::Element;
 use crate::error::Error;
 
 /// A row-major matrix that is read: rows of `cols` elements, `stride` elements apart.
@@ -102,6 +103,24 @@ impl<'a, T> MatRef<'a, T> {
     pub fn row(&self, row: usize) -> &'a [T] {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         &self.data[row * self.stride..][..self.cols]
+    }
+
+    /// Checks that all elements are finite.
+    pub(crate) fn check_finite(&self, name: &'static str) -> Result<(), Error>
+    where
+        T: Element,
+    {
+        let expected = "a finite number";
+        for row in 0..self.rows {
+            let values = self.row(row);
+            // All of them first, which takes a vector at a time.
+            if !values.iter().fold(true, |finite, value| finite & value.is_finite()) {
+                let col = values.iter().take_while(|value| value.is_finite()).count();
+                let (index, value) = (row * self.cols + col, values[col].to_f64());
+                return Err(Error::Value { name, index, value, expected });
+            }
+        }
+        Ok(())
     }
 
     /// The rows `start..start + rows`.

@@ -154,8 +154,8 @@ impl<T: Element> Network<T> {
     ///
     /// # Errors
     /// [`Error::Mismatch`], [`Error::Length`] or [`Error::Label`] if examples or labels do not fit the network,
-    /// [`Error::LearningRate`], [`Error::Factor`] or [`Error::Policy`] if the update cannot be used,
-    /// [`Error::Unsupported`] if it is a natural gradient and the network has batch normalisation, whose examples have
+    /// [`Error::Value`] if an element of `x` is not finite, [`Error::LearningRate`], [`Error::Factor`] or
+    /// [`Error::Policy`] if the update cannot be used, [`Error::Unsupported`] if it is a natural gradient and the network has batch normalisation, whose examples have
     /// no gradients of their own, [`Error::Diverged`] if the loss is not finite, [`Error::TooLarge`] if the scratch does
     /// not fit in memory. Parameters are then as they were.
     pub fn train_step(
@@ -290,6 +290,8 @@ impl<T: Element> Network<T> {
         mut finish: impl FnMut(&Crew<'_>, usize, &mut Block<T>, &Activations<T>) + Send,
     ) -> Result<f64, Error> {
         self.check_examples(x, labels)?;
+        // ReLU may hide an infinity from the loss, but not from the gradients: zero times infinity is NaN.
+        x.check_finite("x")?;
         let batch = x.rows();
         // A batch whose statistics matter is not cut.
         let whole = self.has_batch_statistics();

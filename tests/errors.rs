@@ -183,6 +183,10 @@ fn network_calls() {
     let poisoned = [f32::NAN; 6];
     let poisoned = MatRef::new("x", &poisoned, 2, 3).unwrap();
     let error = net.train_step(Threads::Serial, poisoned, &[0, 1], &fine).unwrap_err();
+    assert_eq!(error.to_string(), "x[0] is NaN: expected a finite number");
+    let huge = [f32::MAX; 6];
+    let huge = MatRef::new("x", &huge, 2, 3).unwrap();
+    let error = net.train_step(Threads::Serial, huge, &[0, 1], &fine).unwrap_err();
     assert!(matches!(error, Error::Diverged { step: 0, .. }), "{error}");
     let mut logits = [7.0; 4];
     let out = MatMut::new("logits", &mut logits[..2], 1, 2).unwrap();

@@ -34,6 +34,8 @@ pub fn isas() -> Vec<Isa> {
 /// digits: excitation is a sum of positive terms of which inhibition removes nearly all, so rounding can weigh more than
 /// it seems from the result. A sum of n products, rounded one by one, is off by about √n·ε of that.
 pub trait Tolerance: Element {
+    /// The distance from 1 to the next number.
+    const EPSILON: f64;
     /// One pass of a layer with up to 130 units, inputs and examples: √130·ε and a margin of about 10.
     const LAYER: f64;
     /// Ten steps of a network of three layers, whose errors add up.
@@ -41,11 +43,13 @@ pub trait Tolerance: Element {
 }
 
 impl Tolerance for f32 {
+    const EPSILON: f64 = f32::EPSILON as f64;
     const LAYER: f64 = 1e-5;
     const NETWORK: f64 = 1e-5;
 }
 
 impl Tolerance for f64 {
+    const EPSILON: f64 = f64::EPSILON;
     const LAYER: f64 = 2e-14;
     const NETWORK: f64 = 1e-13;
 }
