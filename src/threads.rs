@@ -70,8 +70,8 @@ pub(crate) struct Crew<'b> {
 impl Crew<'_> {
     /// Multiply-adds (or as much other work) below which the leader works alone: some microseconds, about what it costs
     /// the others to notice the phase and to fetch what the leader has in its caches.
-    /// (Tests of this crate share everything, however little.)
-    pub const ALONE: usize = if cfg!(test) { 1 } else { 300_000 };
+    /// (Tests of this crate and fuzz targets share everything, however little.)
+    pub const ALONE: usize = if cfg!(any(test, fuzzing)) { 1 } else { 300_000 };
 
     /// Runs the tasks `0..tasks`, each once, in ranges of neighbours, and returns when all are done. `work` is how many
     /// multiply-adds they make together, roughly.

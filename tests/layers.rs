@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::problem::{BATCHES, Expected, INTERNEURONS, KINDS, Kind, LARGE, Outcome, Problem, UNITS, run};
+use common::problem::{
+    BATCHES, Expected, INTERNEURONS, KINDS, Kind, LARGE, Outcome, Problem, UNITS, check_evaluation, run,
+};
 use common::{Tolerance, assert_close, assert_within, bits, cast, isas, largest};
 use interneuron::*;
 use proptest::prelude::*;
@@ -115,6 +117,8 @@ proptest! {
         for isa in isas() {
             want.assert(&format!("{isa}, f64"), &run::<f64>(&problem, isa, Threads::Serial, &update));
             want.assert(&format!("{isa}, f32"), &run::<f32>(&problem, isa, Threads::Serial, &update));
+            check_evaluation::<f64>(&problem, isa);
+            check_evaluation::<f32>(&problem, isa);
         }
     }
 

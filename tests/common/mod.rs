@@ -82,7 +82,8 @@ pub fn cast<T: Element>(values: &[f64]) -> Vec<T> {
     values.iter().map(|&value| T::from_f64(value)).collect()
 }
 
-/// The bits of an array, for comparing exactly.
+/// The bits of an array, for comparing exactly. All NaNs are one: which of two operands hands on its own is no promise.
 pub fn bits<T: Element>(values: &[T]) -> Vec<u64> {
-    values.iter().map(|value| value.to_f64().to_bits()).collect()
+    let bits = |value: f64| if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
+    values.iter().map(|value| bits(value.to_f64())).collect()
 }

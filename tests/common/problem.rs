@@ -246,10 +246,6 @@ impl Expected {
     }
 }
 
-/// Roundings of one f32 that a normalised layer's outputs may be off by in evaluation: sums of up to 130 products, of which
-/// a running mean that is as large may be subtracted.
-const NORM_ROUNDING: f64 = 130.0;
-
 /// Runs a problem on the kernels: forward, all gradients, and the fused update.
 pub fn run<T: Element>(problem: &Problem, isa: Isa, threads: Threads<'_>, update: &Update) -> Outcome<T> {
     let Problem { shape, batch, .. } = *problem;
@@ -271,14 +267,8 @@ pub fn run<T: Element>(problem: &Problem, isa: Isa, threads: Threads<'_>, update
     let mut inferred = nan(batch * ne);
     let inferred_out = MatMut::new("h", &mut inferred, batch, ne).unwrap();
     layer.infer(threads, params.view(), x, inferred_out).unwrap();
-    if let (LayerShape::Norm(shape @ NormShape { over: Over::Examples, .. }), LayerArrays::Norm(params)) =
-        (shape, &problem.params)
-    {
-        // Running statistics take the place of the batch's.
-        let want = reference::norm_forward(&shape, params, &problem.x, true).h;
-        let scale = largest(&want).max(1.0) * NORM_ROUNDING;
-        assert_within(&format!("{isa}: h in evaluation"), &inferred, &want, scale, f64::from(f32::EPSILON));
-    } else {
+    // In batch normalisation, running statistics take the place of the batch's.
+    if !matches!(shape, LayerShape::Norm(NormShape { over: Over::Examples, .. })) {
         assert_eq!(bits(&inferred), bits(&h), "{isa}: h without a backward pass");
     }
     forward(&mut layer, &mut h);
@@ -292,4 +282,24 @@ pub fn run<T: Element>(problem: &Problem, isa: Isa, threads: Threads<'_>, update
     forward(&mut layer, &mut h);
     layer.update(threads, updated.view_mut(), x, dh, update, None).unwrap();
     Outcome { h, dx, gradients, updated }
+}
+
+/// Checks what batch normalisation does in evaluation, with running statistics in the place of the batch's.
+pub fn check_evaluation<T: Element>(problem: &Problem, isa: Isa) {
+    /// Roundings of one f32 that outputs may be off by: sums of up to 130 products, of which a running mean that is as
+    /// large may be subtracted.
+    const ROUNDINGS: f64 = 130.0;
+    let (LayerShape::Norm(shape @ NormShape { over: Over::Examples, d, ne, .. }), LayerArrays::Norm(params)) =
+        (problem.shape, &problem.params)
+    else {
+        return;
+    };
+    let (x, own) = (cast::<T>(&problem.x), problem.params::<T>());
+    let x = MatRef::new("x", &x, problem.batch, d).unwrap();
+    let mut h = vec![T::from_f64(f64::NAN); problem.batch * ne];
+    let out = MatMut::new("h", &mut h, problem.batch, ne).unwrap();
+    Layer::<T>::new(shape, isa).unwrap().infer(Threads::Serial, own.view(), x, out).unwrap();
+    let want = reference::norm_forward(&shape, params, &problem.x, true).h;
+    let scale = largest(&want).max(1.0) * ROUNDINGS;
+    assert_within(&format!("{isa}: h in evaluation"), &h, &want, scale, f64::from(f32::EPSILON));
 }
