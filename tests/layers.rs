@@ -94,9 +94,10 @@ fn problem_array<'p>(problem: &'p Problem, name: &str) -> &'p [f64] {
     problem.params.view().arrays().into_iter().find(|(array, _)| *array == name).unwrap().1
 }
 
-/// Fewer cases without optimisation, where a case takes a hundred times as long.
+/// As many cases as `PROPTEST_CASES` says, or else fewer without optimisation, where a case takes a hundred times as long.
 fn config() -> ProptestConfig {
-    let cases = if cfg!(debug_assertions) { 32 } else { 1000 };
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let cases = asked.unwrap_or(if cfg!(debug_assertions) { 32 } else { 1000 });
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
