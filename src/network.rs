@@ -502,6 +502,8 @@ impl<T: Element> std::fmt::Debug for Network<T> {
 mod tests {
     use super::*;
     use crate::architecture::Architecture;
+    #[cfg(feature = "rayon")]
+    use crate::params::dann::Dann;
 
     /// The estimate of the Fisher information against squares of gradients that are made example by example.
     #[test]
@@ -638,11 +640,55 @@ mod tests {
                 }
             }
         }
-        let dann = Architecture::dann(&[37, 53, 29, 5], &[7, 13, 1]).unwrap();
-        for architecture in [dann.clone(), dann.subtractive(), Architecture::mlp(&[37, 53, 5]).unwrap()] {
+        for architecture in shared_architectures() {
             for isa in Isa::available() {
                 check::<f32>(&architecture, isa);
                 check::<f64>(&architecture, isa);
+            }
+        }
+    }
+
+    #[cfg(feature = "rayon")]
+    fn shared_architectures() -> [Architecture; 6] {
+        let dims = [37, 53, 29, 5];
+        let dann = Architecture::dann(&dims, &[7, 13, 1]).unwrap();
+        [
+            dann.clone(),
+            dann.subtractive(),
+            Architecture::mlp(&dims).unwrap(),
+            Architecture::layer_norm(&dims).unwrap(),
+            Architecture::batch_norm(&dims).unwrap(),
+            Architecture::column_ei(&dims, 4, 0.25).unwrap(),
+        ]
+    }
+
+    /// The same with threads that a race detector understands: all phases of every kind of network and rule, of which only
+    /// the losses are compared.
+    #[cfg(feature = "rayon")]
+    #[test]
+    fn spawned_threads_do_not_change_a_loss() {
+        let decay = Dann::all(0.01);
+        let updates = [
+            Update { momentum: 0.9, decay, ..Update::csgd(0.05) },
+            Update { clip: Some(1.0), ..Update::eg(0.05) },
+            Update::natural(1e-3, Natural::default()),
+        ];
+        for (architecture, update) in shared_architectures().iter().flat_map(|a| updates.iter().map(move |u| (a, u))) {
+            for batch in [2, 33, 200] {
+                let x: Vec<f32> = (0..batch * 37).map(|i| (i * i % 11) as f32 / 8.0).collect();
+                let x = MatRef::new("x", &x, batch, 37).unwrap();
+                let labels: Vec<u32> = (0..batch as u32).map(|i| i % 5).collect();
+                let run = |threads: Threads<'_>| -> Result<Vec<u64>, Error> {
+                    let mut net: Network<f32> = architecture.clone().build()?;
+                    let mut losses = vec![net.evaluate(threads, x, &labels)?.loss.to_bits()];
+                    for _ in 0..2 {
+                        losses.push(net.train_step(threads, x, &labels, update)?.to_bits());
+                    }
+                    Ok(losses)
+                };
+                let serial = run(Threads::Serial);
+                assert!(matches!(serial, Ok(_) | Err(Error::Unsupported { .. })));
+                assert_eq!(run(Threads::Spawned(3)), serial, "{architecture:?}, {update:?}, batch {batch}");
             }
         }
     }

@@ -24,6 +24,10 @@ pub enum Threads<'p> {
     /// The threads of this pool. The caller waits, or takes part if it is one of them.
     #[cfg(feature = "rayon")]
     Pool(&'p rayon::ThreadPool),
+    /// So many threads that begin and end with each region. They hand over by what the system has for it, which race
+    /// detectors understand, where that of a pool would have to be compiled for them.
+    #[cfg(all(test, feature = "rayon"))]
+    Spawned(usize),
     /// Keeps the lifetime in use without the feature `rayon`; cannot be made.
     #[cfg(not(feature = "rayon"))]
     #[doc(hidden)]
@@ -37,6 +41,8 @@ impl Threads<'_> {
             Self::Serial => 1,
             #[cfg(feature = "rayon")]
             Self::Pool(pool) => pool.current_num_threads(),
+            #[cfg(all(test, feature = "rayon"))]
+            Self::Spawned(threads) => *threads,
             #[cfg(not(feature = "rayon"))]
             Self::Never(never, _) => match *never {},
         }
@@ -52,6 +58,16 @@ impl Threads<'_> {
                 pool.install(|| {
                     let board = Board { threads: helpers + 1, ..Board::default() };
                     board.with_helpers(helpers, lead)
+                })
+            }
+            #[cfg(all(test, feature = "rayon"))]
+            Self::Spawned(threads) => {
+                let board = Board { threads, ..Board::default() };
+                std::thread::scope(|scope| {
+                    let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(|| board.help())).collect();
+                    let result = board.with_helpers(0, lead);
+                    helpers.into_iter().for_each(|helper| helper.join().expect("helpers do not panic"));
+                    result
                 })
             }
             _ => lead(&Crew { board: None }),
@@ -268,6 +284,24 @@ mod tests {
                 }
             });
         }
+    }
+
+    #[test]
+    fn spawned_threads_see_what_the_leader_wrote_and_it_what_they_wrote() {
+        let (mut sums, tasks) = (vec![0_u64; 50], 50);
+        Threads::Spawned(3).region(FLOPS, |crew| {
+            for phase in 0..100 {
+                // Plain memory of the leader, which each task changes a part of.
+                let place = sums.as_mut_ptr().expose_provenance();
+                crew.run(WORK, tasks, |range| {
+                    for task in range {
+                        // SAFETY: the array is borrowed mutably, and each task has an element of its own.
+                        unsafe { *std::ptr::with_exposed_provenance_mut::<u64>(place).add(task) += phase };
+                    }
+                });
+                assert_eq!(sums.iter().sum::<u64>(), tasks as u64 * (0..=phase).sum::<u64>());
+            }
+        });
     }
 
     #[test]
