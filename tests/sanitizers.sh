@@ -44,6 +44,7 @@ thread() {
     # accesses would seem to be races. Threads that are spawned and joined are understood. The portable kernels alone: who
     # reads and writes what when does not depend on the instruction set.
     RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg interneuron_portable" \
+        TSAN_OPTIONS="suppressions=$PWD/tests/thread.supp" \
         cargo +nightly test --release --target "$target" --target-dir target/thread --lib -- spawned
 }
 

@@ -120,6 +120,7 @@ impl Input {
         for edit in &self.edits {
             let mut arrays: Vec<&mut [f64]> = vec![&mut problem.x, &mut problem.dh];
             arrays.extend(problem.params.view_mut().arrays().into_iter().map(|(_, array)| array));
+            arrays.retain(|array| !array.is_empty());
             let choice = usize::from(edit.array) % arrays.len();
             let array = &mut arrays[choice];
             let start = usize::from(edit.index) % array.len();
