@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Runs fuzz targets for so many seconds each, from their seeds and whatever earlier runs found. Needs a nightly compiler
+# and cargo-fuzz (`cargo install cargo-fuzz`). An input that fails is kept in fuzz/artifacts/TARGET.
+#
+#     fuzz/run.sh 600                       # all targets, ten minutes each
+#     fuzz/run.sh 600 layer capi            # some
+#
+# Compiling takes some ten minutes; RUSTFLAGS="--cfg interneuron_portable" leaves out all kernels but the portable ones
+# and takes less than half of that.
+set -euo pipefail
+cd "$(dirname "$0")"
+seconds=${1:?seconds for each target}
+shift
+targets=("$@")
+[ ${#targets[@]} -gt 0 ] || targets=(idx checkpoint config layer capi)
+
+cargo +nightly fuzz build --fuzz-dir .
+for target in "${targets[@]}"; do
+    printf '\n== %s\n' "$target"
+    mkdir -p "corpus/$target"
+    options=(-max_total_time="$seconds" -rss_limit_mb=4096 -timeout=60 -print_final_stats=1)
+    [ -f "dictionaries/$target.dict" ] && options+=(-dict="dictionaries/$target.dict")
+    cargo +nightly fuzz run "$target" --fuzz-dir . "corpus/$target" "seeds/$target" -- "${options[@]}"
+done
