@@ -167,10 +167,19 @@ impl Architecture {
 
     /// Draws the parameters.
     ///
+    /// Before anything is drawn, the system is asked for as much memory as they all take, and none of it is used: each
+    /// array alone may fit where all together do not.
+    ///
     /// # Errors
     /// [`Error::TooLarge`] if the parameters do not fit in memory; those of [`Isa::select`] if no set was named.
     pub fn build<T: Element>(self) -> Result<Network<T>, Error> {
         let isa = self.isa.map_or_else(Isa::select, Ok)?;
+        let arrays = self.layers.iter().flat_map(LayerShape::arrays);
+        let elements = arrays.map(|(_, dimensions)| dimensions.iter().product()).fold(0, usize::saturating_add);
+        let mut all = Vec::<T>::new();
+        all.try_reserve_exact(elements).map_err(|_| Error::TooLarge { elements })?;
+        // Or else the compiler may leave out what is never used.
+        drop(std::hint::black_box(all));
         let mut rng = generator(self.seed);
         let layer = |(k, shape): (usize, &LayerShape)| {
             let init =

@@ -160,6 +160,22 @@ pub enum Error {
 #[cfg(any(feature = "checkpoint", feature = "data"))]
 impl Error {
     pub(crate) fn file(path: &std::path::Path, reason: impl ToString) -> Self {
-        Self::File { path: path.display().to_string(), reason: reason.to_string() }
+        Self::File { path: path.display().to_string(), reason: brief(reason.to_string()) }
+    }
+}
+
+/// A reason that can be read: without the middle of what a file may say at any length.
+#[cfg(any(feature = "checkpoint", feature = "data"))]
+fn brief(reason: String) -> String {
+    const END: usize = 200;
+    let middle = || {
+        reason.char_indices().nth(2 * END)?;
+        let (begin, _) = reason.char_indices().nth(END)?;
+        let (end, _) = reason.char_indices().nth_back(END)?;
+        Some((begin, end))
+    };
+    match middle() {
+        Some((begin, end)) => format!("{} … {}", &reason[..begin], &reason[end..]),
+        None => reason,
     }
 }

@@ -92,7 +92,7 @@
 //!
 //! - `rayon` (default): pools of threads.
 //! - `data`: reads IDX files and draws digits (`flate2`).
-//! - `checkpoint`: saves networks in training and loads them again (`safetensors`, `tempfile`).
+//! - `checkpoint`: saves networks in training and loads them again (`safetensors`, `serde_json`, `tempfile`).
 //! - `composed`: the same layers as plain matrix products and separate passes, for comparison (`matrixmultiply`).
 
 mod architecture;
@@ -106,6 +106,8 @@ pub mod data;
 mod driver;
 mod element;
 mod error;
+#[cfg(any(feature = "checkpoint", feature = "data"))]
+mod file;
 mod init;
 mod isa;
 mod kernels;

@@ -319,3 +319,70 @@ fn what_cannot_be_saved_leaves_no_trace() {
     let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["folder"]);
 }
+
+/// Trains at rates at which every network diverges, saves it after each step, and loads what was saved last.
+#[test]
+fn a_diverged_network_never_replaces_the_last_finite_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("net.safetensors");
+    let (mut refused, mut diverged) = (0, 0);
+    for (lr, architecture) in [1e4, 1e20, 3e38].into_iter().flat_map(|lr| architectures().map(|a| (lr, a))) {
+        for update in updates() {
+            let update = Update { lr, ..update };
+            let natural = update.natural.is_some();
+            let mut net: Network<f32> = architecture.clone().build().unwrap();
+            let mut run = Run { seed: 11, generator: generator(11) };
+            save(&file, &net, &run).unwrap();
+            let mut last = net.clone();
+            for _ in 0..30 {
+                let x: Vec<f32> = (0..BATCH * DIMS[0]).map(|_| run.generator.random_range(0.0..1.0)).collect();
+                let x = MatRef::new("x", &x, BATCH, DIMS[0]).unwrap();
+                match net.train_step(Threads::Serial, x, &[0, 1, 2, 0, 1, 2], &update) {
+                    Ok(_) => {}
+                    Err(Error::Unsupported { .. }) if natural => break,
+                    Err(error @ Error::Diverged { .. }) => {
+                        let text = error.to_string();
+                        let step = format!("in step {} at learning rate {lr}", net.steps());
+                        assert!(text.contains(&step), "{text}");
+                        diverged += 1;
+                        break;
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+                match save(&file, &net, &run) {
+                    Ok(()) => last = net.clone(),
+                    Err(Error::File { reason, .. }) => {
+                        assert!(reason.starts_with("layer") && reason.contains("] is "), "{reason}");
+                        refused += 1;
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            let (loaded, _) = load::<f32>(&file, net.isa()).unwrap();
+            assert_eq!(all_bits(&loaded), all_bits(&last));
+            assert!(loaded.states().eq(last.states()));
+            let finite = |(_, array): (_, &[f32])| array.iter().all(|value| value.is_finite());
+            assert!(loaded.params().flat_map(|params| params.arrays()).all(finite));
+        }
+    }
+    assert!(refused > 0 && diverged > 0, "{refused} not saved, {diverged} diverged");
+    eprintln!("{refused} networks were not saved, {diverged} diverged");
+    let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["net.safetensors"]);
+}
+
+#[test]
+fn what_is_not_finite_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("net.safetensors");
+    let run = Run { seed: 1, generator: generator(1) };
+    let mut net: Network<f32> = Architecture::mlp(&DIMS).unwrap().build().unwrap();
+    save(&file, &net, &run).unwrap();
+    let before = std::fs::read(&file).unwrap();
+    let mut gradients = net.zero_gradients().unwrap();
+    gradients[1].view_mut().arrays()[0].1[3] = f32::NAN;
+    net.apply(&Update::sgd(1.0), &gradients).unwrap();
+    let error = save(&file, &net, &run).unwrap_err().to_string();
+    assert!(error.ends_with("net.safetensors: layer 1: W[3] is NaN: expected a finite number"), "{error}");
+    assert!(std::fs::read(&file).unwrap() == before);
+}

@@ -322,3 +322,11 @@ fn columns_fit_their_layers() {
     assert!(matches!(Architecture::column_ei(&[3, 4], 0, 0.0), Err(Error::Dimension { name: "ratio", .. })));
     assert!(matches!(Architecture::column_ei(&[3, 4], 1, f64::NAN), Err(Error::Policy { name: "mean_input", .. })));
 }
+
+/// Layers of 400 MB each, which any machine has room for, and more of them than there are addresses.
+#[test]
+fn a_network_that_does_not_fit_is_refused_before_anything_is_drawn() {
+    let dims = vec![10_000; 400_001];
+    let expected = Error::TooLarge { elements: 400_000 * (10_000 * 10_000 + 10_000) };
+    assert_eq!(Architecture::mlp(&dims).unwrap().build::<f32>().unwrap_err(), expected);
+}

@@ -273,11 +273,18 @@ fn bad_input_gets_one_line_and_exit_code_2() {
         (&["--networks", "mlp,mlp"], "--networks is mlp,mlp: expected different names"),
         (&["--hidden", "10,0"], "--hidden is 10,0: expected whole numbers"),
         (&["--hidden", ""], "--hidden"),
-        (&["--hidden", "1000000000000"], "network mlp: "),
-        (&["--interneurons", "0"], "--interneurons is 0: expected a whole number, at least 1"),
+        (
+            &["--hidden", "1000000000000"],
+            "--hidden is 1000000000000: expected whole numbers, 1 to 100 of them, each from",
+        ),
+        (&["--hidden", "1000000,1000000"], "network mlp: "),
+        (&["--interneurons", "0"], "--interneurons is 0: expected a whole number from 1 to 1000000"),
         (&["--column-ratio", "0"], "--column-ratio"),
         (&["--batch", "many"], "--batch is many: expected a whole number"),
         (&["--batch", "61"], "batch is 61: expected at most 60"),
+        (&["--batch", "9223372036854775807"], "--batch is 9223372036854775807: expected a whole number from 1 to"),
+        (&["--validation", "9223372036854775807"], "--validation"),
+        (&["--interneurons", "9223372036854775807"], "--interneurons"),
         (&["--epochs", "0"], "--epochs is 0: expected a whole number from 1 to"),
         (&["--seeds", "0"], "--seeds"),
         (&["--seed", "-1"], "--seed is -1: expected a whole number, at least 0"),
@@ -361,7 +368,9 @@ fn what_is_finished_is_kept_and_what_is_broken_is_done_again() {
     let text = fs::read_to_string(run("dann-nc-final-01.json")).unwrap();
     fs::write(run("dann-nc-final-01.json"), text.replacen("\"seed\": 2", "\"seed\": 3", 1)).unwrap();
     fs::write(run(".dann-search-00.json.12.unfinished"), "{").unwrap();
-    let again = ["mlp-search-01.json", "dann-final-00.json", "dann-nc-final-01.json"].map(run);
+    // One is so long that it would not fit in memory; it has no bytes on the disk.
+    File::create(run("mlp-search-02.json")).unwrap().set_len(1 << 42).unwrap();
+    let again = ["mlp-search-01.json", "mlp-search-02.json", "dann-final-00.json", "dann-nc-final-01.json"].map(run);
     bench.succeed("out", &["--resume", "--threads", "1"]);
     let after = bench.runs("out");
     assert_eq!(after.len(), 15);
@@ -408,8 +417,14 @@ fn a_diverged_run_is_worst_and_is_told() {
     assert!((1..12).contains(&diverged.len()));
     assert!(diverged.iter().all(|run| run["settings"]["rate"] != *rate), "the best of those that did not");
 
-    let output = bench.run("final", &["--config", &config, "--networks", "mlp,dann", "--trials", "0"]);
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let args = ["--config", &config, "--networks", "mlp,dann", "--trials", "0", "--checkpoints"];
+    let output = bench.run("final", &args);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let rate = format!(" at learning rate {}", 1e30);
+    assert!(stderr.contains("stopped: ") && stderr.contains(" step ") && stderr.contains(&rate), "{stderr}");
+    let saved = names(&bench.path("final/networks"));
+    assert_eq!(saved, ["mlp-final-00.safetensors", "mlp-final-01.safetensors"], "nothing of what diverged");
     let table = bench.read("final", "table.md");
     assert!(table.contains(" diverged |") && table.contains("1.000e30") && table.contains("0.2976"), "{table}");
     assert!(!bench.path("final/rates.svg").exists(), "there was no search");

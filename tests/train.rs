@@ -124,7 +124,9 @@ fn divergence_in_the_last_step_is_told_too() {
         let args = ["--data", dir.path().to_str().unwrap(), "--out", out.to_str().unwrap(), "--epochs", "1"];
         let output = train(&[&args[..], &["--batch", "120", "--hidden", "20", "--lr", lr, "--model", "mlp"]].concat());
         assert_eq!(output.status.code(), Some(1), "{lr}: {}", String::from_utf8_lossy(&output.stderr));
-        assert!(String::from_utf8_lossy(&output.stderr).contains("mlp stopped"), "{lr}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let when = format!("after epoch 1, step 1, at learning rate {}", lr.parse::<f64>().unwrap());
+        assert!(stderr.contains("mlp stopped: ") && stderr.contains(&when), "{stderr}");
         assert!(out.join("curves.svg").exists() && out.join("results.json").exists());
     }
 }
@@ -139,6 +141,8 @@ fn a_diverged_run_is_told_and_the_others_go_on() {
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(stderr.matches("mlp stopped: the loss is").count(), 2, "{stderr}");
+    let rate = format!(" at learning rate {}", 1e30);
+    assert!(stderr.contains(" in step 1") && stderr.contains(&rate), "{stderr}");
     let results: Value = serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap();
     assert_eq!(results["runs"].as_array().unwrap().len(), 2);
 }

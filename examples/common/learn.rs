@@ -47,6 +47,18 @@ impl Examples {
     }
 }
 
+/// Why a network has diverged after an epoch, if it has: its loss is not finite, or a parameter, which may be hidden from
+/// the loss. Such a network cannot be saved either.
+pub fn diverged(net: &Network<f32>, loss: f64, epoch: usize, rate: f64) -> Option<String> {
+    let mut layers = net.shapes().zip(net.params()).enumerate();
+    let wrong = if loss.is_finite() {
+        layers.find_map(|(k, (shape, params))| Some(format!("layer {k}: {}", params.validate(&shape).err()?)))?
+    } else {
+        format!("the loss is {loss}")
+    };
+    Some(format!("{wrong} after epoch {epoch}, step {}, at learning rate {rate}", net.steps()))
+}
+
 /// A step that was taken.
 pub struct Step {
     pub loss: f64,

@@ -1,10 +1,12 @@
 //! The configuration: a list of fields, each with its comment and what it may hold, from which the file, the flags,
 //! the checks and `--print-config` all follow.
 
+use super::common::files::read_text;
 use super::networks;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::thread;
 use toml::{Table, Value};
 
 /// Everything that an experiment depends on.
@@ -57,8 +59,8 @@ pub enum Holds {
     YesOrNo,
     /// A whole number in a range, bounds included.
     Whole(i64, i64),
-    /// Whole numbers, at least one of them, each at least 1.
-    Wholes,
+    /// At least one whole number and at most [`MOST_LAYERS`], each from 1 to a bound.
+    Wholes(i64),
     Positive,
     /// Above 0, at most 1.
     Fraction,
@@ -67,6 +69,13 @@ pub enum Holds {
 }
 
 use Holds::{Fraction, Networks, Positive, Text, Whole, Wholes, YesOrNo};
+
+/// Units of a layer: two such layers need terabytes.
+const MOST_UNITS: i64 = 1_000_000;
+/// More images than any data set in this format has.
+const MOST_IMAGES: i64 = 1_000_000_000;
+/// Hidden layers. Every run keeps a list of them.
+const MOST_LAYERS: usize = 100;
 
 const fn field(name: &'static str, holds: Holds, about: &'static str) -> Field {
     Field { name, about, holds }
@@ -78,10 +87,10 @@ pub const FIELDS: &[Field] = &[
     field("drawn_train", Whole(1, 1_000_000), "Training images to draw, if they are drawn"),
     field("drawn_test", Whole(1, 1_000_000), "Test images to draw, if they are drawn"),
     field("networks", Networks, "Networks to compare"),
-    field("hidden", Wholes, "Units of each hidden layer; the excitatory ones where there are interneurons"),
-    field("interneurons", Whole(1, i64::MAX), "Interneurons of each hidden layer; the output layer has one"),
-    field("column_ratio", Whole(1, i64::MAX), "Excitatory units for each inhibitory one in column-ei"),
-    field("batch", Whole(1, i64::MAX), "Images of a step"),
+    field("hidden", Wholes(MOST_UNITS), "Units of each hidden layer; the excitatory ones where there are interneurons"),
+    field("interneurons", Whole(1, MOST_UNITS), "Interneurons of each hidden layer; the output layer has one"),
+    field("column_ratio", Whole(1, MOST_UNITS), "Excitatory units for each inhibitory one in column-ei"),
+    field("batch", Whole(1, MOST_IMAGES), "Images of a step"),
     field("epochs", Whole(1, 100_000), "Passes over the training images in a final run"),
     field("seeds", Whole(1, 10_000), "Final runs of each network, at seed, seed + 1, ..."),
     field(
@@ -91,8 +100,8 @@ pub const FIELDS: &[Field] = &[
     ),
     field("trials", Whole(0, 10_000), "Learning rates to try for each network; 0 uses the known rates"),
     field("search_epochs", Whole(1, 100_000), "Passes over the training images in a trial"),
-    field("validation", Whole(1, i64::MAX), "Training images that trials do not learn but are scored by"),
-    field("natural_batch", Whole(1, i64::MAX), "Images of a step of dann-ngd"),
+    field("validation", Whole(1, MOST_IMAGES), "Training images that trials do not learn but are scored by"),
+    field("natural_batch", Whole(1, MOST_IMAGES), "Images of a step of dann-ngd"),
     field("natural_f_lambda", Positive, "Factor of the squared gradients in the Fisher information of dann-ngd"),
     field("natural_c", Fraction, "Weight of a step in the running Fisher information of dann-ngd"),
     field(
@@ -120,7 +129,7 @@ impl Holds {
             YesOrNo => "true or false".into(),
             Whole(low, i64::MAX) => format!("a whole number, at least {low}"),
             Whole(low, high) => format!("a whole number from {low} to {high}"),
-            Wholes => "whole numbers, at least one of them, each at least 1".into(),
+            Wholes(high) => format!("whole numbers, 1 to {MOST_LAYERS} of them, each from 1 to {high}"),
             Positive => "a finite number above 0".into(),
             Fraction => "a number above 0, at most 1".into(),
             Networks => format!("different names out of {}", networks::names()),
@@ -137,7 +146,10 @@ impl Holds {
             Text => value.is_str(),
             YesOrNo => value.is_bool(),
             Whole(low, high) => value.as_integer().is_some_and(|number| (*low..=*high).contains(&number)),
-            Wholes => each(&|value| value.as_integer().is_some_and(|number| number >= 1)),
+            Wholes(high) => {
+                let few = value.as_array().is_some_and(|values| values.len() <= MOST_LAYERS);
+                few && each(&|value| value.as_integer().is_some_and(|number| (1..=*high).contains(&number)))
+            }
             Positive => return number().filter(|&number| positive(number)).map(Value::Float),
             Fraction => return number().filter(|&number| positive(number) && number <= 1.0).map(Value::Float),
             Networks => {
@@ -156,7 +168,7 @@ impl Holds {
             Text => Value::String(text.into()),
             YesOrNo => Value::Boolean(text.parse().ok()?),
             Whole(..) => Value::Integer(text.parse().ok()?),
-            Wholes => Value::Array(list(&|text| Some(Value::Integer(text.parse().ok()?)))?),
+            Wholes(_) => Value::Array(list(&|text| Some(Value::Integer(text.parse().ok()?)))?),
             Positive | Fraction => Value::Float(text.parse().ok()?),
             Networks => Value::Array(list(&|text| Some(Value::String(text.into())))?),
         };
@@ -237,14 +249,32 @@ pub struct Source {
     table: Table,
 }
 
+/// The most bytes of a file: ten times what `--print-config` prints.
+const LONGEST: usize = 1 << 16;
+/// The parser lets 80 inline tables nest, each behind a key of 80 parts. To walk through that takes a large stack.
+const STACK: usize = 128 << 20;
+/// Tables within tables, as far as there are any: `rates`, and one for each network.
+const DEEPEST: usize = 3;
+
 impl Source {
+    /// Reads a file of at most [`LONGEST`] bytes. Whatever is in it, 16 MiB and a stack are enough to do so.
     pub fn read(path: &Path) -> Result<Self, String> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
-        let table = text.parse().map_err(|error: toml::de::Error| {
-            let before = error.span().map_or("", |span| text.get(..span.start).unwrap_or_default());
-            let line = before.matches('\n').count() + 1;
-            format!("{name}, line {line}: {}", one_line(error.message()))
+        let text = read_text(path, LONGEST).map_err(|error| format!("{name}: {error}"))?;
+        let parse = || {
+            let table: Table = text.parse().map_err(|error: toml::de::Error| {
+                let before = error.span().map_or("", |span| text.get(..span.start).unwrap_or_default());
+                let line = before.matches('\n').count() + 1;
+                format!("{name}, line {line}: {}", one_line(error.message()))
+            })?;
+            match table.iter().find(|(_, value)| depth(value) > DEEPEST) {
+                Some((field, _)) => Err(format!("{name}: {}: nested deeper than any field", one_line(field))),
+                None => Ok(table),
+            }
+        };
+        let table = thread::scope(|scope| {
+            let parser = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, parse);
+            parser.map_err(|error| format!("{name}: {error}"))?.join().expect("the parser does not panic")
         })?;
         Ok(Self { name, table })
     }
@@ -280,7 +310,7 @@ impl Config {
             let field = FIELDS.iter().find(|field| field.name == name);
             let field = field.ok_or_else(|| {
                 let names: Vec<_> = FIELDS.iter().map(|field| field.name).chain(["rates"]).collect();
-                format!("{file}: unknown field {name}: expected one of {}", names.join(", "))
+                format!("{file}: unknown field {}: expected one of {}", one_line(&name), names.join(", "))
             })?;
             let shown = one_line(&value.to_string());
             let wrong = || format!("{file}: {name} is {shown}: expected {}", field.holds.expected());
@@ -342,6 +372,7 @@ fn override_rates(rates: &mut Table, value: Value) -> Result<(), String> {
     };
     for (network, value) in networks {
         let Some(Value::Table(known)) = rates.get_mut(&network) else {
+            let network = one_line(&network);
             return Err(format!("unknown field rates.{network}: expected one of {}", networks::names()));
         };
         let Value::Table(given) = value else {
@@ -350,7 +381,7 @@ fn override_rates(rates: &mut Table, value: Value) -> Result<(), String> {
         for (name, value) in given {
             let full = format!("rates.{network}.{name}");
             if !known.contains_key(&name) {
-                return Err(format!("unknown field {full}: expected low, high or known"));
+                return Err(format!("unknown field {}: expected low, high or known", one_line(&full)));
             }
             match Positive.admit(value.clone()) {
                 Some(value) => known.insert(name, value),
@@ -379,6 +410,22 @@ fn flatten(name: &str, value: Value, into: &mut BTreeMap<String, String>) {
     }
 }
 
+/// How deep values lie within a value.
+fn depth(value: &Value) -> usize {
+    let within = match value {
+        Value::Table(table) => table.values().map(depth).max(),
+        Value::Array(values) => values.iter().map(depth).max(),
+        _ => None,
+    };
+    1 + within.unwrap_or_default()
+}
+
+/// On one line, and without the end of what is too long to be read.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    const MOST: usize = 300;
+    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = line.char_indices().nth(MOST) {
+        line.replace_range(end.., " …");
+    }
+    line
 }

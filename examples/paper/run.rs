@@ -1,6 +1,6 @@
 //! One run: a network, trained and tested epoch by epoch on one thread.
 
-use super::common::learn::Course;
+use super::common::learn::{self, Course};
 use super::experiment::{Experiment, Settings};
 use super::layers::Layer;
 use super::networks;
@@ -85,9 +85,9 @@ struct Learner<'a> {
     course: Course<'a>,
 }
 
-/// Trains and tests a network; a final one is saved if there is a file to save it to. A loss that is not finite ends the
-/// run but is no error. `learnt` is told how many images were learnt; `go_on` is asked after each epoch, and a run that
-/// may not go on ends without a record.
+/// Trains and tests a network; a final one is saved if there is a file to save it to, unless it diverged. A loss or a
+/// parameter that is not finite ends the run but is no error. `learnt` is told how many images were learnt; `go_on` is
+/// asked after each epoch, and a run that may not go on ends without a record.
 pub fn run(
     experiment: &Experiment,
     settings: &Settings,
@@ -159,11 +159,10 @@ impl<'a> Learner<'a> {
     /// The error on a set after so many epochs, in percent.
     fn error(&mut self, data: &Dataset, epoch: usize) -> Result<f64, End> {
         let result = self.course.examples.evaluate(&mut self.net, Threads::Serial, data)?;
-        if !result.loss.is_finite() {
-            let rate = self.settings.rate;
-            return Err(End::Diverged(format!("after epoch {epoch} at learning rate {rate} the loss is not finite")));
+        match learn::diverged(&self.net, result.loss, epoch, self.settings.rate) {
+            Some(why) => Err(End::Diverged(why)),
+            None => Ok(result.error_percent()),
         }
-        Ok(result.error_percent())
     }
 
     fn layers(&mut self) -> Result<Vec<Layer>, End> {

@@ -1,6 +1,6 @@
 //! The folder of an experiment: a file for each finished run, so that nothing which is finished is ever lost.
 
-use super::common::files::{UNFINISHED, write_whole};
+use super::common::files::{UNFINISHED, read_text, write_whole};
 use super::config::{Config, Preset, Source};
 use super::experiment::{Experiment, Phase, Settings};
 use super::run::Record;
@@ -14,6 +14,8 @@ pub const CONFIG: &str = "config.toml";
 const LOCK: &str = "lock";
 const RUNS: &str = "runs";
 const NETWORKS: &str = "networks";
+/// The most bytes of a record: tens of thousands of epochs, with what every layer does.
+const LONGEST: usize = 1 << 28;
 
 /// The folder of an experiment that runs.
 pub struct Store {
@@ -93,9 +95,10 @@ impl Store {
         saved.then(|| self.path(NETWORKS).join(format!("{}.safetensors", name(settings))))
     }
 
-    /// The record of a finished run, if there is one of exactly these settings. A file that cannot be read is none.
+    /// The record of a finished run, if there is one of exactly these settings. A file that cannot be read, or
+    /// is longer than records are, is none.
     pub fn load(&self, settings: &Settings) -> Option<Record> {
-        let text = fs::read_to_string(self.run(settings)).ok()?;
+        let text = read_text(&self.run(settings), LONGEST).ok()?;
         let record: Record = serde_json::from_str(&text).ok()?;
         let network = self.network(settings).filter(|_| record.diverged.is_none());
         let saved = network.is_none_or(|network: PathBuf| network.exists());

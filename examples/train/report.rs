@@ -46,7 +46,7 @@ pub fn print(folder: &Path, runs: &[Run]) {
             ),
             None => print!("  no epoch was finished"),
         }
-        println!("{}", if run.diverged.is_some() { "  (stopped: the loss was not finite)" } else { "" });
+        println!("{}", if run.diverged.is_some() { "  (stopped: it diverged)" } else { "" });
     }
     if let Some(run) = runs.first() {
         let threads = run.threads;

@@ -2,7 +2,7 @@
 
 use super::args::{Args, Model};
 use super::common::images::classes;
-use super::common::learn::Course;
+use super::common::learn::{self, Course};
 use super::progress::Progress;
 use interneuron::data::TrainTest;
 use interneuron::{Architecture, Isa, Network, Threads, Update};
@@ -104,8 +104,8 @@ pub fn train(model: Model, settings: &Settings, data: &TrainTest) -> Result<Run,
         seconds += epoch_seconds;
         let train = course.examples.evaluate(&mut net, threads, &data.train)?;
         let test = course.examples.evaluate(&mut net, threads, &data.test)?;
-        if !(train.loss.is_finite() && test.loss.is_finite()) {
-            diverged = Some(format!("after epoch {epoch} at learning rate {lr} the loss is not finite"));
+        diverged = [train.loss, test.loss].into_iter().find_map(|loss| learn::diverged(&net, loss, epoch, lr));
+        if diverged.is_some() {
             break;
         }
         let epoch = Epoch {

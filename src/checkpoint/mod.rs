@@ -39,6 +39,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod header;
 mod metadata;
 mod tensors;
 
@@ -49,10 +50,12 @@ use crate::init::Generator;
 use crate::isa::Isa;
 use crate::network::Network;
 use crate::params::layer::LayerShape;
+use header::{Named, Source};
 use metadata::Metadata;
-use safetensors::tensor::{SafeTensors, TensorView};
+use std::collections::HashMap;
+use std::io::{BufWriter, Write};
 use std::path::Path;
-use tensors::{NEGATIVE, SIGN, dtype, layers, signs, there_are};
+use tensors::{NEGATIVE, SIGN, check_values, kept, layers, signs, there_are};
 
 /// What a run needs beside the network to go on as if it had never stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,76 +69,92 @@ pub struct Run {
 /// Saves a network and the state of its run.
 ///
 /// The file is written beside `path` under another name, reaches the disk, and only then takes the place of what was
-/// there: whatever happens, `path` holds the old checkpoint or the new one.
+/// there: whatever happens, `path` holds the old checkpoint or the new one. If the process is killed meanwhile, a file
+/// `.checkpoint-*` may stay beside it, which nothing reads and anybody may delete.
+///
+/// A network that [`load`] would refuse is not saved, so that one that diverged never replaces the last that was finite.
 ///
 /// # Errors
-/// [`Error::File`] if the file cannot be written.
+/// [`Error::File`] if the file cannot be written, or would be refused by [`load`]: if a parameter, or what updates keep
+/// of it, is not finite, or negative where the sign is kept (the error names the tensor and the element), or if there are
+/// so many layers that the header would be longer than 1 MiB. What was at `path` is still there then.
 pub fn save<T: Element>(path: impl AsRef<Path>, network: &Network<T>, run: &Run) -> Result<(), Error> {
     let path = path.as_ref();
+    let fail = |reason: String| Error::file(path, reason);
+    if cfg!(target_endian = "big") {
+        return Err(fail(NOT_LITTLE_ENDIAN.into()));
+    }
     let shapes: Vec<LayerShape> = network.shapes().collect();
     let signs: Vec<Option<Vec<T>>> = shapes.iter().map(signs).collect();
-    let mut tensors = vec![];
-    let mut add = |name: String, dimensions: Vec<usize>, values| {
-        let view = TensorView::new(dtype::<T>(), dimensions, bytemuck::cast_slice(values));
-        view.map(|view| tensors.push((name, view))).map_err(|error| Error::file(path, error))
-    };
+    let mut tensors: Vec<Named<'_, T>> = vec![];
     for (k, (shape, (params, state))) in shapes.iter().zip(network.params().zip(network.states())).enumerate() {
-        let kept = [(&state.velocity, "velocity."), (&state.fisher, "fisher.")];
-        let kept = kept.into_iter().filter_map(|(params, prefix)| Some((prefix, params.as_ref()?.view())));
+        check_values(k, shape, params, state).map_err(fail)?;
+        let kept = kept(state).map(|(prefix, params, _)| (prefix, params));
         for (prefix, params) in [("", params)].into_iter().chain(kept) {
             for ((name, dimensions), (_, array)) in shape.arrays().into_iter().zip(there_are(params)) {
-                add(format!("layers.{k}.{prefix}{name}"), dimensions, array)?;
+                tensors.push((format!("layers.{k}.{prefix}{name}"), dimensions, array));
             }
         }
         if !state.negative.is_empty() {
-            add(format!("layers.{k}.{NEGATIVE}"), vec![state.negative.len()], &state.negative)?;
+            tensors.push((format!("layers.{k}.{NEGATIVE}"), vec![state.negative.len()], &state.negative));
         }
         if let Some(signs) = &signs[k] {
-            add(format!("layers.{k}.{SIGN}"), vec![signs.len()], signs)?;
+            tensors.push((format!("layers.{k}.{SIGN}"), vec![signs.len()], signs));
         }
     }
     let metadata = Metadata::of(&shapes, network, run).0;
+    write(path, &tensors, metadata).map_err(|error| fail(error.to_string()))
+}
+
+/// Writes a file that is there whole or not at all.
+fn write<T: Element>(
+    path: &Path,
+    tensors: &[Named<'_, T>],
+    metadata: HashMap<String, String>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let begin = header::print(tensors, metadata)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write = || -> Result<(), Box<dyn std::error::Error>> {
-        if cfg!(target_endian = "big") {
-            return Err("checkpoints are little-endian, and this machine is not".into());
-        }
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".checkpoint-");
-        #[cfg(unix)]
-        {
-            // As other files: what the user's mask leaves.
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let file = builder.tempfile_in(folder)?;
-        safetensors::serialize_to_file(tensors, Some(metadata), file.path())?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|error| Error::file(path, error))
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".checkpoint-");
+    #[cfg(unix)]
+    {
+        // As other files: what the user's mask leaves.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(folder)?;
+    let mut writer = BufWriter::new(&mut file);
+    writer.write_all(&begin)?;
+    for (_, _, values) in tensors {
+        writer.write_all(bytemuck::cast_slice(values))?;
+    }
+    writer.flush()?;
+    drop(writer);
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
 }
 
 /// Loads a network, to run on an instruction set, and the state of its run. What follows has the same bits as if the run
 /// had not stopped, on the same instruction set.
 ///
+/// A file is not believed: its header is held against its size before there is memory for what it promises, and no
+/// header is longer than 1 MiB. Whatever the file says, no more is allocated than it has bytes, and 64 MiB; for a header
+/// as [`save`] writes it, hardly more than the network itself.
+///
 /// # Errors
-/// [`Error::File`] if the file cannot be read, is not a whole safetensors file, or does not hold a network with elements
-/// `T`: it names the tensor or the key and what was expected. Values that a layer cannot have (not finite, or negative
-/// where the sign is kept) are refused, too.
+/// [`Error::File`] if the file cannot be read, is no regular file or not a whole safetensors file, or does not hold a
+/// network with elements `T`: it names the tensor or the key and what was expected. Values that a layer cannot have (not
+/// finite, or negative where the sign is kept) are refused, too.
 pub fn load<T: Element>(path: impl AsRef<Path>, isa: Isa) -> Result<(Network<T>, Run), Error> {
     let path = path.as_ref();
     let fail = |reason: String| Error::file(path, reason);
     if cfg!(target_endian = "big") {
-        return Err(fail("checkpoints are little-endian, and this machine is not".into()));
+        return Err(fail(NOT_LITTLE_ENDIAN.into()));
     }
-    let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-    let whole = |error| fail(format!("not a whole safetensors file: {error}"));
-    let file = SafeTensors::deserialize(&bytes).map_err(whole)?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(whole)?;
-    let metadata = Metadata(header.metadata().clone().unwrap_or_default());
-    let layers = layers::<T>(&file, &metadata).map_err(fail)?;
+    let source = Source::open(path)?;
+    let metadata = Metadata(source.header.metadata().clone().unwrap_or_default());
+    let layers = layers::<T>(&source, &metadata).map_err(fail)?;
     metadata.check(&layers).map_err(fail)?;
     let (step, run, labels) = metadata.run().map_err(fail)?;
     Architecture::of(layers.iter().map(|layer| layer.shape).collect()).map_err(|error| fail(error.to_string()))?;
@@ -145,3 +164,5 @@ pub fn load<T: Element>(path: impl AsRef<Path>, isa: Isa) -> Result<(Network<T>,
     states.into_iter().enumerate().for_each(|(k, state)| network.set_state(k, state));
     Ok((network, run))
 }
+
+const NOT_LITTLE_ENDIAN: &str = "checkpoints are little-endian, and this machine is not";

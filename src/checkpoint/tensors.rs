@@ -1,15 +1,16 @@
 //! The tensors of a file: which layers they make, and whether they can.
 
+use super::header::Source;
 use super::metadata::Metadata;
 use crate::element::Element;
-use crate::params::Nonlinearity;
 use crate::params::arrays::Letter;
 use crate::params::dann::DannShape;
 use crate::params::dense::{Columns, DenseShape};
 use crate::params::layer::{LayerParams, LayerRef, LayerShape};
 use crate::params::norm::{NormShape, Over};
 use crate::params::state::State;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use crate::params::{Nonlinearity, array};
+use safetensors::tensor::{Dtype, TensorInfo};
 use std::collections::{BTreeMap, HashMap};
 
 /// The tensor with the signs of the inputs of sign-constrained columns.
@@ -29,6 +30,12 @@ pub(super) fn there_are<T: Element>(params: LayerRef<'_, T>) -> impl Iterator<It
     params.arrays().into_iter().filter(|(_, array)| !array.is_empty())
 }
 
+/// What updates keep of a layer, array for array, with the prefix of its names, and whether it may be negative.
+pub(super) fn kept<T: Element>(state: &State<T>) -> impl Iterator<Item = (&'static str, LayerRef<'_, T>, bool)> {
+    let kept = [("velocity.", &state.velocity, true), ("fisher.", &state.fisher, false)];
+    kept.into_iter().filter_map(|(prefix, params, signed)| Some((prefix, params.as_ref()?.view(), signed)))
+}
+
 /// The signs of the inputs of a layer with sign-constrained columns.
 pub(super) fn signs<T: Element>(shape: &LayerShape) -> Option<Vec<T>> {
     let LayerShape::Dense(DenseShape { d, columns: Some(columns), .. }) = *shape else { return None };
@@ -41,9 +48,10 @@ pub(super) fn dtype<T: Element>() -> Dtype {
 }
 
 /// The layers of a file. Errors say what is wrong.
-pub(super) fn layers<T: Element>(file: &SafeTensors<'_>, metadata: &Metadata) -> Result<Vec<Loaded<T>>, String> {
-    let mut tensors: BTreeMap<usize, HashMap<&str, TensorView<'_>>> = BTreeMap::new();
-    for (full, tensor) in file.iter() {
+pub(super) fn layers<T: Element>(source: &Source, metadata: &Metadata) -> Result<Vec<Loaded<T>>, String> {
+    let all = source.header.tensors();
+    let mut tensors: BTreeMap<usize, HashMap<&str, &TensorInfo>> = BTreeMap::new();
+    for (full, &tensor) in &all {
         let parts = full.strip_prefix("layers.").and_then(|rest| rest.split_once('.'));
         // One name for each tensor: not also layers.00.Wex.
         let number = |k: &str| k.parse::<usize>().ok().filter(|number| number.to_string() == k);
@@ -62,7 +70,7 @@ pub(super) fn layers<T: Element>(file: &SafeTensors<'_>, metadata: &Metadata) ->
         if k != position {
             return Err(format!("no tensors of layer {position}, but some of layer {k}"));
         }
-        let mut tensors = Tensors { k, tensors };
+        let mut tensors = Tensors { source, k, tensors };
         let shape = tensors.shape::<T>(nonlinearity)?;
         found.push((tensors, shape));
     }
@@ -80,12 +88,13 @@ pub(super) fn layers<T: Element>(file: &SafeTensors<'_>, metadata: &Metadata) ->
 
 /// The tensors of a layer.
 struct Tensors<'f> {
+    source: &'f Source,
     k: usize,
-    tensors: HashMap<&'f str, TensorView<'f>>,
+    tensors: HashMap<&'f str, &'f TensorInfo>,
 }
 
 impl<'f> Tensors<'f> {
-    fn take(&mut self, name: &str) -> Result<TensorView<'f>, String> {
+    fn take(&mut self, name: &str) -> Result<&'f TensorInfo, String> {
         self.tensors.remove(name).ok_or_else(|| format!("no tensor layers.{}.{name}", self.k))
     }
 
@@ -97,8 +106,8 @@ impl<'f> Tensors<'f> {
     fn matrix(&self, name: &str) -> Result<[usize; 2], String> {
         let full = format!("layers.{}.{name}", self.k);
         let tensor = self.tensors.get(name).ok_or_else(|| format!("no tensor {full}"))?;
-        <[usize; 2]>::try_from(tensor.shape())
-            .map_err(|_| format!("{full} is {:?}: expected two dimensions", tensor.shape()))
+        <[usize; 2]>::try_from(&tensor.shape[..])
+            .map_err(|_| format!("{full} is {:?}: expected two dimensions", tensor.shape))
     }
 
     /// The shape that the layer has, as far as it can be told from one tensor of each dimension.
@@ -126,8 +135,8 @@ impl<'f> Tensors<'f> {
     fn inhibitory_inputs<T: Element>(&mut self, d: usize) -> Result<usize, String> {
         let name = format!("layers.{}.{SIGN}", self.k);
         let tensor = self.take(SIGN)?;
-        check::<T>(&name, &tensor, &[d])?;
-        let signs: Vec<T> = values(&tensor).collect();
+        check::<T>(&name, tensor, &[d])?;
+        let signs: Vec<T> = self.vector(tensor)?;
         let negative = signs.iter().filter(|&&sign| sign < T::ZERO).count();
         let expected = |i| if i < d - negative { T::ONE } else { -T::ONE };
         match signs.iter().enumerate().position(|(i, &sign)| sign != expected(i)) {
@@ -150,64 +159,80 @@ impl<'f> Tensors<'f> {
             let mut tensors = vec![];
             for (name, dimensions) in shape.arrays() {
                 let tensor = self.take(&format!("{prefix}{name}"))?;
-                check::<T>(&format!("layers.{k}.{prefix}{name}"), &tensor, &dimensions)?;
+                check::<T>(&format!("layers.{k}.{prefix}{name}"), tensor, &dimensions)?;
                 tensors.push(tensor);
             }
             found.insert(prefix, tensors);
         }
         let negative = self.tensors.remove(NEGATIVE);
-        if let Some(negative) = &negative {
+        if let Some(negative) = negative {
             check::<T>(&format!("layers.{k}.{NEGATIVE}"), negative, &[shape.outputs()])?;
         }
         if let Some(name) = self.tensors.keys().next() {
             return Err(format!("layers.{k}.{name} is no tensor of such a layer"));
         }
-        let mut read = |prefix, check_values: fn(&str, &[T]) -> Result<(), String>| -> Result<_, String> {
+        let mut read = |prefix| -> Result<_, String> {
             let Some(tensors) = found.remove(prefix) else { return Ok(None) };
             let mut params = LayerParams::<T>::zeros(&shape).map_err(|error| format!("layer {k}: {error}"))?;
             let mut arrays = params.view_mut().arrays();
             arrays.retain(|(_, array)| !array.is_empty());
             for ((_, array), tensor) in arrays.into_iter().zip(tensors) {
-                array.iter_mut().zip(values(&tensor)).for_each(|(to, value)| *to = value);
-            }
-            for ((name, _), (_, array)) in shape.arrays().into_iter().zip(there_are(params.view())) {
-                check_values(&format!("layers.{k}.{prefix}{name}"), array)?;
+                self.source.read(tensor, array)?;
             }
             Ok(Some(params))
         };
-        // Which parameters keep their sign depends on the layer.
-        let params = read("", |_, _| Ok(()))?.expect("every layer has parameters");
-        params.view().validate(&shape).map_err(|error| format!("layer {k}: {error}"))?;
-        let velocity = read("velocity.", |name, values| finite(name, values, true))?;
-        let fisher = read("fisher.", |name, values| finite(name, values, false))?;
-        let negative: Vec<T> = negative.iter().flat_map(values).collect();
-        finite(&format!("layers.{k}.{NEGATIVE}"), &negative, false)?;
-        let mut wrong = None;
-        params.view().for_each(|letter, bias| {
-            if letter == Letter::B {
-                wrong = bias.iter().zip(&negative).position(|(&b, &negative)| b + negative < T::ZERO);
-            }
-        });
-        if let Some(i) = wrong {
-            let (name, value) = (format!("layers.{k}.{NEGATIVE}[{i}]"), negative[i]);
-            return Err(format!("{name} is {value}: expected so much that b and it are not negative together"));
-        }
-        Ok(Loaded { shape, params, state: State { velocity, fisher, negative, ..State::new() } })
+        let params = read("")?.expect("every layer has parameters");
+        let (velocity, fisher) = (read("velocity.")?, read("fisher.")?);
+        let negative = negative.map_or(Ok(vec![]), |tensor| self.vector(tensor))?;
+        let state = State { velocity, fisher, negative, ..State::new() };
+        check_values(k, &shape, params.view(), &state)?;
+        Ok(Loaded { shape, params, state })
+    }
+
+    /// The elements of a tensor in one dimension.
+    fn vector<T: Element>(&self, tensor: &TensorInfo) -> Result<Vec<T>, String> {
+        let mut vector = array(tensor.shape[0], |_| 0.0).map_err(|error| error.to_string())?;
+        self.source.read(tensor, &mut vector)?;
+        Ok(vector)
     }
 }
 
 /// Checks dimensions and element type of a tensor.
-fn check<T: Element>(name: &str, tensor: &TensorView<'_>, dimensions: &[usize]) -> Result<(), String> {
-    let (is, of, expected) = (tensor.shape(), tensor.dtype(), dtype::<T>());
-    if (of, is) != (expected, dimensions) {
+fn check<T: Element>(name: &str, tensor: &TensorInfo, dimensions: &[usize]) -> Result<(), String> {
+    let (is, of, expected) = (&tensor.shape, tensor.dtype, dtype::<T>());
+    if (of, &is[..]) != (expected, dimensions) {
         return Err(format!("{name} is {is:?} of {of}: expected {dimensions:?} of {expected}"));
     }
     Ok(())
 }
 
-/// The elements of a tensor.
-fn values<T: Element>(tensor: &TensorView<'_>) -> impl Iterator<Item = T> {
-    tensor.data().chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned)
+/// Checks that values can be the parameters of layer `k`, and what updates keep of it. Errors name the tensor.
+pub(super) fn check_values<T: Element>(
+    k: usize,
+    shape: &LayerShape,
+    params: LayerRef<'_, T>,
+    state: &State<T>,
+) -> Result<(), String> {
+    // Which parameters keep their sign depends on the layer.
+    params.validate(shape).map_err(|error| format!("layer {k}: {error}"))?;
+    for (prefix, kept, signed) in kept(state) {
+        for (name, array) in there_are(kept) {
+            finite(&format!("layers.{k}.{prefix}{name}"), array, signed)?;
+        }
+    }
+    let negative = &state.negative;
+    finite(&format!("layers.{k}.{NEGATIVE}"), negative, false)?;
+    let mut wrong = None;
+    params.for_each(|letter, bias| {
+        if letter == Letter::B {
+            wrong = bias.iter().zip(negative).position(|(&b, &negative)| b + negative < T::ZERO);
+        }
+    });
+    if let Some(i) = wrong {
+        let (name, value) = (format!("layers.{k}.{NEGATIVE}[{i}]"), negative[i]);
+        return Err(format!("{name} is {value}: expected so much that b and it are not negative together"));
+    }
+    Ok(())
 }
 
 /// Checks that values are finite and, unless `signed`, not negative.

@@ -3,18 +3,16 @@
 //! A file begins with a magic number, big-endian as all its numbers: two zero bytes, the type of its elements (8 for
 //! bytes) and the number of dimensions. The dimensions follow, then the elements.
 //!
-//! A header is not believed: what it promises is first held against the size of the file, so that a hostile one
-//! allocates nothing that the file could not fill.
+//! A header is not believed. Every file is read, and unpacked, to its end before there is memory for what it holds, and
+//! then once more: whatever it says, what is allocated is at most the bytes of data that it truly holds (that it unpacks
+//! to) and 256 KiB. What is no regular file is refused.
 
 use super::{Dataset, Images, TrainTest};
 use crate::error::Error;
+use crate::file;
 use flate2::read::MultiGzDecoder;
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
-
-/// Bytes that one byte of gzip can become at the most: the limit of its compression method.
-const GZIP_EXPANSION: u64 = 1032;
 
 /// Reads the four files of a data set in the format of MNIST from a folder: `train-images-idx3-ubyte`,
 /// `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, each plain or with `.gz` appended.
@@ -52,6 +50,8 @@ pub fn load(folder: impl AsRef<Path>, classes: u8) -> Result<TrainTest, Error> {
 
 /// Reads an IDX file of images: bytes in three dimensions.
 ///
+/// Whatever the file says, what is allocated is at most the bytes of data that it holds, unpacked, and 256 KiB.
+///
 /// # Errors
 /// [`Error::File`] if the file cannot be read, is truncated or too long, corrupt, or of another kind.
 pub fn read_images(path: impl AsRef<Path>) -> Result<Images, Error> {
@@ -83,14 +83,8 @@ fn find(folder: &Path, name: &str) -> Result<PathBuf, Error> {
 /// Reads bytes in `D` dimensions.
 fn read_idx<const D: usize>(path: &Path) -> Result<([usize; D], Vec<u8>), Error> {
     let fail = |reason: String| Error::file(path, reason);
-    let file = File::open(path).map_err(|e| fail(e.to_string()))?;
-    let file_len = file.metadata().map_err(|e| fail(e.to_string()))?.len();
+    let (file, file_len) = file::open(path)?;
     let zipped = path.extension().is_some_and(|extension| extension == "gz");
-    let mut reader: Box<dyn Read> = if zipped {
-        Box::new(BufReader::new(MultiGzDecoder::new(BufReader::new(file))))
-    } else {
-        Box::new(BufReader::new(file))
-    };
     let describe = |e: io::Error| {
         fail(match (e.kind(), zipped) {
             (io::ErrorKind::UnexpectedEof, _) => "truncated: the file ends before its data does".to_owned(),
@@ -98,44 +92,51 @@ fn read_idx<const D: usize>(path: &Path) -> Result<([usize; D], Vec<u8>), Error>
             (_, false) => e.to_string(),
         })
     };
-
-    let mut word = || -> Result<u32, Error> {
+    // From the beginning, and no further than the file was long.
+    let begin = || -> Result<Box<dyn Read + '_>, Error> {
+        (&file).rewind().map_err(describe)?;
+        let bytes = BufReader::new((&file).take(file_len));
+        Ok(if zipped { Box::new(BufReader::new(MultiGzDecoder::new(bytes))) } else { Box::new(bytes) })
+    };
+    let word = |reader: &mut dyn Read| -> Result<u32, Error> {
         let mut bytes = [0; 4];
         reader.read_exact(&mut bytes).map_err(describe)?;
         Ok(u32::from_be_bytes(bytes))
     };
-    let magic = word()?;
+
+    let mut reader = begin()?;
+    let magic = word(&mut reader)?;
     let expected = 0x0800 + D as u32;
     if magic != expected {
         return Err(fail(format!("magic number {magic:#010x}: expected {expected:#010x}, bytes in {D} dimensions")));
     }
     let mut dims = [0; D];
     for dim in &mut dims {
-        *dim = word()? as usize;
+        *dim = word(&mut reader)? as usize;
     }
     if dims.contains(&0) {
         return Err(fail(format!("dimensions {dims:?}: expected at least 1 each")));
     }
-    let promised = dims.iter().try_fold(1_u64, |product, &dim| product.checked_mul(dim as u64));
-    let possible = if zipped { file_len.saturating_mul(GZIP_EXPANSION) } else { file_len };
-    let len = match promised.map(usize::try_from) {
-        Some(Ok(len)) if len as u64 <= possible => len,
-        _ => {
-            return Err(fail(format!(
-                "the header promises {dims:?} bytes, more than a file of {file_len} bytes can hold"
-            )));
-        }
-    };
+    // More than there can be stays more than there is.
+    let promised = dims.iter().fold(1_u64, |product, &dim| product.saturating_mul(dim as u64));
+    // To the end, which makes gzip compare its checksum, or a byte further than promised.
+    let held = io::copy(&mut reader.take(promised.saturating_add(1)), &mut io::sink()).map_err(describe)?;
+    if held < promised {
+        return Err(fail(format!("truncated: {held} bytes of data where the header promises {dims:?}")));
+    }
+    if held > promised {
+        return Err(fail(format!("the file goes on after the {promised} bytes that its header promises")));
+    }
 
+    let too_large = || fail(format!("{held} bytes do not fit in memory"));
+    let len = usize::try_from(held).map_err(|_| too_large())?;
     let mut data = Vec::new();
-    data.try_reserve_exact(len).map_err(|_| fail(format!("{len} bytes do not fit in memory")))?;
-    reader.by_ref().take(len as u64).read_to_end(&mut data).map_err(describe)?;
-    if data.len() < len {
-        return Err(fail(format!("truncated: {} bytes of data where the header promises {len}", data.len())));
+    data.try_reserve_exact(len).map_err(|_| too_large())?;
+    data.resize(len, 0);
+    let mut reader = begin()?;
+    for _ in 0..=D {
+        word(&mut reader)?;
     }
-    // Reading on to the end also makes gzip compare its checksum.
-    if io::copy(&mut reader.take(1), &mut io::sink()).map_err(describe)? > 0 {
-        return Err(fail(format!("the file goes on after the {len} bytes that its header promises")));
-    }
+    reader.read_exact(&mut data).map_err(describe)?;
     Ok((dims, data))
 }
