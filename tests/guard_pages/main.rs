@@ -158,7 +158,7 @@ fn on_both_sides<T: Element>(case: &str, run: impl Fn() -> (Vec<LayerParams<T>>,
 /// Pairs of all units and inputs, with interneurons and batches in turn, such that each of them also meets each number of
 /// units and of inputs.
 fn shapes() -> impl Iterator<Item = (usize, (usize, usize, usize, usize))> {
-    let few = if cfg!(debug_assertions) { 37 } else { 1 };
+    let few = if cfg!(debug_assertions) { 97 } else { 1 };
     let pair = |i: usize| {
         let (a, b) = (i / UNITS.len(), i % UNITS.len());
         let (ni, batch) = (INTERNEURONS[(a + 5 * b) % INTERNEURONS.len()], BATCHES[(a + 5 * b) % BATCHES.len()]);
