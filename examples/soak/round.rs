@@ -135,8 +135,11 @@ impl Round {
                 Err(Error::Diverged { .. }) => break,
                 Err(error) => return Err(error),
             }
+            // A step can be so long that parameters overflow before any loss does: these cannot be saved.
+            let finite = net.shapes().zip(net.params()).all(|(shape, params)| params.validate(&shape).is_ok());
             if let Conditions::Shared { generator, checkpoint, reloads, .. } = conditions
                 && generator.random_bool(0.2)
+                && finite
             {
                 checkpoint::save(&*checkpoint, &net, &run)?;
                 (net, run) = checkpoint::load(&*checkpoint, net.isa())?;

@@ -18,7 +18,8 @@ impl Update {
     /// # Errors
     /// [`Error::Kind`], [`Error::Length`], [`Error::LearningRate`], [`Error::Factor`] or [`Error::Policy`];
     /// [`Error::Unsupported`] for a natural gradient, whose labels only a network draws; [`Error::TooLarge`] if what the
-    /// rule keeps does not fit in memory. Nothing is changed then.
+    /// rule keeps does not fit in memory; [`Error::UnknownIsa`] or [`Error::UnsupportedIsa`] as of [`Isa::select`].
+    /// Nothing is changed then.
     pub fn apply<'p, 'g, T>(
         &self,
         shape: &LayerShape,
@@ -35,7 +36,7 @@ impl Update {
         params.view().check(shape)?;
         gradients.check(shape)?;
         state.prepare(shape, self, params.view())?;
-        let kernels = T::kernels(Isa::best()).get();
+        let kernels = T::kernels(Isa::select()?).get();
         Threads::Serial.region(0.0, |crew| apply(crew, kernels, (shape, self), params, gradients, state));
         Ok(())
     }

@@ -11,6 +11,7 @@ use common::isas;
 use common::problem::{BATCHES, INTERNEURONS, KINDS, LARGE, UNITS, shape};
 use interneuron::*;
 use std::cell::RefCell;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
@@ -29,7 +30,8 @@ fn explain_crashes() {
         let address = unsafe { (*info).si_addr() }.addr();
         // The thread crashed in a kernel, not in the middle of an allocation, so it may still allocate.
         let case = CASE.with_borrow(String::clone);
-        eprintln!("access to {address:#x}, outside of all arrays, in {case}");
+        // Past the capture of the test harness, which ends with the process.
+        let _ = writeln!(std::io::stderr(), "access to {address:#x}, outside of all arrays, in {case}");
         // SAFETY: with the default action, the access that is tried again ends the process.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
