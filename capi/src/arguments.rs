@@ -8,8 +8,8 @@ use crate::status::{
     Outcome,
 };
 
-/// The arrays of a call: parameters, gradients, input, its gradient, the output's gradient, factors; and a few to
-/// spare.
+/// The arguments of a call: parameters, gradients and their struct, input, its gradient, the output's gradient,
+/// factors; and a few to spare.
 const MOST: usize = 20;
 
 /// The arrays that a call reads and writes.
@@ -132,6 +132,16 @@ impl<T> Output<T> {
         // SAFETY: as for `Input::slice`. Memory that comes from outside Rust counts as initialised: any bits are a
         // value of the plain numbers used here.
         unsafe { std::slice::from_raw_parts_mut(self.ptr, self.len) }
+    }
+
+    /// Writes a single value.
+    ///
+    /// # Safety
+    /// As [`Output::slice`].
+    pub unsafe fn put(self, value: T, checked: &Checked) {
+        // SAFETY: as demanded here.
+        let slice = unsafe { self.slice(checked) };
+        slice[0] = value;
     }
 }
 

@@ -44,9 +44,9 @@ pub fn describe(shape: &LayerShape) -> Outcome<Vec<(&'static CStr, usize, usize)
 ///
 /// # Safety
 /// As [`versioned`].
-pub unsafe fn pointers(name: &str, arrays: *const Arrays) -> Outcome<Six<*mut f32>> {
+pub unsafe fn pointers(arguments: &mut Arguments, arrays: *const Arrays) -> Outcome<Six<*mut f32>> {
     // SAFETY: as demanded here.
-    let Arrays { wex, wix, wei, alpha, g, b, .. } = unsafe { versioned(name, arrays) }?;
+    let Arrays { wex, wix, wei, alpha, g, b, .. } = unsafe { versioned(arguments, "arrays", arrays) }?;
     Ok([wex, wix, wei, alpha, g, b])
 }
 

@@ -153,11 +153,11 @@ unsafe impl Versioned for Arrays {
     };
 }
 
-/// Copies a caller's struct, whatever its version.
+/// Copies a caller's struct, whatever its version, and announces it as read.
 ///
 /// # Safety
 /// Unless NULL or misaligned, the pointer must be to a struct that is as large as its first field says.
-pub unsafe fn versioned<T: Versioned>(name: &str, ptr: *const T) -> Outcome<T> {
+pub unsafe fn versioned<T: Versioned>(arguments: &mut Arguments, name: &'static str, ptr: *const T) -> Outcome<T> {
     pointer(name, ptr)?;
     // SAFETY: not NULL and aligned; the caller vouches for the struct, which begins with its size.
     let size = unsafe { ptr.cast::<u64>().read() };
@@ -166,6 +166,7 @@ pub unsafe fn versioned<T: Versioned>(name: &str, ptr: *const T) -> Outcome<T> {
         let expected = format!("the size of a version that this library knows, in bytes: {}", known.join(", "));
         return Err(Failure::argument(&format!("{name}->size"), size, &expected));
     };
+    arguments.read(name, ptr.cast::<u8>(), size)?;
     let mut value = T::DEFAULT;
     // SAFETY: both are at least `size` bytes, one of `SIZES`; any bits are a value; a local is in no one else's memory.
     unsafe { std::ptr::copy_nonoverlapping(ptr.cast::<u8>(), (&raw mut value).cast::<u8>(), size) };
@@ -183,7 +184,7 @@ impl UpdateInput {
     /// As [`versioned`].
     pub unsafe fn read(arguments: &mut Arguments, update: *const UpdateConfig) -> Outcome<Self> {
         // SAFETY: as demanded here.
-        let config = unsafe { versioned("update", update) }?;
+        let config = unsafe { versioned(arguments, "update", update) }?;
         let update = Update { corrections: flag("update->corrections", config.corrections)?, ..Update::sgd(config.lr) };
         let six = if config.factors.is_null() { 0 } else { 6 };
         Ok(Self { update, factors: arguments.read("update->factors", config.factors, six)? })

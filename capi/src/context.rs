@@ -1,6 +1,6 @@
 //! Contexts: an instruction set, and the threads that layers and networks share.
 
-use crate::arguments::pointer;
+use crate::arguments::Arguments;
 use crate::config::{ContextConfig, versioned};
 use crate::status::{Failure, INTERNEURON_OUT_OF_RESOURCES, Outcome, call};
 use crate::table::{self, ContextId};
@@ -64,9 +64,10 @@ impl Drop for Pool {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_context_create(config: *const ContextConfig, context: *mut ContextId) -> i32 {
     call(|| {
-        pointer("context", context)?;
+        let mut arguments = Arguments::new();
+        let context = arguments.write("context", context, 1)?;
         // SAFETY: the contract of the header.
-        let config = unsafe { versioned("config", config) }?;
+        let config = unsafe { versioned(&mut arguments, "config", config) }?;
         let threads = match usize::try_from(config.threads) {
             Ok(threads) if threads <= MOST_THREADS => threads,
             _ => {
@@ -78,13 +79,16 @@ pub unsafe extern "C" fn interneuron_context_create(config: *const ContextConfig
             Isa::select()?
         } else {
             // SAFETY: the contract of the header: a string that ends with NUL.
-            unsafe { CStr::from_ptr(config.isa) }.to_string_lossy().parse()?
+            let name = unsafe { CStr::from_ptr(config.isa) };
+            arguments.read("config->isa", name.as_ptr(), name.count_bytes() + 1)?;
+            name.to_string_lossy().parse()?
         };
+        let checked = arguments.check()?;
         // One thread of a pool would only stand in for the caller's.
         let pool = if threads > 1 { Some(Pool::new(threads)?) } else { None };
         let handle = table::insert(Arc::new(Context { isa, pool }));
-        // SAFETY: not NULL, aligned, and by the contract of the header writable.
-        unsafe { context.write(handle) };
+        // SAFETY: the contract of the header.
+        unsafe { context.put(handle, &checked) };
         Ok(())
     })
 }

@@ -1,6 +1,6 @@
 //! Single layers, on parameters of their own or on a caller's.
 
-use crate::arguments::{Arguments, Checked, Input, Output, area, examples, flag, index, pointer, size};
+use crate::arguments::{Arguments, Checked, Input, Output, area, examples, flag, index, size};
 use crate::arrays::{self, ARRAYS, ATTACHED, Six};
 use crate::config::{Arrays, LayerConfig, UpdateConfig, UpdateInput, versioned};
 use crate::context::Context;
@@ -57,6 +57,14 @@ impl Params {
         let text = "the layer has no parameters: expected interneuron_layer_init, interneuron_layer_attach or \
                     interneuron_layer_set_parameters before";
         Failure::new(INTERNEURON_WRONG_ORDER, text)
+    }
+
+    /// Announces attached arrays, for calls that do not use them.
+    fn announce(&self, arguments: &mut Arguments, lengths: &Six<usize>) -> Outcome {
+        match self {
+            Self::None => Ok(()),
+            _ => self.read(arguments, lengths).map(|_| ()),
+        }
     }
 
     fn read(&self, arguments: &mut Arguments, lengths: &Six<usize>) -> Outcome<Reading<'_>> {
@@ -161,9 +169,11 @@ pub unsafe extern "C" fn interneuron_layer_create(
     layer: *mut LayerId,
 ) -> i32 {
     call(|| {
-        pointer("layer", layer)?;
+        let mut arguments = Arguments::new();
+        let layer = arguments.write("layer", layer, 1)?;
         // SAFETY: the contract of the header.
-        let config = unsafe { versioned("config", config) }?;
+        let config = unsafe { versioned(&mut arguments, "config", config) }?;
+        let checked = arguments.check()?;
         let (d, ne) = (size("config->d", config.d, 1)?, size("config->ne", config.ne, 1)?);
         let ni = size("config->ni", config.ni, 0)?;
         let nonlinearity = match config.nonlinearity {
@@ -182,8 +192,8 @@ pub unsafe extern "C" fn interneuron_layer_create(
         let lengths = arrays::lengths(&shape)?;
         let unwanted = [(); 6].map(|()| vec![]);
         let handle = table::insert(LayerHandle { context, kernels, lengths, params: Params::None, unwanted });
-        // SAFETY: not NULL, aligned, and by the contract of the header writable.
-        unsafe { layer.write(handle) };
+        // SAFETY: the contract of the header.
+        unsafe { layer.put(handle, &checked) };
         Ok(())
     })
 }
@@ -216,12 +226,12 @@ pub unsafe extern "C" fn interneuron_layer_init(layer: LayerId, seed: u64, recti
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_layer_attach(layer: LayerId, arrays: *const Arrays) -> i32 {
     call(|| {
+        let mut arguments = Arguments::new();
         // SAFETY: the contract of the header.
-        let pointers = unsafe { arrays::pointers("arrays", arrays) }?;
+        let pointers = unsafe { arrays::pointers(&mut arguments, arrays) }?;
         table::with(layer, |LayerHandle { lengths, params, .. }| {
             arrays::check_places(&pointers, lengths)?;
             // As updates will write them.
-            let mut arguments = Arguments::new();
             arrays::write(&mut arguments, &ARRAYS, &pointers, lengths)?;
             arguments.check()?;
             *params = Params::Attached(Attached(pointers));
@@ -255,11 +265,15 @@ pub unsafe extern "C" fn interneuron_layer_detach(layer: LayerId) -> i32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_layer_parameter_count(layer: LayerId, count: *mut i64) -> i32 {
     call(|| {
-        pointer("count", count)?;
-        let arrays = table::with(layer, |layer: &mut LayerHandle| arrays::describe(&layer.kernels.shape()))?;
-        // SAFETY: not NULL, aligned, and by the contract of the header writable.
-        unsafe { count.write(arrays.len() as i64) };
-        Ok(())
+        table::with(layer, |LayerHandle { kernels, lengths, params, .. }| {
+            let mut arguments = Arguments::new();
+            params.announce(&mut arguments, lengths)?;
+            let count = arguments.write("count", count, 1)?;
+            let (checked, arrays) = (arguments.check()?, arrays::describe(&kernels.shape())?);
+            // SAFETY: the contract of the header.
+            unsafe { count.put(arrays.len() as i64, &checked) };
+            Ok(())
+        })
     })
 }
 
@@ -275,10 +289,14 @@ pub unsafe extern "C" fn interneuron_layer_parameter(
     columns: *mut i64,
 ) -> i32 {
     call(|| {
-        let outputs = DescriptionOutput::new(name, rows, columns)?;
-        let arrays = table::with(layer, |layer: &mut LayerHandle| arrays::describe(&layer.kernels.shape()))?;
-        // SAFETY: the contract of the header.
-        unsafe { outputs.write(arrays[index("i", i, arrays.len())?]) }
+        table::with(layer, |LayerHandle { kernels, lengths, params, .. }| {
+            let mut arguments = Arguments::new();
+            params.announce(&mut arguments, lengths)?;
+            let outputs = DescriptionOutput::new(arguments, name, rows, columns)?;
+            let arrays = arrays::describe(&kernels.shape())?;
+            // SAFETY: the contract of the header.
+            unsafe { outputs.write(arrays[index("i", i, arrays.len())?]) }
+        })
     })
 }
 
@@ -291,8 +309,8 @@ pub struct DescriptionOutput {
 }
 
 impl DescriptionOutput {
-    pub fn new(name: *mut *const c_char, rows: *mut i64, columns: *mut i64) -> Outcome<Self> {
-        let mut arguments = Arguments::new();
+    /// `arguments` are what they must not overlap.
+    pub fn new(mut arguments: Arguments, name: *mut *const c_char, rows: *mut i64, columns: *mut i64) -> Outcome<Self> {
         let name = arguments.write_wanted("name", name, 1)?;
         let rows = arguments.write_wanted("rows", rows, 1)?;
         let columns = arguments.write_wanted("columns", columns, 1)?;
@@ -320,8 +338,7 @@ impl DescriptionOutput {
 pub unsafe fn put<T>(output: Option<Output<T>>, value: T, checked: &Checked) {
     if let Some(output) = output {
         // SAFETY: as demanded here.
-        let slice = unsafe { output.slice(checked) };
-        slice[0] = value;
+        unsafe { output.put(value, checked) };
     }
 }
 
@@ -330,45 +347,46 @@ pub unsafe fn put<T>(output: Option<Output<T>>, value: T, checked: &Checked) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_layer_set_parameters(layer: LayerId, arrays: *const Arrays) -> i32 {
     call(|| {
+        let mut arguments = Arguments::new();
         // SAFETY: the contract of the header.
-        let pointers = unsafe { arrays::pointers("arrays", arrays) }?;
+        let pointers = unsafe { arrays::pointers(&mut arguments, arrays) }?;
         table::with(layer, |LayerHandle { kernels, lengths, params, .. }| {
             // SAFETY: the contract of the header.
-            let (arguments, new) = unsafe { read_parameters(&kernels.shape(), &pointers, lengths) }?;
+            let new = unsafe { read_parameters(&mut arguments, &kernels.shape(), &pointers, lengths) }?;
             // SAFETY: the contract of the header: attached arrays are alive and not in use elsewhere.
             unsafe { params.replace(arguments, lengths, new) }
         })
     })
 }
 
-/// A copy of parameters that a caller hands in, and the arguments with their arrays announced.
+/// A copy of parameters that a caller hands in. Their arrays are announced.
 ///
 /// # Safety
 /// As [`Input::slice`], for each array.
 pub unsafe fn read_parameters(
+    arguments: &mut Arguments,
     shape: &LayerShape,
     pointers: &Six<*mut f32>,
     lengths: &Six<usize>,
-) -> Outcome<(Arguments, LayerParams<f32>)> {
+) -> Outcome<LayerParams<f32>> {
     arrays::check_places(pointers, lengths)?;
-    let mut arguments = Arguments::new();
-    let inputs = arrays::read(&mut arguments, &ARRAYS, pointers, lengths)?;
+    let inputs = arrays::read(arguments, &ARRAYS, pointers, lengths)?;
     // Nothing is written while these slices exist.
     let checked = Arguments::new().check()?;
     // SAFETY: as demanded here.
     let new = arrays::view(shape, unsafe { arrays::slices(inputs, &checked) });
     new.validate(shape)?;
-    Ok((arguments, arrays::copy(shape, new)?))
+    arrays::copy(shape, new)
 }
 
 /// Copies the parameters out. Arrays whose pointers are NULL are not wanted.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_layer_get_parameters(layer: LayerId, arrays: *const Arrays) -> i32 {
     call(|| {
+        let mut arguments = Arguments::new();
         // SAFETY: the contract of the header.
-        let pointers = unsafe { arrays::pointers("arrays", arrays) }?;
+        let pointers = unsafe { arrays::pointers(&mut arguments, arrays) }?;
         table::with(layer, |LayerHandle { kernels, lengths, params, .. }| {
-            let mut arguments = Arguments::new();
             let reading = params.read(&mut arguments, lengths)?;
             let (outputs, checked) = wanted(arguments, &pointers, lengths)?;
             // SAFETY: the contract of the header.
@@ -432,16 +450,16 @@ pub unsafe extern "C" fn interneuron_layer_backward(
     dx: *mut f32,
 ) -> i32 {
     call(|| {
+        let mut arguments = Arguments::new();
         let pointers = match arrays.is_null() {
             true => [std::ptr::null_mut(); 6],
             // SAFETY: the contract of the header.
-            false => unsafe { arrays::pointers("arrays", arrays) }?,
+            false => unsafe { arrays::pointers(&mut arguments, arrays) }?,
         };
         table::with(layer, |LayerHandle { context, kernels, lengths, params, unwanted }| {
             let shape = kernels.shape();
             let (batch, d, ne) = (examples(batch)?, shape.inputs(), shape.outputs());
             arrays::check_places(&pointers, lengths)?;
-            let mut arguments = Arguments::new();
             let params = params.read(&mut arguments, lengths)?;
             let x = arguments.read("x", x, area(batch, d)?)?;
             let dh = arguments.read("dh", dh, area(batch, ne)?)?;

@@ -5,8 +5,8 @@
 //! before a reference to the caller's memory exists. That the memory is as long as the sizes say nobody can check; it
 //! is the one thing that a caller must get right, and what the SAFETY lines call the contract of the header.
 
-// The contract of all unsafe functions is the same and stands once, at the head of the header.
-#![allow(clippy::missing_safety_doc)]
+// The contract of all unsafe functions is the same and stands once, at the head of the header. No panic leaves them.
+#![allow(clippy::missing_panics_doc, clippy::missing_safety_doc)]
 
 mod arguments;
 mod arrays;
@@ -20,3 +20,26 @@ mod table;
 
 #[cfg(test)]
 mod tests;
+
+// What the header declares, for the fuzz target, which links these sources as a Rust library.
+pub use config::{Arrays, ContextConfig, LayerConfig, NetworkConfig, UpdateConfig};
+pub use context::{interneuron_context_create, interneuron_context_free};
+pub use info::{interneuron_abi_version, interneuron_isa_count, interneuron_isa_name, interneuron_version};
+pub use layer::{
+    interneuron_layer_attach, interneuron_layer_backward, interneuron_layer_create, interneuron_layer_detach,
+    interneuron_layer_forward, interneuron_layer_free, interneuron_layer_get_parameters, interneuron_layer_infer,
+    interneuron_layer_inhibition, interneuron_layer_init, interneuron_layer_parameter,
+    interneuron_layer_parameter_count, interneuron_layer_set_parameters, interneuron_layer_update,
+};
+pub use network::{
+    interneuron_network_create, interneuron_network_evaluate, interneuron_network_free,
+    interneuron_network_get_parameters, interneuron_network_layer_count, interneuron_network_logits,
+    interneuron_network_parameter, interneuron_network_parameter_count, interneuron_network_set_parameters,
+    interneuron_network_train_step,
+};
+pub use status::{
+    INTERNEURON_BUSY, INTERNEURON_DIVERGED, INTERNEURON_INTERNAL, INTERNEURON_INVALID_ARGUMENT,
+    INTERNEURON_INVALID_HANDLE, INTERNEURON_MISALIGNED, INTERNEURON_NULL_POINTER, INTERNEURON_OK,
+    INTERNEURON_OUT_OF_RESOURCES, INTERNEURON_OVERLAP, INTERNEURON_UNSUPPORTED, INTERNEURON_WRONG_ORDER,
+    interneuron_last_error,
+};

@@ -68,14 +68,14 @@ pub unsafe extern "C" fn interneuron_network_create(
     network: *mut NetworkId,
 ) -> i32 {
     call(|| {
-        pointer("network", network)?;
+        let mut arguments = Arguments::new();
+        let network = arguments.write("network", network, 1)?;
         // SAFETY: the contract of the header.
-        let config = unsafe { versioned("config", config) }?;
+        let config = unsafe { versioned(&mut arguments, "config", config) }?;
         if !(1..=MOST_LAYERS).contains(&config.layers) {
             return Err(Failure::argument("config->layers", config.layers, &format!("from 1 to {MOST_LAYERS}")));
         }
         let layers = config.layers as usize;
-        let mut arguments = Arguments::new();
         let dims = arguments.read("config->dims", config.dims, layers + 1)?;
         let nis = if config.nis.is_null() { 0 } else { layers };
         let nis = arguments.read("config->nis", config.nis, nis)?;
@@ -91,8 +91,8 @@ pub unsafe extern "C" fn interneuron_network_create(
         let context = table::context(context)?;
         let built = architecture.seed(config.seed).isa(context.isa).build()?;
         let handle = table::insert(NetworkHandle { context, network: built });
-        // SAFETY: not NULL, aligned, and by the contract of the header writable.
-        unsafe { network.write(handle) };
+        // SAFETY: the contract of the header.
+        unsafe { network.put(handle, &checked) };
         Ok(())
     })
 }
@@ -223,7 +223,7 @@ pub unsafe extern "C" fn interneuron_network_parameter(
     columns: *mut i64,
 ) -> i32 {
     call(|| {
-        let outputs = DescriptionOutput::new(name, rows, columns)?;
+        let outputs = DescriptionOutput::new(Arguments::new(), name, rows, columns)?;
         let arrays = table::with(network, |network: &mut NetworkHandle| arrays::describe(&network.shape(k)?.1))?;
         // SAFETY: the contract of the header.
         unsafe { outputs.write(arrays[index("i", i, arrays.len())?]) }
@@ -235,12 +235,13 @@ pub unsafe extern "C" fn interneuron_network_parameter(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_network_set_parameters(network: NetworkId, k: i64, arrays: *const Arrays) -> i32 {
     call(|| {
+        let mut arguments = Arguments::new();
         // SAFETY: the contract of the header.
-        let pointers = unsafe { arrays::pointers("arrays", arrays) }?;
+        let pointers = unsafe { arrays::pointers(&mut arguments, arrays) }?;
         table::with(network, |network: &mut NetworkHandle| {
             let (k, shape) = network.shape(k)?;
             // SAFETY: the contract of the header.
-            let (_, new) = unsafe { read_parameters(&shape, &pointers, &arrays::lengths(&shape)?) }?;
+            let new = unsafe { read_parameters(&mut arguments, &shape, &pointers, &arrays::lengths(&shape)?) }?;
             network.network.set_params(k, new)?;
             Ok(())
         })
@@ -251,12 +252,13 @@ pub unsafe extern "C" fn interneuron_network_set_parameters(network: NetworkId, 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_network_get_parameters(network: NetworkId, k: i64, arrays: *const Arrays) -> i32 {
     call(|| {
+        let mut arguments = Arguments::new();
         // SAFETY: the contract of the header.
-        let pointers = unsafe { arrays::pointers("arrays", arrays) }?;
+        let pointers = unsafe { arrays::pointers(&mut arguments, arrays) }?;
         table::with(network, |network: &mut NetworkHandle| {
             let (k, shape) = network.shape(k)?;
             let params = network.network.params().nth(k).expect("a layer of each shape");
-            let (outputs, checked) = wanted(Arguments::new(), &pointers, &arrays::lengths(&shape)?)?;
+            let (outputs, checked) = wanted(arguments, &pointers, &arrays::lengths(&shape)?)?;
             // SAFETY: the contract of the header.
             unsafe { copy_out(params, outputs, &checked) };
             Ok(())

@@ -415,6 +415,62 @@ fn overlaps() {
 }
 
 #[test]
+fn overlaps_with_structs_and_of_single_numbers() {
+    let mut setup = Setup::new();
+    let context = OwnContext::new(0, "");
+    let overlap = INTERNEURON_OVERLAP;
+    let place = |field: *mut i64| field.cast::<u64>();
+    let mut isa = [u64::from_ne_bytes(*b"portable"), 0];
+    let name = isa.as_mut_ptr();
+    let mut contexts = ContextConfig { size: 24, threads: 0, isa: name.cast() };
+    let mut layers = layer_config(2, 2, 1);
+    let mut dims = [2_i64, 2];
+    let inputs = dims.as_mut_ptr();
+    let networks = NetworkConfig { dims: inputs, ..network_config(&[2, 2], None, 0) };
+    // SAFETY: every array is as long as the call takes it to be; overlaps are refused before anything is written.
+    unsafe {
+        let (threads, config) = (&raw mut contexts.threads, &raw const contexts);
+        let status = interneuron_context_create(config, place(threads));
+        fails(status, overlap, &["context is at 0x", "no overlap with config at"]);
+        fails(interneuron_context_create(config, name), overlap, &["context is at 0x", "with config->isa at"]);
+        let (ne, config) = (&raw mut layers.ne, &raw const layers);
+        let status = interneuron_layer_create(context.0, config, place(ne));
+        fails(status, overlap, &["layer is at 0x", "no overlap with config at"]);
+        let status = interneuron_network_create(context.0, &networks, place(inputs));
+        fails(status, overlap, &["network is at 0x", "no overlap with config->dims at"]);
+        assert_eq!((contexts.threads, isa[0].to_ne_bytes(), layers.ne, dims), (0, *b"portable", 2, [2, 2]));
+
+        let mut room = [update_config(0.1, 0); 2];
+        let step = room.as_mut_ptr();
+        setup.refuses(overlap, &["dx is at 0x", "no overlap with update at"], |s| {
+            let (x, dh) = (s.x.as_ptr(), s.dh.as_ptr());
+            interneuron_layer_update(s.layer.0, BATCH as i64, x, dh, step, step.cast())
+        });
+        let mut room = [pointers(&mut setup.gradients); 2];
+        let arrays = room.as_mut_ptr();
+        setup.refuses(overlap, &["dx is at 0x", "no overlap with arrays at"], |s| {
+            backward(s, BATCH as i64, s.x.as_ptr(), s.dh.as_ptr(), &*arrays, arrays.cast())
+        });
+        (*arrays).b = arrays.cast();
+        setup.refuses(overlap, &["arrays->b is at 0x", "no overlap with arrays at"], |s| {
+            interneuron_layer_get_parameters(s.layer.0, arrays)
+        });
+        setup.refuses(overlap, &["count is at 0x", "no overlap with the attached wex"], |s| {
+            interneuron_layer_parameter_count(s.layer.0, even(&mut s.params[0]))
+        });
+        setup.refuses(overlap, &["rows is at 0x", "no overlap with the attached wex"], |s| {
+            interneuron_layer_parameter(s.layer.0, 0, null_mut(), even(&mut s.params[0]), null_mut())
+        });
+    }
+}
+
+/// A place for a number of 64 bits in an array.
+fn even(array: &mut [f32]) -> *mut i64 {
+    let start = array.as_ptr().align_offset(8);
+    array[start..].as_mut_ptr().cast()
+}
+
+#[test]
 fn handles() {
     let setup = Setup::new();
     let context = OwnContext::new(2, "");
