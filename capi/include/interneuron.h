@@ -285,9 +285,9 @@ int32_t interneuron_network_create(interneuron_context context,
 // Frees a network.
 int32_t interneuron_network_free(interneuron_network network);
 
-// One step of training on the examples `x [batch, inputs]` with `labels [batch]`, each less than the number of
-// outputs: forward, softmax cross-entropy averaged over the batch, backward and update. Stores the loss before the
-// update in `*loss` unless that is NULL.
+// One step of training on the examples `x [batch, inputs]`, all finite, with `labels [batch]`, each less than the
+// number of outputs: forward, softmax cross-entropy averaged over the batch, backward and update. Stores the loss
+// before the update in `*loss` unless that is NULL.
 int32_t interneuron_network_train_step(interneuron_network network,
                                        int64_t batch,
                                        const float *x,

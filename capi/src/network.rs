@@ -103,9 +103,9 @@ pub extern "C" fn interneuron_network_free(network: NetworkId) -> i32 {
     call(|| table::free::<NetworkHandle>(network))
 }
 
-/// One step of training on the examples `x [batch, inputs]` with `labels [batch]`, each less than the number of
-/// outputs: forward, softmax cross-entropy averaged over the batch, backward and update. Stores the loss before the
-/// update in `*loss` unless that is NULL.
+/// One step of training on the examples `x [batch, inputs]`, all finite, with `labels [batch]`, each less than the
+/// number of outputs: forward, softmax cross-entropy averaged over the batch, backward and update. Stores the loss
+/// before the update in `*loss` unless that is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_network_train_step(
     network: NetworkId,

@@ -549,9 +549,14 @@ fn calls_in_the_wrong_order() {
 #[test]
 fn training_that_fails_changes_nothing() {
     let context = OwnContext::new(0, "");
-    let network = context.network(&[2, 3, 2], Some(&[1, 1]), 0);
+    let network = context.network(&[2, 2], None, 0);
+    // So large that outputs overflow, and their difference is NaN.
+    let mut huge = [vec![3e38; 4], vec![], vec![], vec![], vec![], vec![0.0; 2]];
+    // SAFETY: arrays of the layer's lengths.
+    ok(unsafe { interneuron_network_set_parameters(network.0, 0, &pointers(&mut huge)) });
     let parameters = || {
-        let mut arrays = untouched(2, 3, 1);
+        let mut arrays = huge.clone();
+        arrays.iter_mut().for_each(|array| array.fill(UNTOUCHED));
         // SAFETY: arrays of the layer's lengths.
         ok(unsafe { interneuron_network_get_parameters(network.0, 0, &pointers(&mut arrays)) });
         arrays
@@ -564,6 +569,7 @@ fn training_that_fails_changes_nothing() {
         unsafe { interneuron_network_train_step(network.0, 1, x.as_ptr(), [label].as_ptr(), &step, &mut loss) }
     };
     fails(step([1.0, 2.0], 2), INTERNEURON_INVALID_ARGUMENT, &["label 0 is 2", "less than 2"]);
-    fails(step([f32::NAN, 2.0], 1), INTERNEURON_DIVERGED, &["the loss is NaN"]);
+    fails(step([1.0, f32::NAN], 1), INTERNEURON_INVALID_ARGUMENT, &["x[1] is NaN", "a finite number"]);
+    fails(step([1.0, 2.0], 1), INTERNEURON_DIVERGED, &["the loss is NaN"]);
     assert_eq!((loss, parameters()), (5.0, before));
 }
