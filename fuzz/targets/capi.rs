@@ -637,6 +637,10 @@ impl World {
                 let (network, found) = self.network(&mut frame, network);
                 let batch = batch.get(None);
                 let Some((x, labels)) = self.examples(&mut frame, found, batch, x, labels) else { return };
+                let inputs = self.ends(found).0.d;
+                let numbers = rows(&mut frame, batch, inputs).saturating_mul(inputs);
+                let finite = frame.content(x, numbers).iter().all(|x| x.is_finite());
+                frame.demand(finite, INTERNEURON_INVALID_ARGUMENT);
                 let update = step(&mut frame, update);
                 let loss = frame.array(loss, 1, Role::Wanted, |_| 0.0);
                 frame.excuse(INTERNEURON_DIVERGED);
