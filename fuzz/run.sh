@@ -18,7 +18,7 @@ cargo +nightly fuzz build --fuzz-dir .
 for target in "${targets[@]}"; do
     printf '\n== %s\n' "$target"
     mkdir -p "corpus/$target"
-    options=(-max_total_time="$seconds" -rss_limit_mb=4096 -timeout=60 -print_final_stats=1)
+    options=(-max_total_time="$seconds" -max_len=16384 -rss_limit_mb=4096 -timeout=60 -print_final_stats=1)
     [ -f "dictionaries/$target.dict" ] && options+=(-dict="dictionaries/$target.dict")
     cargo +nightly fuzz run "$target" --fuzz-dir . "corpus/$target" "seeds/$target" -- "${options[@]}"
 done
