@@ -4,21 +4,24 @@
 #
 #     fuzz/run.sh 600                       # all targets, ten minutes each
 #     fuzz/run.sh 600 layer capi            # some
-#
-# Compiling takes some ten minutes; RUSTFLAGS="--cfg interneuron_portable" leaves out all kernels but the portable ones
-# and takes less than half of that.
+#     fuzz/run.sh --dev 10                  # compiled without optimisation: in a minute instead of ten, and slow to run
 set -euo pipefail
 cd "$(dirname "$0")"
+profile=()
+if [ "${1:-}" = --dev ]; then
+    profile=(--dev)
+    shift
+fi
 seconds=${1:?seconds for each target}
 shift
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=(idx checkpoint config layer capi)
 
-cargo +nightly fuzz build --fuzz-dir .
+cargo +nightly fuzz build --fuzz-dir . "${profile[@]}"
 for target in "${targets[@]}"; do
     printf '\n== %s\n' "$target"
     mkdir -p "corpus/$target"
     options=(-max_total_time="$seconds" -max_len=16384 -rss_limit_mb=4096 -timeout=60 -print_final_stats=1)
     [ -f "dictionaries/$target.dict" ] && options+=(-dict="dictionaries/$target.dict")
-    cargo +nightly fuzz run "$target" --fuzz-dir . "corpus/$target" "seeds/$target" -- "${options[@]}"
+    cargo +nightly fuzz run "$target" --fuzz-dir . "${profile[@]}" "corpus/$target" "seeds/$target" -- "${options[@]}"
 done
