@@ -60,7 +60,7 @@ memcheck() {
             skip "memcheck with avx2: this CPU has none"
             continue
         fi
-        INTERNEURON_ISA=$isa PROPTEST_CASES=20 \
+        INTERNEURON_ISA=$isa PROPTEST_CASES=100 \
             cargo --config 'target."cfg(unix)".runner="valgrind --quiet --error-exitcode=9 --fair-sched=yes"' \
             test --release --test layers --test numbers -- --skip large
     done
