@@ -136,10 +136,12 @@ impl Round {
                 Err(error) => return Err(error),
             }
             // A step can be so long that parameters overflow before any loss does: these cannot be saved.
-            let finite = net.shapes().zip(net.params()).all(|(shape, params)| params.validate(&shape).is_ok());
+            let finite = |net: &Network<T>| {
+                net.shapes().zip(net.params()).all(|(shape, params)| params.validate(&shape).is_ok())
+            };
             if let Conditions::Shared { generator, checkpoint, reloads, .. } = conditions
                 && generator.random_bool(0.2)
-                && finite
+                && finite(&net)
             {
                 checkpoint::save(&*checkpoint, &net, &run)?;
                 (net, run) = checkpoint::load(&*checkpoint, net.isa())?;
