@@ -48,7 +48,7 @@ fn put(dir: &TempDir, name: &str, bytes: &[u8]) {
 
 #[track_caller]
 fn assert_fails(dir: impl AsRef<Path>, file: &str, reason: &str) {
-    let error = load(dir.as_ref(), 10).unwrap_err();
+    let error = load(dir.as_ref()).unwrap_err();
     let Error::File { path, reason: got } = &error else { panic!("{error}") };
     assert!(path.ends_with(file), "{path} should be {file}: {got}");
     assert!(got.contains(reason), "{got:?} should contain {reason:?}");
@@ -57,10 +57,10 @@ fn assert_fails(dir: impl AsRef<Path>, file: &str, reason: &str) {
 
 #[test]
 fn good_files() {
-    let data = load(folder().path(), 10).unwrap();
+    let data = load(folder().path()).unwrap();
     assert_eq!((data.train.len(), data.test.len()), (4, 2));
     assert_eq!((data.train.images.height, data.train.images.width), (2, 3));
-    assert_eq!(data.train.images.pixels, (0..24).collect::<Vec<u8>>());
+    assert_eq!(data.train.images.pixels, Pixels::Bytes((0..24).collect()));
     assert_eq!(data.train.labels, [0, 1, 2, 3]);
     let mut x = vec![9.0_f64; 1];
     data.train.images.gather([3, 0], &mut x);
@@ -98,7 +98,7 @@ fn truncated_and_corrupt_files() {
     assert_fails(&dir, train, "");
     let (front, back) = (images(4)[..20].to_vec(), images(4)[20..].to_vec());
     put(&dir, train, &[gzip(&front), gzip(&back)].concat());
-    assert_eq!(load(dir.path(), 10).unwrap().train.images, load(folder().path(), 10).unwrap().train.images, "members");
+    assert_eq!(load(dir.path()).unwrap().train.images, load(folder().path()).unwrap().train.images, "members");
     let mut corrupt = whole.clone();
     let checksum = corrupt.len() - 6;
     corrupt[checksum] ^= 0xff;
@@ -138,13 +138,76 @@ fn wrong_headers() {
 }
 
 #[test]
-fn disagreeing_counts_and_labels_out_of_range() {
+fn counts_that_disagree() {
     let dir = folder();
     put(&dir, "train-labels-idx1-ubyte", &labels(5));
     assert_fails(&dir, "train-labels-idx1-ubyte", "5 labels for the 4 images");
-    let dir = folder();
-    put(&dir, "train-labels-idx1-ubyte", &idx(LABELS, &[4], &[0, 1, 10, 3]));
-    assert_fails(&dir, "train-labels-idx1-ubyte", "label 2 is 10: expected less than 10");
+}
+
+/// A folder with these labels for training and testing.
+fn labelled(train: &[u8], test: &[u8]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (part, labels) in [("train", train), ("t10k", test)] {
+        let count = labels.len() as u32;
+        put(&dir, &format!("{part}-images-idx3-ubyte"), &images(count));
+        put(&dir, &format!("{part}-labels-idx1-ubyte"), &idx(LABELS, &[count], labels));
+    }
+    dir
+}
+
+#[test]
+fn classes_come_from_the_labels() {
+    let every: Vec<u8> = (0..=255).collect();
+    // Letters from 1 to 26; a class that only the test has; labels far apart; as many classes as there can be.
+    let letters: Vec<u8> = (1..=26).cycle().take(60).collect();
+    let cases: [(&[u8], &[u8], [u8; 2], usize, usize); 5] = [
+        (&letters, &[1, 26], [1, 26], 26, 27),
+        (&[0, 1, 2], &[3], [0, 3], 4, 4),
+        (&[7], &[200], [7, 200], 2, 201),
+        (&every, &[0, 255], [0, 255], 256, 256),
+        (&[1, 1, 1], &[1, 0], [0, 1], 2, 2),
+    ];
+    for (train, test, [first, last], found, outputs) in cases {
+        let data = load(labelled(train, test)).unwrap();
+        assert_eq!((&data.train.labels[..], &data.test.labels[..]), (train, test));
+        assert_eq!(data.classes(), Classes { found, first, last });
+        assert_eq!(data.classes().outputs(), outputs);
+    }
+    let none = TrainTest::default().classes();
+    assert_eq!((none, none.outputs()), (Classes::default(), 0));
+    let (one, file) = (labelled(&[3, 3, 3], &[3]), "train-labels-idx1-ubyte");
+    assert_fails(&one, file, "one class alone, label 3: expected at least 2");
+}
+
+#[test]
+fn what_a_network_sees_of_pixels() {
+    let bytes = Images { pixels: Pixels::Bytes(vec![9, 51, 102, 255, 0, 60]), count: 3, height: 1, width: 2 };
+    let floats = [-1.5, 0.25, 1.0, 3.0, 0.5, -0.25];
+    let floats = Images { pixels: Pixels::Floats(floats.to_vec()), count: 3, height: 2, width: 1 };
+    assert_eq!((bytes.range(), bytes.mean()), ((0.0, 1.0), 477.0 / (255.0 * 6.0)));
+    assert_eq!((floats.range(), floats.mean()), ((-1.5, 3.0), 0.5));
+    assert_eq!((Images::default().range(), Images::default().mean()), ((0.0, 0.0), 0.0));
+    let mut x: Vec<f64> = vec![];
+    bytes.gather([2, 0], &mut x);
+    assert_eq!(x, [0, 60, 9, 51].map(|level| f64::from(level) / 255.0));
+    floats.gather([2, 0], &mut x);
+    assert_eq!(x, [0.5, -0.25, -1.5, 0.25]);
+    let mut single: Vec<f32> = vec![];
+    floats.gather([1], &mut single);
+    assert_eq!(single, [1.0, 3.0]);
+
+    let chosen = Images { pixels: Pixels::Bytes(vec![0, 60, 9, 51, 0, 60]), ..bytes.clone() };
+    assert_eq!(bytes.subset(&[2, 0, 2]), chosen);
+    let set = Dataset { images: floats.clone(), labels: vec![4, 5, 6] };
+    let chosen = set.subset(&[1]);
+    assert_eq!(
+        (chosen.labels, chosen.images.pixels, chosen.images.count),
+        (vec![5], Pixels::Floats(vec![1.0, 3.0]), 1)
+    );
+    assert!(set.subset(&[]).is_empty());
+    assert_eq!((bytes.pixels.len(), bytes.pixels.as_bytes()), (6, &[9, 51, 102, 255, 0, 60][..]));
+    assert_eq!(floats.pixels.as_bytes()[..4], (-1.5_f32).to_ne_bytes());
+    assert!(Pixels::default().is_empty());
 }
 
 #[test]
@@ -154,7 +217,7 @@ fn digits_come_from_their_seed() {
     assert_ne!(data, digits(30, 20, 6));
     assert_eq!((data.train.len(), data.test.len(), data.train.images.size()), (30, 20, 784));
     assert!((0..10).all(|class| data.train.labels.iter().filter(|&&label| label == class).count() == 3));
-    assert!(data.train.images.pixels[..784] != data.train.images.pixels[7840..][..784], "two zeros differ");
+    assert_ne!(data.train.images.subset(&[0]), data.train.images.subset(&[10]), "two zeros differ");
 }
 
 /// The digits are worth learning: too hard for a linear classifier, not too easy for a network.

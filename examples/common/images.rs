@@ -4,13 +4,10 @@ use interneuron::data::{self, TrainTest};
 use std::error::Error;
 use std::path::Path;
 
-/// Classes of the data sets.
-const CLASSES: u8 = 10;
-
 /// The data set in a folder, or else as many drawn images for training and testing.
 pub fn load(folder: Option<&Path>, drawn: (usize, usize), seed: u64) -> Result<TrainTest, Box<dyn Error>> {
     let data = match folder {
-        Some(folder) => data::load(folder, CLASSES)?,
+        Some(folder) => data::load(folder)?,
         None => {
             eprintln!("drawing {} images of digits", drawn.0 + drawn.1);
             data::digits(drawn.0, drawn.1, seed)
@@ -23,5 +20,5 @@ pub fn load(folder: Option<&Path>, drawn: (usize, usize), seed: u64) -> Result<T
 
 /// How many classes there are: one more than the largest label.
 pub fn classes(data: &TrainTest) -> usize {
-    data.train.labels.iter().chain(&data.test.labels).max().map_or(0, |&max| usize::from(max) + 1)
+    data.classes().outputs()
 }

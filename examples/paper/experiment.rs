@@ -3,7 +3,7 @@
 use super::common::images;
 use super::config::{Config, Rates};
 use super::networks::{self, Kind, Sizes};
-use interneuron::data::{Dataset, Images, TrainTest};
+use interneuron::data::{Dataset, TrainTest};
 use interneuron::{Generator, Isa, Network, generator};
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -84,7 +84,7 @@ impl Experiment {
         let hash = [&data.train, &data.test].into_iter().fold(HASH, |hash, set| {
             let size = [set.images.height as u64, set.images.width as u64];
             let hash = size.iter().fold(hash, |hash, side| fnv(hash, &side.to_le_bytes()));
-            fnv(fnv(hash, &set.images.pixels), &set.labels)
+            fnv(fnv(hash, set.images.pixels.as_bytes()), &set.labels)
         });
         let common = Common {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -187,15 +187,7 @@ fn split(train: &Dataset, config: &Config) -> Result<TrainTest, String> {
     let (held_back, kept) = order.split_at_mut(validation);
     held_back.sort_unstable();
     kept.sort_unstable();
-    Ok(TrainTest { train: subset(train, kept), test: subset(train, held_back) })
-}
-
-fn subset(data: &Dataset, indices: &[usize]) -> Dataset {
-    let Images { height, width, .. } = data.images;
-    let size = data.images.size();
-    let pixels = indices.iter().flat_map(|&i| &data.images.pixels[i * size..][..size]).copied().collect();
-    let labels = indices.iter().map(|&i| data.labels[i]).collect();
-    Dataset { images: Images { pixels, count: indices.len(), height, width }, labels }
+    Ok(TrainTest { train: train.subset(kept), test: train.subset(held_back) })
 }
 
 /// A generator of its own for each name.

@@ -130,17 +130,15 @@ pub struct Sizes {
     /// The interneurons of each layer; the output layer has one.
     pub interneurons: Vec<usize>,
     pub column_ratio: usize,
-    /// Mean of the training pixels, between 0 and 1.
+    /// Mean of the training pixels, as a network sees them.
     pub mean_input: f64,
 }
 
 impl Sizes {
     pub fn new(config: &Config, data: &TrainTest) -> Self {
-        let pixels = &data.train.images.pixels;
-        let sum: u64 = pixels.iter().map(|&pixel| u64::from(pixel)).sum();
         Self {
             column_ratio: config.column_ratio,
-            mean_input: sum as f64 / (255.0 * pixels.len() as f64),
+            mean_input: data.train.images.mean(),
             dims: [&[data.train.images.size()][..], &config.hidden, &[classes(data)]].concat(),
             interneurons: [vec![config.interneurons; config.hidden.len()], vec![1]].concat(),
         }

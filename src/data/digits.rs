@@ -1,6 +1,6 @@
 //! Digit-like images drawn from a seed, so that everything can be tried without a data set.
 
-use super::{Dataset, Images, TrainTest};
+use super::{Dataset, Images, Pixels, TrainTest};
 use crate::init::{Generator, generator};
 use rand_distr::{Distribution, StandardNormal};
 use std::f64::consts::{PI, TAU};
@@ -47,7 +47,7 @@ pub fn digits(train: usize, test: usize, seed: u64) -> TrainTest {
     let mut rng = generator(seed);
     let mut draw = |count| {
         let labels: Vec<u8> = (0..count).map(|i| (i % 10) as u8).collect();
-        let pixels = labels.iter().flat_map(|&label| draw_digit(label, &mut rng)).collect();
+        let pixels = Pixels::Bytes(labels.iter().flat_map(|&label| draw_digit(label, &mut rng)).collect());
         Dataset { images: Images { pixels, count, height: SIDE, width: SIDE }, labels }
     };
     TrainTest { train: draw(train), test: draw(test) }

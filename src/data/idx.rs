@@ -7,46 +7,12 @@
 //! then once more: whatever it says, what is allocated is at most the bytes of data that it truly holds (that it unpacks
 //! to) and 256 KiB. What is no regular file is refused.
 
-use super::{Dataset, Images, TrainTest};
+use super::{Images, Pixels};
 use crate::error::Error;
 use crate::file;
 use flate2::read::MultiGzDecoder;
 use std::io::{self, BufReader, Read, Seek};
-use std::path::{Path, PathBuf};
-
-/// Reads the four files of a data set in the format of MNIST from a folder: `train-images-idx3-ubyte`,
-/// `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, each plain or with `.gz` appended.
-///
-/// # Errors
-/// [`Error::File`], naming the file, if one is missing, cannot be read or is no IDX file of the right kind, if images
-/// and labels differ in number or images in size, or if a label is not below `classes`.
-pub fn load(folder: impl AsRef<Path>, classes: u8) -> Result<TrainTest, Error> {
-    let read = |part: &str| {
-        let images_path = find(folder.as_ref(), &format!("{part}-images-idx3-ubyte"))?;
-        let labels_path = find(folder.as_ref(), &format!("{part}-labels-idx1-ubyte"))?;
-        let images = read_images(&images_path)?;
-        let labels = read_labels(&labels_path)?;
-        if images.count != labels.len() {
-            let reason =
-                format!("{} labels for the {} images of {}", labels.len(), images.count, images_path.display());
-            return Err(Error::file(&labels_path, reason));
-        }
-        if let Some(index) = labels.iter().position(|&label| label >= classes) {
-            let reason = format!("label {index} is {}: expected less than {classes}", labels[index]);
-            return Err(Error::file(&labels_path, reason));
-        }
-        Ok((images_path, Dataset { images, labels }))
-    };
-    let (train_path, train) = read("train")?;
-    let (test_path, test) = read("t10k")?;
-    let size = |set: &Dataset| (set.images.height, set.images.width);
-    if size(&train) != size(&test) {
-        let ((h, w), (train_h, train_w)) = (size(&test), size(&train));
-        let reason = format!("images of {h} × {w}, but those of {} have {train_h} × {train_w}", train_path.display());
-        return Err(Error::file(&test_path, reason));
-    }
-    Ok(TrainTest { train, test })
-}
+use std::path::Path;
 
 /// Reads an IDX file of images: bytes in three dimensions.
 ///
@@ -56,7 +22,7 @@ pub fn load(folder: impl AsRef<Path>, classes: u8) -> Result<TrainTest, Error> {
 /// [`Error::File`] if the file cannot be read, is truncated or too long, corrupt, or of another kind.
 pub fn read_images(path: impl AsRef<Path>) -> Result<Images, Error> {
     let ([count, height, width], pixels) = read_idx::<3>(path.as_ref())?;
-    Ok(Images { pixels, count, height, width })
+    Ok(Images { pixels: Pixels::Bytes(pixels), count, height, width })
 }
 
 /// Reads an IDX file of labels: bytes in one dimension.
@@ -66,18 +32,6 @@ pub fn read_images(path: impl AsRef<Path>) -> Result<Images, Error> {
 pub fn read_labels(path: impl AsRef<Path>) -> Result<Vec<u8>, Error> {
     let ([_], labels) = read_idx::<1>(path.as_ref())?;
     Ok(labels)
-}
-
-/// The file of this name, or with `.gz` appended.
-fn find(folder: &Path, name: &str) -> Result<PathBuf, Error> {
-    if !folder.is_dir() {
-        return Err(Error::file(folder, "no such folder"));
-    }
-    let candidates = [folder.join(name), folder.join(format!("{name}.gz"))];
-    candidates
-        .into_iter()
-        .find(|path| path.is_file())
-        .ok_or_else(|| Error::file(&folder.join(name), "no such file, with or without .gz"))
 }
 
 /// Reads bytes in `D` dimensions.

@@ -1,18 +1,32 @@
 //! Images with labels: read from IDX files, the format of MNIST, or drawn.
+//!
+//! [`load`] reads a data set from a folder: MNIST, Fashion-MNIST, EMNIST, QMNIST, or your own in their format. [`Files`]
+//! are the four files that it finds there; [`read_images`] and [`read_labels`] read one.
 
 mod digits;
+mod files;
 mod idx;
 
 pub use digits::digits;
-pub use idx::{load, read_images, read_labels};
+pub use files::{Files, load};
+pub use idx::{read_images, read_labels};
 
 use crate::element::Element;
 
-/// Grey images of one size, a byte a pixel, row after row.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The pixels of all images, image after image and row after row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pixels {
+    /// Grey levels from 0 to 255. A network sees them divided by 255.
+    Bytes(Vec<u8>),
+    /// Numbers that a network sees as they are.
+    Floats(Vec<f32>),
+}
+
+/// Images of one size.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Images {
-    /// All pixels: `count · height · width` bytes.
-    pub pixels: Vec<u8>,
+    /// All pixels, `count · height · width`.
+    pub pixels: Pixels,
     /// How many images.
     pub count: usize,
     /// Rows of an image.
@@ -22,7 +36,7 @@ pub struct Images {
 }
 
 /// Images and their labels.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dataset {
     /// The images.
     pub images: Images,
@@ -31,12 +45,52 @@ pub struct Dataset {
 }
 
 /// What a network is trained on, and what it is tested on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrainTest {
     /// For training.
     pub train: Dataset,
     /// For testing.
     pub test: Dataset,
+}
+
+/// The classes of a data set, as its labels have them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Classes {
+    /// How many different labels there are.
+    pub found: usize,
+    /// The least label: 0 or, where classes are counted from 1, 1. It is 0 if there are no labels.
+    pub first: u8,
+    /// The largest label, or 0 if there are none.
+    pub last: u8,
+}
+
+impl Default for Pixels {
+    fn default() -> Self {
+        Self::Bytes(vec![])
+    }
+}
+
+impl Pixels {
+    /// How many pixels.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Floats(floats) => floats.len(),
+        }
+    }
+
+    /// Whether there is no pixel.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes that they lie in, to compute a hash of, for instance. Those of floats are in the machine's order.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Floats(floats) => bytemuck::cast_slice(floats),
+        }
+    }
 }
 
 impl Images {
@@ -45,19 +99,77 @@ impl Images {
         self.height * self.width
     }
 
-    /// Overwrites `x` with the images `indices`, one a row, pixels divided by 255.
+    /// Overwrites `x` with the images `indices`, one a row, as a network sees them: bytes are divided by 255.
     ///
     /// # Panics
     /// If there is no such image.
     pub fn gather<T: Element>(&self, indices: impl IntoIterator<Item = usize>, x: &mut Vec<T>) {
         let size = self.size();
-        let grey: [T; 256] = std::array::from_fn(|level| T::from_f64(level as f64 / 255.0));
         x.clear();
-        for index in indices {
-            let pixels = &self.pixels[index * size..][..size];
-            x.extend(pixels.iter().map(|&pixel| grey[usize::from(pixel)]));
+        match &self.pixels {
+            Pixels::Bytes(bytes) => {
+                let grey: [T; 256] = std::array::from_fn(|level| T::from_f64(level as f64 / 255.0));
+                for index in indices {
+                    x.extend(bytes[index * size..][..size].iter().map(|&level| grey[usize::from(level)]));
+                }
+            }
+            Pixels::Floats(floats) => {
+                for index in indices {
+                    x.extend(floats[index * size..][..size].iter().map(|&value| T::from_f64(value.into())));
+                }
+            }
         }
     }
+
+    /// The least and the largest value that a network sees, or zeros if there are no pixels.
+    pub fn range(&self) -> (f64, f64) {
+        let (least, largest) = match &self.pixels {
+            pixels if pixels.is_empty() => (0.0, 0.0),
+            Pixels::Bytes(bytes) => {
+                let ends = bytes.iter().fold((u8::MAX, 0), |(least, largest), &x| (x.min(least), x.max(largest)));
+                (f64::from(ends.0) / 255.0, f64::from(ends.1) / 255.0)
+            }
+            Pixels::Floats(floats) => {
+                let ends = (f32::INFINITY, f32::NEG_INFINITY);
+                let (least, largest) = floats.iter().fold(ends, |ends, &x| (ends.0.min(x), ends.1.max(x)));
+                (f64::from(least), f64::from(largest))
+            }
+        };
+        (least, largest)
+    }
+
+    /// The mean of what a network sees, or 0 if there are no pixels.
+    pub fn mean(&self) -> f64 {
+        let len = self.pixels.len();
+        match &self.pixels {
+            _ if len == 0 => 0.0,
+            // Whole numbers, so that the order of the sum makes no difference.
+            Pixels::Bytes(bytes) => bytes.iter().map(|&x| u64::from(x)).sum::<u64>() as f64 / (255.0 * len as f64),
+            Pixels::Floats(floats) => floats.iter().map(|&x| f64::from(x)).sum::<f64>() / len as f64,
+        }
+    }
+
+    /// The images `indices`, in this order.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    pub fn subset(&self, indices: &[usize]) -> Self {
+        let size = self.size();
+        let pixels = match &self.pixels {
+            Pixels::Bytes(bytes) => Pixels::Bytes(rows(bytes, size, indices)),
+            Pixels::Floats(floats) => Pixels::Floats(rows(floats, size, indices)),
+        };
+        Self { pixels, count: indices.len(), height: self.height, width: self.width }
+    }
+}
+
+/// Some rows of a matrix.
+fn rows<P: Copy>(pixels: &[P], size: usize, indices: &[usize]) -> Vec<P> {
+    let mut chosen = Vec::with_capacity(indices.len() * size);
+    for &index in indices {
+        chosen.extend_from_slice(&pixels[index * size..][..size]);
+    }
+    chosen
 }
 
 impl Dataset {
@@ -69,5 +181,34 @@ impl Dataset {
     /// Whether there is no example.
     pub fn is_empty(&self) -> bool {
         self.images.count == 0
+    }
+
+    /// The examples `indices`, in this order.
+    ///
+    /// # Panics
+    /// If there is no such example.
+    pub fn subset(&self, indices: &[usize]) -> Self {
+        Self { images: self.images.subset(indices), labels: indices.iter().map(|&index| self.labels[index]).collect() }
+    }
+}
+
+impl TrainTest {
+    /// The classes of the training and test labels together.
+    pub fn classes(&self) -> Classes {
+        let mut there = [false; 256];
+        for &label in self.train.labels.iter().chain(&self.test.labels) {
+            there[usize::from(label)] = true;
+        }
+        let mut labels = (0..=u8::MAX).filter(|&label| there[usize::from(label)]);
+        let (found, first) = (labels.clone().count(), labels.next().unwrap_or(0));
+        Classes { found, first, last: labels.last().unwrap_or(first) }
+    }
+}
+
+impl Classes {
+    /// The output units that a network needs: one more than the largest label, because output unit `k` stands for label
+    /// `k`. A label below the largest that does not occur has a unit, too, which learns to stay silent.
+    pub fn outputs(&self) -> usize {
+        if self.found == 0 { 0 } else { usize::from(self.last) + 1 }
     }
 }

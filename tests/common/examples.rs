@@ -15,7 +15,7 @@ pub fn small_data(dir: &Path, train: usize, test: usize) {
     let drawn = interneuron::data::digits(train, test, 2);
     for (name, set) in [("train", &drawn.train), ("t10k", &drawn.test)] {
         let header = |words: &[usize]| words.iter().flat_map(|&w| (w as u32).to_be_bytes()).collect::<Vec<u8>>();
-        let images = [header(&[0x0803, set.len(), 28, 28]), set.images.pixels.clone()].concat();
+        let images = [header(&[0x0803, set.len(), 28, 28]), set.images.pixels.as_bytes().to_vec()].concat();
         let labels = [header(&[0x0801, set.len()]), set.labels.clone()].concat();
         std::fs::write(dir.join(format!("{name}-images-idx3-ubyte")), images).unwrap();
         std::fs::write(dir.join(format!("{name}-labels-idx1-ubyte")), labels).unwrap();
