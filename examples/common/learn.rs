@@ -1,8 +1,13 @@
 //! Passes over the images of a data set: for training and for testing.
 
+use super::interrupt;
 use interneuron::data::Dataset;
-use interneuron::{Error, Evaluation, Generator, MatRef, Network, Threads, Update, generator};
+use interneuron::{
+    Error, Evaluation, Generator, LayerShape, MatRef, Network, NormShape, Over, Threads, Update, generator,
+};
 use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 /// Images as a network takes them. The memory is used again and again.
@@ -47,6 +52,24 @@ impl Examples {
     }
 }
 
+/// The smallest divisor of each layer that divides, on the first images of a set, if one of them is not above zero.
+/// Weights are ≥ 0, so this takes negative inputs.
+pub fn negative_divisor(
+    net: &mut Network<f32>,
+    examples: &mut Examples,
+    threads: Threads<'_>,
+    data: &Dataset,
+) -> Result<Option<String>, Error> {
+    /// Images that are looked at.
+    const LOOKED_AT: usize = 1000;
+    let (x, labels) = examples.load(data, 0..data.len().min(LOOKED_AT))?;
+    let layers = net.inspect(threads, x, labels, &Update::sgd(0.0))?;
+    let least = layers.iter().enumerate().filter_map(|(k, layer)| Some((k, layer.gamma?.0)));
+    let negative = least.filter(|(_, least)| *least <= 0.0).map(|(k, least)| format!("{least:.3e} in layer {k}"));
+    let negative: Vec<String> = negative.collect();
+    Ok((!negative.is_empty()).then(|| negative.join(", ")))
+}
+
 /// Why a network has diverged after an epoch, if it has: its loss is not finite, or a parameter, which may be hidden from
 /// the loss. Such a network cannot be saved either.
 pub fn diverged(net: &Network<f32>, loss: f64, epoch: usize, rate: f64) -> Option<String> {
@@ -57,6 +80,83 @@ pub fn diverged(net: &Network<f32>, loss: f64, epoch: usize, rate: f64) -> Optio
         format!("the loss is {loss}")
     };
     Some(format!("{wrong} after epoch {epoch}, step {}, at learning rate {rate}", net.steps()))
+}
+
+/// What becomes of images that do not fill a batch at the end of an epoch.
+///
+/// A step takes the mean of its images' gradients, so a step from one image moves the parameters as far as one from 32,
+/// in a direction that is mostly noise; and the test comes right after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LastBatch {
+    /// They are spread over the steps of the epoch: each takes as many images as were asked for or a few more. All
+    /// steps then weigh the same, and every image is learnt once.
+    Spread,
+    /// They make a short step of their own, of full length. The original experiments did so; the 60,000 images of MNIST
+    /// fill their batches.
+    Short,
+}
+
+impl LastBatch {
+    pub const NAMES: [&str; 2] = ["spread", "short"];
+
+    pub fn find(name: &str) -> Result<Self, String> {
+        match name {
+            "spread" => Ok(Self::Spread),
+            "short" => Ok(Self::Short),
+            _ => Err(format!("expected {}", Self::NAMES.join(" or "))),
+        }
+    }
+
+    /// How many steps an epoch has.
+    pub fn steps(self, images: usize, batch: usize) -> usize {
+        match self {
+            Self::Spread => (images / batch).max(1),
+            Self::Short => images.div_ceil(batch),
+        }
+    }
+
+    /// Where the batch of a step begins and where that of the next one does.
+    fn bounds(self, images: usize, batch: usize, step: usize) -> (usize, usize) {
+        let steps = self.steps(images, batch);
+        let begin = |step: usize| match self {
+            Self::Spread => (images as u128 * step as u128 / steps as u128) as usize,
+            Self::Short => (step * batch).min(images),
+        };
+        (begin(step), begin(step + 1))
+    }
+
+    /// The images of the smallest step.
+    fn fewest(self, images: usize, batch: usize) -> usize {
+        match self {
+            Self::Spread => images / self.steps(images, batch),
+            Self::Short => {
+                if images.is_multiple_of(batch) {
+                    batch
+                } else {
+                    images % batch
+                }
+            }
+        }
+    }
+}
+
+/// Checks that a network can learn from so many images in such batches: a batch must not be larger than the data, and
+/// batch normalisation has no use for a single image, whose every unit is its own mean. The error tells what was expected.
+pub fn check_batches(
+    shapes: impl IntoIterator<Item = LayerShape>,
+    images: usize,
+    batch: usize,
+    last: LastBatch,
+) -> Result<(), String> {
+    if batch > images {
+        return Err(format!("expected at most {images}"));
+    }
+    let over_examples = |shape| matches!(shape, LayerShape::Norm(NormShape { over: Over::Examples, .. }));
+    if shapes.into_iter().any(over_examples) && last.fewest(images, batch) < 2 {
+        return Err(format!("of {images} images a step would have only one, and batch normalisation needs two"));
+    }
+    Ok(())
 }
 
 /// A step that was taken.
@@ -71,32 +171,53 @@ pub struct Step {
 pub struct Course<'a> {
     data: &'a Dataset,
     batch: usize,
+    last: LastBatch,
     order: Vec<usize>,
     rng: Generator,
     pub examples: Examples,
 }
 
 impl<'a> Course<'a> {
-    pub fn new(data: &'a Dataset, batch: usize, seed: u64) -> Self {
+    pub fn new(data: &'a Dataset, batch: usize, last: LastBatch, seed: u64) -> Self {
         let order = (0..data.len()).collect();
-        Self { data, batch, order, rng: generator(seed), examples: Examples::default() }
+        Self { data, batch, last, order, rng: generator(seed), examples: Examples::default() }
     }
 
-    /// One epoch. A loss that is not finite ends it with [`Error::Diverged`].
+    /// Steps of an epoch.
+    pub fn steps(&self) -> usize {
+        self.last.steps(self.data.len(), self.batch)
+    }
+
+    /// Where the generator of the orders is.
+    pub fn generator(&self) -> &Generator {
+        &self.rng
+    }
+
+    /// Passes over epochs that were learnt before: what follows is as if they had been learnt now.
+    pub fn skip(&mut self, epochs: usize) {
+        (0..epochs).for_each(|_| self.order.shuffle(&mut self.rng));
+    }
+
+    /// One epoch, which ends early if somebody wants the program to end. A loss that is not finite ends it with
+    /// [`Error::Diverged`].
     pub fn epoch(
         &mut self,
         net: &mut Network<f32>,
         threads: Threads<'_>,
         update: &Update,
         mut each: impl FnMut(Step),
-    ) -> Result<(), Error> {
+    ) -> Result<ControlFlow<()>, Error> {
         self.order.shuffle(&mut self.rng);
-        for batch in self.order.chunks(self.batch) {
-            let (x, labels) = self.examples.load(self.data, batch.iter().copied())?;
+        for step in 0..self.steps() {
+            let (begin, end) = self.last.bounds(self.data.len(), self.batch, step);
+            let (x, labels) = self.examples.load(self.data, self.order[begin..end].iter().copied())?;
             let start = Instant::now();
             let loss = net.train_step(threads, x, labels, update)?;
-            each(Step { loss, images: batch.len(), time: start.elapsed() });
+            each(Step { loss, images: end - begin, time: start.elapsed() });
+            if interrupt::requested() {
+                return Ok(ControlFlow::Break(()));
+            }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 }

@@ -1,6 +1,6 @@
 //! The command line: a flag for every field of the configuration, and a few more.
 
-use super::common::args::one_line;
+use super::common::args::{one_line, path, text};
 use super::config::{Config, FIELDS, Holds, Preset, Source, flag};
 use super::store::CONFIG;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -16,9 +16,13 @@ pub struct Args {
     pub print_config: bool,
 }
 
+const LONG: &str = "Compare networks fairly: search the learning rate of each, train it several times, test it.\n\nEvery \
+                    finished run is on disk at once. Ctrl-C or SIGTERM ends after the present steps, the second at once; \
+                    --resume goes on.";
+
 fn command() -> Command {
     let option = |name: &'static str, value: &'static str, help: &'static str| {
-        Arg::new(name).long(name).value_name(value).help(help).value_parser(clap::value_parser!(PathBuf))
+        Arg::new(name).long(name).value_name(value).help(help).value_parser(path())
     };
     let switch =
         |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help).action(ArgAction::SetTrue);
@@ -26,7 +30,8 @@ fn command() -> Command {
                   with a data folder, small with drawn images";
     let fields = FIELDS.iter().map(|field| {
         let long = flag(field).trim_start_matches('-').to_owned();
-        let arg = Arg::new(field.name).long(long).value_name("VALUE").help(field.about).allow_negative_numbers(true);
+        let arg = Arg::new(field.name).long(long).value_name("VALUE").help(field.about).value_parser(text());
+        let arg = arg.allow_negative_numbers(true);
         match field.holds {
             Holds::YesOrNo => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
             _ => arg,
@@ -34,10 +39,11 @@ fn command() -> Command {
     });
     Command::new("paper")
         .about("Compare networks fairly: search the learning rate of each, train it several times, test it")
+        .long_about(LONG)
         .after_help("Flags override fields of the configuration file; lists are written with commas.")
         .arg(option("config", "FILE", "Configuration file (TOML); begin with what --print-config prints"))
         .arg(Arg::new("preset").long("preset").value_name("NAME").help(preset).value_parser(Preset::find))
-        .arg(switch("resume", "Go on with the experiment in the folder --out, with its configuration"))
+        .arg(switch("resume", "Go on with the experiment in the folder --out, with its configuration; seeds, trials and networks may be added"))
         .arg(switch("print-config", "Print the whole configuration that would be used, and end"))
         .args(fields)
 }

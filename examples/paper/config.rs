@@ -1,7 +1,11 @@
 //! The configuration: a list of fields, each with its comment and what it may hold, from which the file, the flags,
 //! the checks and `--print-config` all follow.
 
+use super::common::args::{MOST_EPOCHS, MOST_IMAGES};
 use super::common::files::read_text;
+use super::common::images::Fingerprint;
+use super::common::learn::LastBatch;
+use super::common::threads::MOST_THREADS;
 use super::networks;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,6 +24,7 @@ pub struct Config {
     pub interneurons: usize,
     pub column_ratio: usize,
     pub batch: usize,
+    pub last_batch: LastBatch,
     pub epochs: usize,
     pub seeds: usize,
     pub seed: u64,
@@ -35,6 +40,9 @@ pub struct Config {
     pub isa: String,
     pub out: String,
     pub rates: BTreeMap<String, Rates>,
+    /// What the data are; none before they were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// Learning rates of a network.
@@ -64,16 +72,16 @@ pub enum Holds {
     Positive,
     /// Above 0, at most 1.
     Fraction,
+    /// One of some words.
+    Word(&'static [&'static str]),
     /// Names of networks, all different.
     Networks,
 }
 
-use Holds::{Fraction, Networks, Positive, Text, Whole, Wholes, YesOrNo};
+use Holds::{Fraction, Networks, Positive, Text, Whole, Wholes, Word, YesOrNo};
 
 /// Units of a layer: two such layers need terabytes.
 const MOST_UNITS: i64 = 1_000_000;
-/// More images than any data set in this format has.
-const MOST_IMAGES: i64 = 1_000_000_000;
 /// Hidden layers. Every run keeps a list of them.
 const MOST_LAYERS: usize = 100;
 
@@ -83,15 +91,25 @@ const fn field(name: &'static str, holds: Holds, about: &'static str) -> Field {
 
 /// All fields but the rates.
 pub const FIELDS: &[Field] = &[
-    field("data", Text, "Folder with IDX files named as MNIST's, plain or .gz; \"\" draws images of digits"),
+    field(
+        "data",
+        Text,
+        "Folder with IDX files named as MNIST's or EMNIST's, plain or .gz; \"\" draws images of digits",
+    ),
     field("drawn_train", Whole(1, 1_000_000), "Training images to draw, if they are drawn"),
     field("drawn_test", Whole(1, 1_000_000), "Test images to draw, if they are drawn"),
     field("networks", Networks, "Networks to compare"),
     field("hidden", Wholes(MOST_UNITS), "Units of each hidden layer; the excitatory ones where there are interneurons"),
     field("interneurons", Whole(1, MOST_UNITS), "Interneurons of each hidden layer; the output layer has one"),
     field("column_ratio", Whole(1, MOST_UNITS), "Excitatory units for each inhibitory one in column-ei"),
-    field("batch", Whole(1, MOST_IMAGES), "Images of a step"),
-    field("epochs", Whole(1, 100_000), "Passes over the training images in a final run"),
+    field("batch", Whole(1, MOST_IMAGES as i64), "Images of a step"),
+    field(
+        "last_batch",
+        Word(&LastBatch::NAMES),
+        "Images that do not fill a batch: spread over the steps of an epoch, or a short last step as in the original \
+         experiments",
+    ),
+    field("epochs", Whole(1, MOST_EPOCHS as i64), "Passes over the training images in a final run"),
     field("seeds", Whole(1, 10_000), "Final runs of each network, at seed, seed + 1, ..."),
     field(
         "seed",
@@ -99,9 +117,9 @@ pub const FIELDS: &[Field] = &[
         "Base of all random numbers: parameters, orders, rates, validation, drawn images",
     ),
     field("trials", Whole(0, 10_000), "Learning rates to try for each network; 0 uses the known rates"),
-    field("search_epochs", Whole(1, 100_000), "Passes over the training images in a trial"),
-    field("validation", Whole(1, MOST_IMAGES), "Training images that trials do not learn but are scored by"),
-    field("natural_batch", Whole(1, MOST_IMAGES), "Images of a step of dann-ngd"),
+    field("search_epochs", Whole(1, MOST_EPOCHS as i64), "Passes over the training images in a trial"),
+    field("validation", Whole(1, MOST_IMAGES as i64), "Training images that trials do not learn but are scored by"),
+    field("natural_batch", Whole(1, MOST_IMAGES as i64), "Images of a step of dann-ngd"),
     field("natural_f_lambda", Positive, "Factor of the squared gradients in the Fisher information of dann-ngd"),
     field("natural_c", Fraction, "Weight of a step in the running Fisher information of dann-ngd"),
     field(
@@ -110,7 +128,12 @@ pub const FIELDS: &[Field] = &[
         "Whether to record after each epoch what every layer does on the first 1000 validation or test images",
     ),
     field("checkpoints", YesOrNo, "Whether to save the networks of the final runs, as networks/*.safetensors"),
-    field("threads", Whole(0, 1024), "Runs at a time, each on one thread; 0 is as many as the machine has threads"),
+    field(
+        "threads",
+        Whole(0, MOST_THREADS as i64),
+        "Runs at a time, each on one thread; 0 is as many as the process may use cores (other programs' variables, such \
+         as RAYON_NUM_THREADS or OMP_NUM_THREADS, are not read)",
+    ),
     field("isa", Text, "Instruction set: portable, avx2 or avx512; \"\" is $INTERNEURON_ISA, or else the widest"),
     field("out", Text, "Folder for all that is written"),
 ];
@@ -118,8 +141,14 @@ pub const FIELDS: &[Field] = &[
 const RATES: &str = "Learning rates: trials are spread evenly on a logarithmic scale from low to high, at random; \
                      known is used if trials is 0";
 
-/// Fields that may differ when an experiment goes on: they change no result.
-const FREE: [&str; 2] = ["threads", "out"];
+const FINGERPRINT: &str =
+    "What the data are, wherever they lie: hashes, by which an experiment that goes on knows them";
+
+/// Fields that may differ when an experiment goes on: they change no result. What the data are is told by their
+/// fingerprint.
+const FREE: [&str; 3] = ["threads", "out", "data"];
+/// Fields that may grow: what was done stays as it is, and more is done.
+const GROWING: [&str; 2] = ["seeds", "trials"];
 
 impl Holds {
     /// What is expected, for people.
@@ -132,6 +161,7 @@ impl Holds {
             Wholes(high) => format!("whole numbers, 1 to {MOST_LAYERS} of them, each from 1 to {high}"),
             Positive => "a finite number above 0".into(),
             Fraction => "a number above 0, at most 1".into(),
+            Word(words) => words.join(" or "),
             Networks => format!("different names out of {}", networks::names()),
         }
     }
@@ -145,6 +175,7 @@ impl Holds {
         let held = match self {
             Text => value.is_str(),
             YesOrNo => value.is_bool(),
+            Word(words) => value.as_str().is_some_and(|word| words.contains(&word)),
             Whole(low, high) => value.as_integer().is_some_and(|number| (*low..=*high).contains(&number)),
             Wholes(high) => {
                 let few = value.as_array().is_some_and(|values| values.len() <= MOST_LAYERS);
@@ -165,7 +196,7 @@ impl Holds {
     fn parse(&self, text: &str) -> Option<Value> {
         let list = |of: &dyn Fn(&str) -> Option<Value>| text.split(',').map(of).collect::<Option<Vec<_>>>();
         let value = match self {
-            Text => Value::String(text.into()),
+            Text | Word(_) => Value::String(text.into()),
             YesOrNo => Value::Boolean(text.parse().ok()?),
             Whole(..) => Value::Integer(text.parse().ok()?),
             Wholes(_) => Value::Array(list(&|text| Some(Value::Integer(text.parse().ok()?)))?),
@@ -208,6 +239,7 @@ impl Preset {
             interneurons: 50,
             column_ratio: 10,
             batch: 32,
+            last_batch: LastBatch::Spread,
             epochs: 50,
             seeds: 5,
             seed: 1,
@@ -223,6 +255,7 @@ impl Preset {
             isa: String::new(),
             out: "runs/paper".into(),
             rates: networks::ALL.iter().map(|kind| (kind.name.to_owned(), kind.rates)).collect(),
+            fingerprint: None,
         };
         match self {
             Self::Paper => paper,
@@ -282,7 +315,7 @@ impl Source {
     /// Reads the configuration that an experiment was begun with: no field may be missing.
     pub fn read_whole(path: &Path) -> Result<Self, String> {
         let source = Self::read(path)?;
-        let mut names = FIELDS.iter().map(|field| field.name).chain(["rates"]);
+        let mut names = FIELDS.iter().map(|field| field.name).chain(["rates", "fingerprint"]);
         match names.find(|&name| !source.table.contains_key(name)) {
             Some(name) => Err(format!("{}: {name} is missing: expected all fields", source.name)),
             None => Ok(source),
@@ -307,6 +340,12 @@ impl Config {
                 override_rates(rates, value).map_err(|error| format!("{file}: {error}"))?;
                 continue;
             }
+            if name == "fingerprint" {
+                let known = value.clone().try_into::<Fingerprint>().is_ok();
+                let wrong = || format!("{file}: fingerprint is {}: expected four hashes", one_line(&value.to_string()));
+                table.insert(name, Some(value.clone()).filter(|_| known).ok_or_else(wrong)?);
+                continue;
+            }
             let field = FIELDS.iter().find(|field| field.name == name);
             let field = field.ok_or_else(|| {
                 let names: Vec<_> = FIELDS.iter().map(|field| field.name).chain(["rates"]).collect();
@@ -323,14 +362,25 @@ impl Config {
         table.try_into().map_err(|error: toml::de::Error| one_line(error.message()))
     }
 
-    /// Names the first field that differs from what was `before` and makes a difference.
-    pub fn check_same(&self, before: &Self) -> Result<(), String> {
+    /// Names the first field in which this is not what was `before`, or more of the same.
+    pub fn check_extends(&self, before: &Self) -> Result<(), String> {
         let flat = |config| {
             let mut fields = BTreeMap::new();
             flatten("", Value::Table(to_table(config)), &mut fields);
-            fields.retain(|name, _| !FREE.contains(&name.as_str()));
+            fields.retain(|name, _| {
+                let known = |list: &[&str]| list.contains(&name.as_str());
+                !known(&FREE) && !known(&GROWING) && name != "networks" && !name.starts_with("fingerprint.")
+            });
             fields
         };
+        for (name, now, before) in [("seeds", self.seeds, before.seeds), ("trials", self.trials, before.trials)] {
+            if now < before {
+                return Err(format!("{name} is {now}: expected at least {before}"));
+            }
+        }
+        if let Some(missing) = before.networks.iter().find(|name| !self.networks.contains(name)) {
+            return Err(format!("networks is {:?}: expected {missing} among them", self.networks));
+        }
         let (now, before) = (flat(self), flat(before));
         // Both have all fields.
         match now.iter().zip(&before).find(|(now, before)| now != before) {
@@ -349,7 +399,15 @@ impl Config {
             format!("# {}\n[rates.{}]\nlow = {low}\nhigh = {high}\nknown = {known}\n", kind.about, kind.name)
         };
         let rates: Vec<String> = networks::ALL.iter().map(rates).collect();
-        FIELDS.iter().map(field).collect::<String>() + &format!("# {RATES}\n\n") + &rates.join("\n")
+        let fingerprint = self.fingerprint.as_ref().map(|_| {
+            let hashes = table["fingerprint"].as_table().expect("a table of hashes");
+            let lines = hashes.iter().map(|(name, hash)| format!("{name} = {hash}\n"));
+            format!("\n# {FINGERPRINT}\n[fingerprint]\n{}", lines.collect::<String>())
+        });
+        FIELDS.iter().map(field).collect::<String>()
+            + &format!("# {RATES}\n\n")
+            + &rates.join("\n")
+            + &fingerprint.unwrap_or_default()
     }
 }
 

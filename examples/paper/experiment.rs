@@ -1,10 +1,12 @@
 //! Which runs there are, and the settings of each. Everything follows from the configuration and the data alone.
 
-use super::common::images;
+use super::common::images::{Data, FNV, Fingerprint, fnv};
+use super::common::learn::{LastBatch, check_batches};
 use super::config::{Config, Rates};
 use super::networks::{self, Kind, Sizes};
+use super::store::CONFIG;
 use interneuron::data::{Dataset, TrainTest};
-use interneuron::{Generator, Isa, Network, generator};
+use interneuron::{Generator, Isa, LayerShape, Network, generator};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,7 @@ pub struct Settings {
     pub seed: u64,
     pub epochs: usize,
     pub batch: usize,
+    pub last_batch: LastBatch,
     pub common: Common,
 }
 
@@ -40,8 +43,8 @@ pub struct Settings {
 pub struct Common {
     pub version: String,
     pub isa: String,
-    /// A hash of all images and labels.
-    pub data: String,
+    /// The hashes of all images and labels.
+    pub data: Fingerprint,
     pub hidden: Vec<usize>,
     pub interneurons: usize,
     pub column_ratio: usize,
@@ -62,7 +65,8 @@ pub struct Stage {
 /// The whole experiment.
 pub struct Experiment {
     pub config: Config,
-    pub isa: Isa,
+    /// What it runs on, if this CPU has it. What is finished can be looked at without.
+    isa: Result<Isa, interneuron::Error>,
     pub kinds: Vec<&'static Kind>,
     /// Missing if the known rates are used.
     search: Option<Stage>,
@@ -71,25 +75,41 @@ pub struct Experiment {
 }
 
 impl Experiment {
-    /// Loads the data and checks everything that can be checked before a run.
-    pub fn new(mut config: Config) -> Result<Self, Box<dyn Error>> {
+    /// Loads the data and checks everything that can be checked before a run. An experiment that goes on must be as it
+    /// was `before`, or more of the same, on the same data; the CPU may lack its instruction set, if all is done already.
+    pub fn new(mut config: Config, before: Option<&Config>) -> Result<Self, Box<dyn Error>> {
+        let file = Path::new(&config.out).join(CONFIG).display().to_string();
         let isa = match config.isa.as_str() {
-            "" => Isa::select()?,
-            name => name.parse().map_err(|error| format!("isa: {error}"))?,
+            "" => Isa::select(),
+            name => name.parse(),
         };
-        config.isa = isa.name().to_owned();
+        match &isa {
+            Ok(isa) => config.isa = isa.name().to_owned(),
+            Err(interneuron::Error::UnsupportedIsa { .. }) if before.is_some() => {}
+            Err(error) => return Err(format!("isa: {error}").into()),
+        }
+        if let Some(before) = before {
+            config.check_extends(before).map_err(|error| format!("--resume: {error}, as in {file}"))?;
+        }
+        if !config.data.is_empty() {
+            // An experiment may go on from another working folder.
+            let path = std::path::absolute(&config.data)?;
+            config.data = path.into_os_string().into_string().map_err(|_| "the working folder: expected UTF-8")?;
+        }
         let folder = Some(Path::new(&config.data)).filter(|folder| !folder.as_os_str().is_empty());
-        let data = images::load(folder, (config.drawn_train, config.drawn_test), config.seed)?;
+        if before.is_some() && folder.is_some_and(|folder| !folder.is_dir()) {
+            return Err(format!("--resume: {}: no such folder: --data names where they are now", config.data).into());
+        }
+        let data = Data::load(folder, (config.drawn_train, config.drawn_test), config.seed)?;
+        if let Some(name) = before.and_then(|before| data.difference(before.fingerprint.as_ref()?)) {
+            return Err(format!("--resume: {name} are not those that the experiment was begun with, by {file}").into());
+        }
+        config.fingerprint = Some(data.fingerprint.clone());
         let kinds: Vec<_> = config.networks.iter().filter_map(|name| networks::find(name)).collect();
-        let hash = [&data.train, &data.test].into_iter().fold(HASH, |hash, set| {
-            let size = [set.images.height as u64, set.images.width as u64];
-            let hash = size.iter().fold(hash, |hash, side| fnv(hash, &side.to_le_bytes()));
-            fnv(fnv(hash, set.images.pixels.as_bytes()), &set.labels)
-        });
         let common = Common {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             isa: config.isa.clone(),
-            data: format!("{hash:016x}"),
+            data: data.fingerprint.clone(),
             hidden: config.hidden.clone(),
             interneurons: config.interneurons,
             column_ratio: config.column_ratio,
@@ -99,28 +119,35 @@ impl Experiment {
             split_seed: config.seed,
             record: config.record,
         };
-        let search = if config.trials > 0 { Some(split(&data.train, &config)?) } else { None };
-        let stage = |data: TrainTest| Stage { sizes: Sizes::new(&config, &data), data };
-        let (search, last) = (search.map(stage), stage(data));
+        let search = if config.trials > 0 { Some(split(&data.sets.train, &config)?) } else { None };
+        let outputs = data.classes.outputs();
+        let stage = |data: TrainTest| Stage { sizes: Sizes::new(&config, &data, outputs), data };
+        let (search, last) = (search.map(stage), stage(data.sets));
         let experiment = Self { config, isa, kinds, search, last, common };
         experiment.check()?;
         Ok(experiment)
     }
 
-    /// Batches must not be larger than the data, and networks must fit in memory.
+    /// Batches must fit the data, and networks must fit in memory.
     fn check(&self) -> Result<(), Box<dyn Error>> {
-        let stage = self.search.as_ref().unwrap_or(&self.last);
-        let most = stage.data.train.len();
+        let search = self.search.as_ref().map(|stage| (stage, "the training images without those for validation"));
+        let stages = || search.into_iter().chain([(&self.last, "the training images")]);
         for kind in &self.kinds {
-            let (field, batch) = (kind.batch)(&self.config);
-            if batch > most {
-                let images = "the training images without those for validation";
-                return Err(format!("{field} is {batch}: expected at most {most}, {images}").into());
-            }
             let network = |error| format!("network {}: {error}", kind.name);
-            (kind.architecture)(&stage.sizes).and_then(|it| it.isa(self.isa).build::<f32>()).map_err(network)?;
+            let net = (kind.architecture)(&self.last.sizes).and_then(|it| it.isa(Isa::best()).build::<f32>());
+            let shapes: Vec<LayerShape> = net.map_err(network)?.shapes().collect();
+            let (field, batch) = (kind.batch)(&self.config);
+            for (stage, which) in stages() {
+                check_batches(shapes.iter().copied(), stage.data.train.len(), batch, self.config.last_batch)
+                    .map_err(|expected| format!("{field} is {batch}: {expected}, {which}"))?;
+            }
         }
         Ok(())
+    }
+
+    /// The instruction set that it runs on.
+    pub fn isa(&self) -> Result<Isa, interneuron::Error> {
+        self.isa.clone()
     }
 
     /// The data of a phase.
@@ -159,6 +186,7 @@ impl Experiment {
             seed,
             epochs: if phase == Phase::Search { search_epochs } else { epochs },
             batch: (kind.batch)(&self.config).1,
+            last_batch: self.config.last_batch,
             common: self.common.clone(),
         }
     }
@@ -166,7 +194,7 @@ impl Experiment {
     /// A network of the settings, with its parameters drawn.
     pub fn network(&self, kind: &Kind, settings: &Settings) -> Result<Network<f32>, interneuron::Error> {
         let sizes = &self.stage(settings.phase).sizes;
-        (kind.architecture)(sizes)?.seed(settings.seed).isa(self.isa).build()
+        (kind.architecture)(sizes)?.seed(settings.seed).isa(self.isa()?).build()
     }
 
     /// The images that a run learns, one counted once an epoch.
@@ -193,14 +221,6 @@ fn split(train: &Dataset, config: &Config) -> Result<TrainTest, String> {
 /// A generator of its own for each name.
 fn named_generator(seed: u64, name: &str) -> Generator {
     let mut rng = generator(seed);
-    rng.set_stream(fnv(HASH, name.as_bytes()));
+    rng.set_stream(fnv(FNV, name.as_bytes()));
     rng
-}
-
-/// The hash of nothing.
-const HASH: u64 = 0xcbf2_9ce4_8422_2325;
-
-/// Hashes on (FNV-1a): not against malice, but the same everywhere.
-fn fnv(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -13,7 +13,7 @@
 //! its own in the folder `--out`, so that an experiment can be stopped at any time and loses only what was running.
 //!
 //! `--print-config` prints all settings with comments, to be edited and used with `--config`. The exit code is 2 if
-//! there was an error, and 1 if a final run diverged.
+//! there was an error, 1 if a final run diverged, and 130 or 143 after Ctrl-C or SIGTERM.
 
 mod args;
 #[path = "../common/mod.rs"]
@@ -31,23 +31,27 @@ mod store;
 mod summary;
 
 use args::Args;
+use common::output;
 use experiment::Experiment;
 use std::error::Error;
 use std::process::ExitCode;
 use store::Store;
 
 fn main() -> ExitCode {
-    common::args::exit(Args::read().and_then(paper))
+    common::args::run(|| Args::read().and_then(paper))
 }
 
 fn paper(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     if args.print_config {
-        print!("{}", args.config.print());
+        output::print(&args.config.print())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let experiment = Experiment::new(args.config)?;
+    let before = if args.resume { Store::config(&args.config.out)? } else { None };
+    let experiment = Experiment::new(args.config, before.as_ref())?;
     let store = Store::open(&experiment, args.resume)?;
-    let runs = schedule::run_all(&experiment, &store)?;
+    let Some(runs) = schedule::run_all(&experiment, &store)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
     report::write(&experiment, &store, &runs)?;
     let diverged = runs.iter().flat_map(|runs| &runs.finals).any(|run| run.diverged.is_some());
     Ok(if diverged { ExitCode::FAILURE } else { ExitCode::SUCCESS })

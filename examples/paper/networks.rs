@@ -1,6 +1,5 @@
 //! The networks that are compared. Everything that is particular to one is in its entry of [`ALL`].
 
-use super::common::images::classes;
 use super::config::{Config, Rates};
 use interneuron::data::TrainTest;
 use interneuron::{Architecture, Error, Natural, Update};
@@ -130,16 +129,16 @@ pub struct Sizes {
     /// The interneurons of each layer; the output layer has one.
     pub interneurons: Vec<usize>,
     pub column_ratio: usize,
-    /// Mean of the training pixels, as a network sees them.
+    /// Mean of the training pixels, between 0 and 1.
     pub mean_input: f64,
 }
 
 impl Sizes {
-    pub fn new(config: &Config, data: &TrainTest) -> Self {
+    pub fn new(config: &Config, data: &TrainTest, outputs: usize) -> Self {
         Self {
             column_ratio: config.column_ratio,
             mean_input: data.train.images.mean(),
-            dims: [&[data.train.images.size()][..], &config.hidden, &[classes(data)]].concat(),
+            dims: [&[data.train.images.size()][..], &config.hidden, &[outputs]].concat(),
             interneurons: [vec![config.interneurons; config.hidden.len()], vec![1]].concat(),
         }
     }

@@ -1,17 +1,17 @@
-//! Progress: bars on a terminal, a line for each finished run elsewhere.
+//! The progress of an experiment: a bar for each run and one for all, or a line for each finished run.
 
+use super::common::progress::{Bar, Screen, brief, left};
 use super::experiment::{Experiment, Phase, Settings};
 use super::run::{Epoch, Record};
 use super::summary::significant;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use std::io::{IsTerminal, stderr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The progress of the whole experiment.
 pub struct Progress {
-    /// None where there is no terminal.
-    bars: Option<(MultiProgress, ProgressBar)>,
+    screen: Screen,
+    /// All runs together.
+    whole: Bar,
     started: Instant,
     runs: usize,
     /// Finished, those kept from before included.
@@ -29,12 +29,8 @@ pub struct Progress {
 pub struct Watch<'a> {
     progress: &'a Progress,
     settings: Settings,
-    bar: Option<ProgressBar>,
+    bar: Bar,
     learnt: AtomicU64,
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("a valid template")
 }
 
 impl Progress {
@@ -43,15 +39,11 @@ impl Progress {
         let (trials, seeds) = (experiment.config.trials, experiment.config.seeds);
         let images = [Phase::Search, Phase::Final].map(|phase| experiment.images(phase));
         let all_images = networks as u64 * (trials as u64 * images[0] + seeds as u64 * images[1]);
-        let bars = stderr().is_terminal().then(|| {
-            let bars = MultiProgress::new();
-            let style = style("all runs              {bar:30} {percent:>3} %  {eta} left  {msg}");
-            let whole = bars.add(ProgressBar::new(all_images).with_style(style));
-            whole.enable_steady_tick(Duration::from_millis(250));
-            (bars, whole)
-        });
+        let screen = Screen::new();
+        let whole = screen.bar(all_images, "all runs              {bar:30} {percent:>3} %  {eta} left  {msg}", "");
         Self {
-            bars,
+            screen,
+            whole,
             started: Instant::now(),
             runs: networks * (trials + seeds),
             finished: AtomicUsize::new(0),
@@ -75,42 +67,31 @@ impl Progress {
     /// The first runs are about to start.
     pub fn begin(&self) {
         let (runs, kept) = (self.runs, self.kept.load(Relaxed));
-        if let Some((_, whole)) = &self.bars {
-            whole.reset_eta();
-            whole.set_message(format!("{kept}/{runs} runs"));
-        } else if kept > 0 {
-            eprintln!("{kept} of {runs} runs are there already");
+        self.whole.begin();
+        self.whole.message(|| format!("{kept}/{runs} runs"));
+        if !self.screen.has_bars() && kept > 0 {
+            self.screen.note(format_args!("{kept} of {runs} runs are there already"));
         }
     }
 
     /// A run starts.
     pub fn start(&self, settings: &Settings) -> Watch<'_> {
-        let bar = self.bars.as_ref().map(|(bars, _)| {
-            let style = style("{prefix:22}{bar:30} {percent:>3} %  {eta} left  {msg}");
-            let bar = ProgressBar::new(self.images[settings.phase as usize]).with_style(style);
-            bars.add(bar).with_prefix(title(settings))
-        });
+        let template = "{prefix:22}{bar:30} {percent:>3} %  {eta} left  {msg}";
+        let bar = self.screen.bar(self.images[settings.phase as usize], template, title(settings));
         Watch { progress: self, settings: settings.clone(), bar, learnt: AtomicU64::new(0) }
     }
 
     fn advance(&self, images: u64) {
         self.done.fetch_add(images, Relaxed);
-        if let Some((_, whole)) = &self.bars {
-            whole.inc(images);
-        }
+        self.whole.advance(images);
     }
 
-    /// The time that the rest would take at the speed so far.
-    fn left(&self) -> Duration {
-        let (done, kept) = (self.done.load(Relaxed), self.kept_images.load(Relaxed));
-        let rest = self.all_images.saturating_sub(done) as f64 / done.saturating_sub(kept).max(1) as f64;
-        Duration::try_from_secs_f64(self.started.elapsed().as_secs_f64() * rest).unwrap_or(Duration::MAX)
-    }
-
-    /// All runs are over.
-    pub fn finish(&self) {
-        if let Some((_, whole)) = &self.bars {
-            whole.finish_and_clear();
+    /// All runs are over, or no more are begun. Says so if some are left.
+    pub fn finish(&self, interrupted: bool) {
+        self.whole.clear();
+        if interrupted {
+            let (finished, runs) = (self.finished.load(Relaxed), self.runs);
+            self.screen.note(format_args!("interrupted: {finished} of {runs} runs are finished; --resume goes on"));
         }
     }
 }
@@ -120,16 +101,12 @@ impl Watch<'_> {
     pub fn learnt(&self, images: usize) {
         self.learnt.fetch_add(images as u64, Relaxed);
         self.progress.advance(images as u64);
-        if let Some(bar) = &self.bar {
-            bar.inc(images as u64);
-        }
+        self.bar.advance(images as u64);
     }
 
     /// An epoch is over.
     pub fn epoch(&self, epoch: &Epoch) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(format!("rate {}  error {:.2} %", significant(self.settings.rate), epoch.error));
-        }
+        self.bar.message(|| format!("rate {}  error {:.2} %", significant(self.settings.rate), epoch.error));
     }
 
     /// The run is over.
@@ -139,32 +116,25 @@ impl Watch<'_> {
         progress.advance(progress.images[settings.phase as usize].saturating_sub(learnt.into_inner()));
         let finished = progress.finished.fetch_add(1, Relaxed) + 1;
         let done = format!("{finished}/{}", progress.runs);
-        if let Some(bar) = bar {
-            bar.finish_and_clear();
+        bar.clear();
+        progress.whole.message(|| format!("{done} runs"));
+        if !progress.screen.has_bars() {
+            let set = if settings.phase == Phase::Search { "validation" } else { "test" };
+            let error = record.error().map_or("diverged".into(), |error| format!("{set} error {error:.2} %"));
+            // At the speed so far.
+            let (images, kept) = (progress.done.load(Relaxed), progress.kept_images.load(Relaxed));
+            let learnt = images.saturating_sub(kept) as f64;
+            let left = left(progress.started.elapsed(), learnt, progress.all_images.saturating_sub(kept) as f64);
+            progress.screen.note(format_args!(
+                "{done:>9}  {:22} rate {:<9} {error:24} {:>6.1} s, {} left",
+                title(&settings),
+                significant(settings.rate),
+                record.seconds,
+                brief(left)
+            ));
         }
-        let why = record.diverged.as_ref().map(|why| format!("{} stopped: {why}", title(&settings)));
-        match &progress.bars {
-            Some((bars, whole)) => {
-                whole.set_message(format!("{done} runs"));
-                if let Some(why) = why {
-                    // A terminal that is gone is no reason to stop.
-                    let _ = bars.println(why);
-                }
-            }
-            None => {
-                let set = if settings.phase == Phase::Search { "validation" } else { "test" };
-                let error = record.error().map_or("diverged".into(), |error| format!("{set} error {error:.2} %"));
-                eprintln!(
-                    "{done:>9}  {:22} rate {:<9} {error:24} {:>6.1} s, {} s left",
-                    title(&settings),
-                    significant(settings.rate),
-                    record.seconds,
-                    progress.left().as_secs()
-                );
-                if let Some(why) = why {
-                    eprintln!("{why}");
-                }
-            }
+        if let Some(why) = &record.diverged {
+            progress.screen.note(format_args!("{} stopped: {why}", title(&settings)));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is left of an experiment: a table, pictures, and numbers for other programs.
 
 use super::common::files::write_whole;
+use super::common::output;
 use super::experiment::Experiment;
 use super::pictures;
 use super::run::Record;
@@ -10,7 +11,7 @@ use super::summary::{Summary, significant};
 use std::error::Error;
 use std::fmt::Write;
 
-/// Writes everything, and prints the table.
+/// Prints the table, then writes everything.
 pub fn write(experiment: &Experiment, store: &Store, runs: &[Runs]) -> Result<(), Box<dyn Error>> {
     let summaries: Vec<Summary> =
         experiment.kinds.iter().zip(runs).map(|(kind, runs)| Summary::new(kind, runs)).collect();
@@ -26,13 +27,10 @@ pub fn write(experiment: &Experiment, store: &Store, runs: &[Runs]) -> Result<()
     if experiment.config.trials > 0 {
         files.push(("rates.svg", pictures::rates(&experiment.kinds, runs)?));
     }
-    for (name, text) in &files {
-        write_whole(&store.path(name), text)?;
-    }
-    println!("\n{table}");
     let names: Vec<&str> = files.iter().map(|(name, _)| *name).chain([CONFIG]).collect();
-    println!("in {}: {}", store.folder().display(), names.join(", "));
-    Ok(())
+    let told = format!("in {}: {}\n", store.folder().display(), names.join(", "));
+    let write = || files.iter().try_for_each(|(name, text)| write_whole(&store.path(name), text));
+    output::report(&format!("\n{table}\n"), write, &told)
 }
 
 /// The table, which reads well as it is, too.

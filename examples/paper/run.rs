@@ -87,7 +87,7 @@ struct Learner<'a> {
 
 /// Trains and tests a network; a final one is saved if there is a file to save it to, unless it diverged. A loss or a
 /// parameter that is not finite ends the run but is no error. `learnt` is told how many images were learnt; `go_on` is
-/// asked after each epoch, and a run that may not go on ends without a record.
+/// asked after each epoch, and a run that may not go on, or is interrupted, ends without a record.
 pub fn run(
     experiment: &Experiment,
     settings: &Settings,
@@ -122,7 +122,7 @@ impl<'a> Learner<'a> {
             data,
             net: experiment.network(kind, settings)?,
             update: (kind.update)(settings.rate, &experiment.config),
-            course: Course::new(&data.train, settings.batch, settings.seed),
+            course: Course::new(&data.train, settings.batch, settings.last_batch, settings.seed),
         })
     }
 
@@ -134,7 +134,7 @@ impl<'a> Learner<'a> {
         go_on: impl Fn(&Epoch) -> bool,
     ) -> Result<Option<f64>, End> {
         for number in 1..=self.settings.epochs {
-            let epoch = self.epoch(number, &learnt)?;
+            let Some(epoch) = self.epoch(number, &learnt)? else { return Ok(None) };
             let stop = !go_on(&epoch);
             epochs.push(epoch);
             if stop {
@@ -144,16 +144,20 @@ impl<'a> Learner<'a> {
         Ok(Some(self.error(&self.data.train, self.settings.epochs)?))
     }
 
-    fn epoch(&mut self, number: usize, learnt: &impl Fn(usize)) -> Result<Epoch, End> {
+    /// One epoch; none if somebody wants the program to end.
+    fn epoch(&mut self, number: usize, learnt: &impl Fn(usize)) -> Result<Option<Epoch>, End> {
         let (mut sum, mut steps) = (0.0, 0);
-        self.course.epoch(&mut self.net, Threads::Serial, &self.update, |step| {
+        let flow = self.course.epoch(&mut self.net, Threads::Serial, &self.update, |step| {
             sum += step.loss;
             steps += 1;
             learnt(step.images);
         })?;
+        if flow.is_break() {
+            return Ok(None);
+        }
         let error = self.error(&self.data.test, number)?;
         let layers = if self.experiment.config.record { Some(self.layers()?) } else { None };
-        Ok(Epoch { epoch: number, train_loss: sum / f64::from(steps), error, layers })
+        Ok(Some(Epoch { epoch: number, train_loss: sum / f64::from(steps), error, layers }))
     }
 
     /// The error on a set after so many epochs, in percent.

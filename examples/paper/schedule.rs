@@ -1,10 +1,13 @@
 //! Which run goes when: a queue that worker threads take runs from. What runs result in does not depend on it.
 
+use super::common::interrupt;
+use super::common::threads;
 use super::experiment::{Experiment, Phase, Settings};
 use super::networks::Kind;
 use super::progress::Progress;
 use super::run::{self, Record};
 use super::store::Store;
+use interneuron::Isa;
 use std::error::Error;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -47,8 +50,8 @@ struct Schedule<'a> {
     changed: Condvar,
 }
 
-/// Does all runs that are not in the store yet, and hands out the records of all.
-pub fn run_all(experiment: &Experiment, store: &Store) -> Result<Vec<Runs>, Box<dyn Error>> {
+/// Does all runs that are not in the store yet, and hands out the records of all; none if it was interrupted.
+pub fn run_all(experiment: &Experiment, store: &Store) -> Result<Option<Vec<Runs>>, Box<dyn Error>> {
     let progress = Progress::new(experiment);
     let flops = experiment.kinds.iter().map(|kind| flops(experiment, kind)).collect::<Result<_, _>>()?;
     let places = experiment.kinds.iter().map(|_| [vec![], vec![]]).collect();
@@ -62,29 +65,34 @@ pub fn run_all(experiment: &Experiment, store: &Store) -> Result<Vec<Runs>, Box<
             trials => schedule.add(&mut board, network, trials),
         }
     }
+    let ready = schedule.lock().ready.len();
+    if ready > 0 {
+        // What is finished needs none.
+        experiment.isa().map_err(|error| format!("isa: {error}, and runs are left to be done"))?;
+    }
     progress.begin();
-    let threads = match experiment.config.threads {
-        0 => thread::available_parallelism()?.get(),
-        threads => threads,
-    };
     let runs = experiment.kinds.len() * (experiment.config.trials + experiment.config.seeds);
-    thread::scope(|scope| {
-        for _ in 0..threads.min(runs) {
-            scope.spawn(|| schedule.work());
-        }
-    });
-    progress.finish();
+    let asked = Some(experiment.config.threads).filter(|&threads| threads > 0);
+    if ready > 0 {
+        schedule.start(threads::number(asked).min(runs));
+    }
     let board = schedule.board.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let left = board.places.iter().flatten().flatten().any(Option::is_none) || board.failed.is_some();
+    progress.finish(board.failed.is_none() && left);
     if let Some(error) = board.failed {
         return Err(error);
     }
-    let all = |places: Vec<Place>| places.into_iter().map(|place| place.expect("every run was done")).collect();
-    Ok(board.places.into_iter().map(|[trials, finals]| Runs { trials: all(trials), finals: all(finals) }).collect())
+    if left {
+        return Ok(None);
+    }
+    let all = |places: Vec<Place>| places.into_iter().map(|place| place.expect("no run is left")).collect();
+    let runs = board.places.into_iter().map(|[trials, finals]| Runs { trials: all(trials), finals: all(finals) });
+    Ok(Some(runs.collect()))
 }
 
 /// The work of training on one image, about.
 fn flops(experiment: &Experiment, kind: &Kind) -> Result<f64, interneuron::Error> {
-    let net = (kind.architecture)(&experiment.stage(Phase::Final).sizes)?.isa(experiment.isa).build::<f32>()?;
+    let net = (kind.architecture)(&experiment.stage(Phase::Final).sizes)?.isa(Isa::best()).build::<f32>()?;
     Ok(net.shapes().enumerate().map(|(k, shape)| shape.train_flops(1, k > 0)).sum())
 }
 
@@ -98,6 +106,21 @@ fn best_rate<'a>(trials: impl IntoIterator<Item = &'a Record>) -> Option<f64> {
 impl Schedule<'_> {
     fn lock(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does the runs on so many threads, or on as many as can be started: on the calling one, if there is no other.
+    fn start(&self, threads: usize) {
+        thread::scope(|scope| {
+            for started in 0..threads {
+                if let Err(error) = thread::Builder::new().spawn_scoped(scope, || self.work()) {
+                    threads::tell_fewer(threads, started.max(1), error);
+                    if started == 0 {
+                        self.work();
+                    }
+                    break;
+                }
+            }
+        });
     }
 
     /// Adds the runs of a phase: those in the store are finished, the others ready.
@@ -157,7 +180,8 @@ impl Schedule<'_> {
     fn take(&self) -> Option<Job> {
         let mut board = self.lock();
         loop {
-            if board.failed.is_some() || (board.ready.is_empty() && board.running == 0) {
+            let over = board.failed.is_some() || interrupt::requested();
+            if over || (board.ready.is_empty() && board.running == 0) {
                 return None;
             }
             let longest = (0..board.ready.len()).max_by(|&a, &b| {

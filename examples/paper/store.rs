@@ -1,11 +1,12 @@
 //! The folder of an experiment: a file for each finished run, so that nothing which is finished is ever lost.
 
-use super::common::files::{UNFINISHED, read_text, write_whole};
+use super::common::files::{self, read_text, write_whole};
+use super::common::output::note;
 use super::config::{Config, Preset, Source};
 use super::experiment::{Experiment, Phase, Settings};
 use super::run::Record;
 use std::error::Error;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// The configuration as it was used.
@@ -25,25 +26,28 @@ pub struct Store {
 }
 
 impl Store {
-    /// Takes the folder for an experiment: a new one, or with `resume` one in which it was begun.
+    /// The configuration of the experiment in a folder, if there is one.
+    pub fn config(folder: &str) -> Result<Option<Config>, String> {
+        let file = Path::new(folder).join(CONFIG);
+        if !file.exists() {
+            return Ok(None);
+        }
+        Config::new(Preset::Paper, Source::read_whole(&file)?, &[]).map(Some)
+    }
+
+    /// Takes the folder for an experiment: a new one, or with `resume` one in which it was begun, and which it extends.
     pub fn open(experiment: &Experiment, resume: bool) -> Result<Self, Box<dyn Error>> {
         let folder = PathBuf::from(&experiment.config.out);
         let fail = |error: std::io::Error| format!("out: {}: {error}", folder.display());
         fs::create_dir_all(folder.join(RUNS)).map_err(fail)?;
-        let lock = File::create(folder.join(LOCK)).map_err(fail)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(format!("out: {}: another process runs an experiment there", folder.display()).into());
-            }
-            Err(TryLockError::Error(error)) => return Err(fail(error).into()),
-        }
+        let lock = files::lock(&folder.join(LOCK)).map_err(|error| format!("out: {error}"))?;
+        files::check_folder(&folder).map_err(fail)?;
         let store = Self { folder, checkpoints: experiment.config.checkpoints, _lock: lock };
         store.begin(&experiment.config, resume)?;
         Ok(store)
     }
 
-    /// Compares with what is there, tidies up, and writes the configuration down.
+    /// Looks at what is there, tidies up, and writes the configuration down.
     fn begin(&self, config: &Config, resume: bool) -> Result<(), Box<dyn Error>> {
         let file = self.path(CONFIG);
         let runs = self.files(RUNS)?.iter().any(|run| run.extension().is_some_and(|extension| extension == "json"));
@@ -51,24 +55,18 @@ impl Store {
             let folder = self.folder.display();
             return Err(format!("out: {folder}: there are runs already: go on with --resume, or use another").into());
         }
-        if file.exists() {
-            let before = Config::new(Preset::Paper, Source::read_whole(&file)?, &[])?;
-            config.check_same(&before).map_err(|error| format!("--resume: {error}, as in {}", file.display()))?;
-        } else if runs {
+        if runs && !file.exists() {
             return Err(format!("--resume: {}: no such file, but runs", file.display()).into());
         }
         if config.checkpoints {
             fs::create_dir_all(self.path(NETWORKS))?;
         }
         for folder in ["", RUNS, NETWORKS] {
-            for file in self.files(folder)? {
-                let name = file.file_name().unwrap_or_default().to_string_lossy();
-                if name.starts_with('.') && name.ends_with(UNFINISHED) || name.starts_with(".checkpoint-") {
-                    fs::remove_file(&file)?;
-                }
-            }
+            files::tidy(&self.path(folder))?;
         }
-        if file.exists() { Ok(()) } else { write_whole(&file, &config.print()) }
+        let text = config.print();
+        let same = fs::read_to_string(&file).is_ok_and(|before| before == text);
+        if same { Ok(()) } else { write_whole(&file, &text) }
     }
 
     /// The files of a folder within; none if there is no such folder.
@@ -100,6 +98,11 @@ impl Store {
     pub fn load(&self, settings: &Settings) -> Option<Record> {
         let text = read_text(&self.run(settings), LONGEST).ok()?;
         let record: Record = serde_json::from_str(&text).ok()?;
+        if record.settings.phase == Phase::Final && record.settings.rate != settings.rate {
+            // More trials found a better rate.
+            let (name, [before, now]) = (name(settings), [record.settings.rate, settings.rate]);
+            note(format_args!("{name}: again, at learning rate {now}: the search preferred {before} before"));
+        }
         let network = self.network(settings).filter(|_| record.diverged.is_none());
         let saved = network.is_none_or(|network: PathBuf| network.exists());
         (record.settings == *settings && record.is_whole() && saved).then_some(record)

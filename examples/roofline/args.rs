@@ -1,6 +1,7 @@
 //! The command line, and what follows from it.
 
-use super::common::args::{count, one_line};
+use super::common::args::{count, one_line, path, whole};
+use super::common::threads::{self, MOST_THREADS};
 use clap::Parser;
 use interneuron::Isa;
 use std::error::Error;
@@ -12,6 +13,8 @@ const QUICK_BATCHES: [usize; 30] = [
     1, 2, 3, 4, 6, 8, 12, 15, 16, 17, 24, 31, 32, 33, 40, 47, 48, 49, 63, 64, 65, 80, 81, 96, 97, 112, 113, 128, 129,
     130,
 ];
+/// Seconds to measure for, at most: a day.
+const MOST_SECONDS: u64 = 86_400;
 /// The largest batch of the whole sweep.
 const LAST_BATCH: usize = 130;
 
@@ -23,16 +26,16 @@ pub struct Args {
     #[arg(long)]
     quick: bool,
     /// Seconds to measure for, though never fewer than three rounds; the default is 225, or 38 with --quick
-    #[arg(long, value_name = "N", value_parser = count)]
-    seconds: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = whole(1, MOST_SECONDS))]
+    seconds: Option<u64>,
     /// Threads to measure with besides one; the default is 2, or 1 where there is one core
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", value_parser = count(MOST_THREADS))]
     threads: Option<usize>,
     /// Instruction sets: portable, avx2, avx512; the default is all that this CPU has
     #[arg(long = "isa", value_name = "LIST", value_delimiter = ',')]
     isas: Vec<Isa>,
     /// File for the figures, for other programs
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub json: Option<PathBuf>,
 }
 
@@ -42,11 +45,16 @@ impl Args {
         Self::try_parse().map_err(one_line)
     }
 
-    /// What is to be measured, and for how long.
-    pub fn plan(&self) -> Plan {
+    /// The threads to measure with besides one; one alone if there is no other.
+    pub fn threads(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        threads::number(Some(self.threads.unwrap_or(cores.min(2))))
+    }
+
+    /// What is to be measured, with so many threads besides one, and for how long.
+    pub fn plan(&self, threads: usize) -> Plan {
         let asked_for = |isa: &Isa| self.isas.is_empty() || self.isas.contains(isa);
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let mut threads = vec![1, self.threads.unwrap_or_else(|| cores().min(2))];
+        let mut threads = vec![1, threads];
         threads.dedup();
         let (milliseconds, calls, seconds) = if self.quick { (4, 2, 38) } else { (20, 3, 225) };
         Plan {
@@ -55,7 +63,7 @@ impl Args {
             batches: if self.quick { QUICK_BATCHES.to_vec() } else { (1..=LAST_BATCH).collect() },
             turn: Duration::from_millis(milliseconds),
             calls,
-            time: Duration::from_secs(self.seconds.map_or(seconds, |seconds| seconds as u64)),
+            time: Duration::from_secs(self.seconds.unwrap_or(seconds)),
         }
     }
 }
@@ -80,10 +88,5 @@ impl Plan {
     /// The widest instruction set that was asked for.
     pub fn widest(&self) -> Isa {
         *self.isas.last().expect("at least one instruction set")
-    }
-
-    /// The largest number of threads.
-    pub fn most_threads(&self) -> usize {
-        self.threads.iter().copied().max().unwrap_or(1)
     }
 }

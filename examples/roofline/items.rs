@@ -58,19 +58,20 @@ type Shared<T> = Arc<Mutex<T>>;
 /// Makes items of cases. Networks and parameters are shared where they can be, to save memory.
 pub struct Builder<'a> {
     inputs: &'a Inputs,
-    pool: &'a ThreadPool,
+    /// None where nothing is measured with more than one thread.
+    pool: Option<&'a ThreadPool>,
     networks: HashMap<(Op, Sizes, Isa), Shared<Network<f32>>>,
     params: HashMap<LayerShape, Shared<LayerParams<f32>>>,
 }
 
 impl<'a> Builder<'a> {
-    pub fn new(inputs: &'a Inputs, pool: &'a ThreadPool) -> Self {
+    pub fn new(inputs: &'a Inputs, pool: Option<&'a ThreadPool>) -> Self {
         Self { inputs, pool, networks: HashMap::new(), params: HashMap::new() }
     }
 
     /// The item of a case.
     pub fn item(&mut self, case: Case) -> Result<Item<'a>, Error> {
-        let pool = (case.threads > 1).then_some(self.pool);
+        let pool = self.pool.filter(|_| case.threads > 1);
         let network = case.op.is_step();
         let (work, call) = match case.isa {
             Some(isa) if case.op.is_limit() => self.limit(&case, isa, pool),

@@ -31,24 +31,23 @@ use std::error::Error;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    common::args::exit(Args::read().and_then(|args| run(&args)).map(|()| ExitCode::SUCCESS))
+    common::args::run(|| Args::read().and_then(|args| run(&args)).map(|()| ExitCode::SUCCESS))
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     if let Some(file) = &args.json {
         report::check_folder(file)?;
     }
-    let plan = args.plan();
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(plan.most_threads()).build()?;
+    let pool = common::threads::pool(args.threads());
+    let plan = args.plan(pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads));
     let inputs = items::Inputs::new();
-    let mut builder = items::Builder::new(&inputs, &pool);
+    let mut builder = items::Builder::new(&inputs, pool.as_ref());
     let mut items = cases::all(&plan).into_iter().map(|case| builder.item(case)).collect::<Result<Vec<_>, _>>()?;
     measure::rounds(&mut items, &plan)?;
     let report = report::Report::new(&items, plan.widest());
-    report.print();
-    targets::print(&report);
-    if let Some(file) = &args.json {
-        report.write(file)?;
-    }
-    Ok(())
+    let tables = report.print() + &targets::print(&report);
+    let Some(file) = &args.json else {
+        return common::output::print(&tables);
+    };
+    common::output::report(&tables, || report.write(file), &format!("\nwrote {}\n", file.display()))
 }

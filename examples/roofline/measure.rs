@@ -2,10 +2,11 @@
 
 use super::args::Plan;
 use super::cases::Case;
-use indicatif::{ProgressBar, ProgressStyle};
+use super::common::interrupt;
+use super::common::output::plural;
+use super::common::progress::{Screen, brief};
 use interneuron::Error;
 use rayon::ThreadPool;
-use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 /// Rounds that are measured however long they take.
@@ -62,51 +63,36 @@ impl<'a> Item<'a> {
     }
 }
 
-/// Measures for as long as the plan says.
+/// Measures for as long as the plan says, or until somebody wants the program to end: then for whole rounds so far, but
+/// for one at least.
 pub fn rounds(items: &mut [Item<'_>], plan: &Plan) -> Result<(), Error> {
-    let progress = Progress::new(plan.time, items.len());
+    let screen = Screen::new();
+    let bar = screen.bar(1, "measuring {bar:40} {percent:>3} %  {msg}", "");
+    if !screen.has_bars() {
+        screen.note(format_args!("measuring {} items for about {} s", items.len(), plan.time.as_secs()));
+    }
     let start = Instant::now();
     let (mut rounds, mut total) = (0, plan.time);
     loop {
         for item in items.iter_mut() {
             item.turn(plan)?;
-            progress.show(start.elapsed(), total);
+            bar.set(start.elapsed().as_millis() as u64, total.as_millis() as u64);
+            bar.message(|| format!("{} left", brief(total.saturating_sub(start.elapsed()))));
+            if rounds > 0 && interrupt::requested() {
+                break;
+            }
         }
         rounds += 1;
         let round = start.elapsed() / rounds;
-        if rounds >= FEWEST_ROUNDS && start.elapsed() + round > plan.time {
+        let long_enough = rounds >= FEWEST_ROUNDS && start.elapsed() + round > plan.time;
+        if long_enough || interrupt::requested() {
             break;
         }
         total = plan.time.max(round * FEWEST_ROUNDS);
     }
-    progress.finish();
+    bar.clear();
+    if interrupt::requested() {
+        screen.note(format_args!("interrupted: the figures are from {rounds} round{}", plural(rounds as usize)));
+    }
     Ok(())
-}
-
-/// A bar on a terminal, one line elsewhere.
-struct Progress(Option<ProgressBar>);
-
-impl Progress {
-    fn new(time: Duration, items: usize) -> Self {
-        if !stderr().is_terminal() {
-            eprintln!("measuring {items} items for about {} s", time.as_secs());
-            return Self(None);
-        }
-        let style = ProgressStyle::with_template("measuring {bar:40} {percent:>3} %  {msg}").expect("a valid template");
-        Self(Some(ProgressBar::new(1).with_style(style)))
-    }
-
-    fn show(&self, elapsed: Duration, total: Duration) {
-        if let Some(bar) = &self.0 {
-            bar.set_length(total.as_millis() as u64);
-            bar.set_position(elapsed.min(total).as_millis() as u64);
-            bar.set_message(format!("{} s left", total.saturating_sub(elapsed).as_secs()));
-        }
-    }
-
-    fn finish(self) {
-        if let Some(bar) = self.0 {
-            bar.finish_and_clear();
-        }
-    }
 }

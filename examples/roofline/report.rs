@@ -113,31 +113,31 @@ impl Report {
         sweep.iter().enumerate().filter_map(worst).max_by(|a, b| a.ratio.total_cmp(&b.ratio))
     }
 
-    /// Prints all tables.
-    pub fn print(&self) {
-        println!("{}, widest instruction set {}\n", self.cpu, self.isa);
-        println!("isa       threads  multiply-add GFLOP/s   read GB/s");
+    /// All tables.
+    pub fn print(&self) -> String {
+        let mut text = format!("{}, widest instruction set {}\n\n", self.cpu, self.isa);
+        text += "isa       threads  multiply-add GFLOP/s   read GB/s\n";
         for (peak, read) in self.peak.iter().zip(&self.read) {
-            println!("{:9} {:>7}  {:>20.1}  {:>10.1}", peak.isa, peak.threads, peak.gflops, read.gb_per_s);
+            let Peak { isa, threads, gflops } = peak;
+            text += &format!("{isa:9} {threads:>7}  {gflops:>20.1}  {:>10.1}\n", read.gb_per_s);
         }
-        print!("\nop              isa       threads  batch  dims                inhibitory   ");
-        println!("median µs      min µs  GFLOP/s  fraction  composed ÷ it");
-        self.rows.iter().filter(|row| row.case.op != Op::Sweep).for_each(print_row);
-        println!("\nfraction: of the multiply-add rate; of the read rate for {}", Op::ForwardB1);
+        text += "\nop              isa       threads  batch  dims                inhibitory   ";
+        text += "median µs      min µs  GFLOP/s  fraction  composed ÷ it\n";
+        text.extend(self.rows.iter().filter(|row| row.case.op != Op::Sweep).map(print_row));
+        text += &format!("\nfraction: of the multiply-add rate; of the read rate for {}\n", Op::ForwardB1);
         for (name, worst) in [("median", self.worst(|row| row.us_median)), ("minimum", self.worst(|row| row.us_min))] {
             if let Some(Worst { ratio, batch, larger }) = worst {
-                println!(
-                    "sweep, by the {name}: at worst, batch {batch} takes {ratio:.3} times as long as batch {larger}"
+                text += &format!(
+                    "sweep, by the {name}: at worst, batch {batch} takes {ratio:.3} times as long as batch {larger}\n"
                 );
             }
         }
+        text
     }
 
     /// Writes the numbers, as a whole or not at all.
     pub fn write(&self, file: &Path) -> Result<(), Box<dyn Error>> {
-        write_whole(file, &(serde_json::to_string_pretty(self)? + "\n"))?;
-        println!("\nwrote {}", file.display());
-        Ok(())
+        write_whole(file, &(serde_json::to_string_pretty(self)? + "\n"))
     }
 }
 
@@ -161,11 +161,11 @@ fn row(summary: &Summary, all: &[Summary], widest: Isa) -> Row {
     }
 }
 
-fn print_row(row: &Row) {
+fn print_row(row: &Row) -> String {
     let Case { op, threads, batch, sizes, .. } = row.case;
     let optional = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"));
-    println!(
-        "{op:15} {:9} {threads:>7}  {batch:>5}  {:19} {:10}  {:>10.1}  {:>10.1}  {:>7.1}  {:>8}  {:>13}",
+    format!(
+        "{op:15} {:9} {threads:>7}  {batch:>5}  {:19} {:10}  {:>10.1}  {:>10.1}  {:>7.1}  {:>8}  {:>13}\n",
         row.case.isa(),
         sizes.dims(),
         sizes.inhibitory(),
@@ -174,7 +174,7 @@ fn print_row(row: &Row) {
         row.gflops,
         optional(row.fraction),
         optional(row.vs_composed)
-    );
+    )
 }
 
 /// Makes the folder of a file and checks that files can be written there, before anything takes time.

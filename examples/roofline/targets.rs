@@ -42,9 +42,9 @@ struct Target {
     measured: Option<f64>,
 }
 
-/// Prints the table.
-pub fn print(report: &Report) {
-    println!("\n{:70}  target  measured", "targets");
+/// The table.
+pub fn print(report: &Report) -> String {
+    let mut text = format!("\n{:70}  target  measured\n", "targets");
     let ratios = [sweep(report), composed(report), inhibition(report)];
     let baselines = Op::BASELINES.map(|(op, sizes)| baseline(report, op, sizes));
     let fractions = FRACTIONS.map(|line| fraction(report, line));
@@ -55,8 +55,9 @@ pub fn print(report: &Report) {
         };
         let measured = measured.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"));
         let verdict = met.map_or("not measured", |met| if met { "met" } else { "not met" });
-        println!("{description:70}  {wanted:>6}  {measured:>8}  {verdict}");
+        text += &format!("{description:70}  {wanted:>6}  {measured:>8}  {verdict}\n");
     }
+    text
 }
 
 fn fraction(report: &Report, (op, sizes, batch, set, threads, low): Fraction) -> Target {

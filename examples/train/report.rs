@@ -1,30 +1,35 @@
 //! What is left of the runs: a table, a picture, and numbers for other programs.
 
 use super::common::files::write_whole;
+use super::common::output::{self, plural};
 use super::common::plot::{Curve, Look, Panel, picture};
-use super::run::{Epoch, Run};
+use super::run::{Epoch, Run, Status};
+use super::store::{RESULTS, Store};
 use std::error::Error;
-use std::path::Path;
+use std::fmt::Write;
 
 const CURVES: &str = "curves.svg";
-const RESULTS: &str = "results.json";
 
-/// Writes the picture and the numbers.
-pub fn write(folder: &Path, runs: &[Run]) -> Result<(), Box<dyn Error>> {
-    let results = serde_json::to_string_pretty(&serde_json::json!({ "runs": runs }))? + "\n";
-    write_whole(&folder.join(RESULTS), &results)?;
-    let loss = curves(runs, |epoch| epoch.train_loss);
-    let error = curves(runs, |epoch| epoch.test_error);
-    let panel = |title, curves| Panel { title, x: "Epoch", log_x: false, curves };
-    let picture = picture((1100, 420), &[panel("Training loss", &loss), panel("Test error (%)", &error)])?;
-    write_whole(&folder.join(CURVES), &picture)
+/// Prints the table, then writes the picture and the numbers.
+pub fn write(store: &Store) -> Result<(), Box<dyn Error>> {
+    let runs: Vec<&Run> = store.runs().collect();
+    let [curves, results] = [CURVES, RESULTS].map(|name| store.path(name));
+    let write = || {
+        store.save()?;
+        let loss = curves_of(&runs, |epoch| epoch.train_loss);
+        let error = curves_of(&runs, |epoch| epoch.test_error);
+        let panel = |title, curves| Panel { title, x: "Epoch", log_x: false, curves };
+        let picture = picture((1100, 420), &[panel("Training loss", &loss), panel("Test error (%)", &error)])?;
+        write_whole(&curves, &picture)
+    };
+    output::report(&table(&runs), write, &format!("wrote {} and {}\n", curves.display(), results.display()))
 }
 
 /// A learning curve of each run.
-fn curves(runs: &[Run], value: impl Fn(&Epoch) -> f64) -> Vec<Curve> {
+fn curves_of(runs: &[&Run], value: impl Fn(&Epoch) -> f64) -> Vec<Curve> {
     let point = |epoch: &Epoch| (epoch.epoch as f64, value(epoch));
-    let curve = |(i, run): (usize, &Run)| Curve {
-        name: run.model.to_owned(),
+    let curve = |(i, run): (usize, &&Run)| Curve {
+        name: run.model.clone(),
         look: Look(i),
         points: run.epochs.iter().map(point).filter(|point| point.1.is_finite()).collect(),
         band: vec![],
@@ -34,23 +39,31 @@ fn curves(runs: &[Run], value: impl Fn(&Epoch) -> f64) -> Vec<Curve> {
     runs.iter().enumerate().map(curve).collect()
 }
 
-/// Prints the table.
-pub fn print(folder: &Path, runs: &[Run]) {
-    println!("\nnetwork        lr    test error  train error  train loss  time a step    images/s");
+fn table(runs: &[&Run]) -> String {
+    let mut table = "\nnetwork        lr    test error  train error  train loss  time a step    images/s\n".to_owned();
     for run in runs {
-        print!("{:8} {:>8}", run.model, run.lr);
-        match run.epochs.last() {
-            Some(last) => print!(
+        // Writing to a string cannot fail.
+        let _ = write!(table, "{:8} {:>8}", run.model, run.lr);
+        let _ = match run.epochs.last() {
+            Some(last) => write!(
+                table,
                 "  {:>8.2} %  {:>9.2} %  {:>10.5}  {:>8.0} µs  {:>10.0}",
                 last.test_error, last.train_error, last.train_loss, run.step_us_median, run.images_per_second
             ),
-            None => print!("  no epoch was finished"),
-        }
-        println!("{}", if run.diverged.is_some() { "  (stopped: it diverged)" } else { "" });
+            None => write!(table, "  no epoch was finished"),
+        };
+        table += &match run.status {
+            Status::Finished => String::new(),
+            Status::Diverged => "  (stopped: it diverged)".to_owned(),
+            Status::Unfinished => {
+                let epochs = run.epochs.len();
+                format!("  (interrupted after {epochs} epoch{})", plural(epochs))
+            }
+        };
+        table.push('\n');
     }
-    if let Some(run) = runs.first() {
-        let threads = run.threads;
-        println!("\ninstruction set {}, {threads} thread{}", run.isa, if threads == 1 { "" } else { "s" });
+    if let Some(run) = runs.last() {
+        let _ = writeln!(table, "\ninstruction set {}, {} thread{}", run.isa, run.threads, plural(run.threads));
     }
-    println!("wrote {} and {}", folder.join(CURVES).display(), folder.join(RESULTS).display());
+    table
 }

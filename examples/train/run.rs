@@ -1,48 +1,65 @@
 //! One run: a network, trained and tested epoch by epoch.
 
 use super::args::{Args, Model};
-use super::common::images::classes;
+use super::common::images::Data;
 use super::common::learn::{self, Course};
-use super::progress::Progress;
-use interneuron::data::TrainTest;
-use interneuron::{Architecture, Isa, Network, Threads, Update};
+use super::common::output::note;
+use super::common::progress::{Bar, Screen, brief, left};
+use super::store::{Common, Store, Which};
+use interneuron::{Architecture, Error, Isa, LayerShape, Network, Threads, Update, checkpoint};
 use rayon::ThreadPool;
-use std::error::Error;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::time::Instant;
 
 /// What all runs have in common.
 pub struct Settings {
+    pub common: Common,
+    models: Vec<Model>,
     dims: Vec<usize>,
     nis: Vec<usize>,
     epochs: usize,
-    batch: usize,
     lr: Option<f64>,
-    seed: u64,
     isa: Isa,
-    /// The threads that compute. Runs are to be started inside, so that a step does not have to enter the pool.
-    pub threads: ThreadPool,
 }
 
 /// What became of a run.
-#[derive(serde::Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
-    pub model: &'static str,
+    pub model: String,
     pub seed: u64,
     pub lr: f64,
-    pub isa: &'static str,
+    pub isa: String,
     pub threads: usize,
+    pub status: Status,
+    /// Where and why it diverged, if it did.
+    pub diverged: Option<Diverged>,
     pub epochs: Vec<Epoch>,
     pub step_us_median: f64,
     /// Images learnt in a second, loading included.
-    #[serde(skip)]
     pub images_per_second: f64,
-    /// Why it ended early.
-    #[serde(skip)]
-    pub diverged: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Finished,
+    Diverged,
+    /// It was interrupted, or goes on.
+    Unfinished,
+}
+
+/// Where and why a run diverged.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Diverged {
+    /// The steps taken before.
+    pub step: u64,
+    pub lr: f64,
+    pub why: String,
 }
 
 /// An epoch of a run; losses and errors are those at its end, errors in percent.
-#[derive(serde::Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Epoch {
     pub epoch: usize,
     pub train_loss: f64,
@@ -54,86 +71,319 @@ pub struct Epoch {
 }
 
 impl Settings {
-    pub fn new(args: &Args, isa: Isa, data: &TrainTest) -> Result<Self, Box<dyn Error>> {
-        let images = data.train.len();
-        if args.batch > images {
-            return Err(format!("--batch is {}: expected at most {images}, the training images", args.batch).into());
+    pub fn new(args: &Args, isa: Isa, data: &Data) -> Result<Self, Box<dyn std::error::Error>> {
+        let train = &data.sets.train;
+        learn::check_batches([], train.len(), args.batch, args.last_batch)
+            .map_err(|expected| format!("--batch is {}: {expected}, the training images", args.batch))?;
+        let Args { epochs, batch, lr, seed, last_batch, .. } = *args;
+        Ok(Self {
+            common: Common {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                data: data.fingerprint.clone(),
+                classes: data.classes.found,
+                hidden: args.hidden.clone(),
+                inhibitory: args.inhibitory,
+                batch,
+                last_batch,
+                seed,
+            },
+            models: args.models.clone(),
+            dims: [&[train.images.size()][..], &args.hidden, &[data.classes.outputs()]].concat(),
+            nis: [vec![args.inhibitory; args.hidden.len()], vec![1]].concat(),
+            epochs,
+            lr,
+            isa,
+        })
+    }
+
+    /// The learning rate of a network.
+    pub fn lr(&self, model: Model) -> f64 {
+        self.lr.unwrap_or(model.default_lr())
+    }
+
+    /// Names the first setting that differs from what was `before`.
+    pub fn check_same(&self, before: &Common, data: &Data) -> Result<(), String> {
+        if let Some(name) = data.difference(&before.data) {
+            return Err(format!("{name} are not those of the runs that are there"));
         }
-        let dims = [&[data.train.images.size()][..], &args.hidden, &[classes(data)]].concat();
-        let nis = [vec![args.inhibitory; args.hidden.len()], vec![1]].concat();
-        let threads = match args.threads {
-            Some(threads) => threads,
-            None => std::thread::available_parallelism()?.get(),
+        let now = &self.common;
+        let last_batch = |common: &Common| format!("{:?}", common.last_batch).to_lowercase();
+        let fields = |common: &Common| {
+            [
+                ("version", common.version.clone()),
+                ("hidden", format!("{:?}", common.hidden)),
+                ("inhibitory", common.inhibitory.to_string()),
+                ("batch", common.batch.to_string()),
+                ("last-batch", last_batch(common)),
+                ("seed", common.seed.to_string()),
+            ]
         };
-        let threads = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-        let Args { epochs, batch, lr, seed, .. } = *args;
-        Ok(Self { dims, nis, epochs, batch, lr, seed, isa, threads })
+        match fields(now).into_iter().zip(fields(before)).find(|(now, before)| now != before) {
+            Some(((name, now), (_, before))) => Err(format!("{name} is {now}: expected {before}")),
+            None => Ok(()),
+        }
+    }
+
+    fn network(&self, model: Model) -> Result<Network<f32>, Error> {
+        let architecture = match model {
+            Model::Mlp => Architecture::mlp(&self.dims)?,
+            Model::Dann | Model::DannNc => Architecture::dann(&self.dims, &self.nis)?,
+        };
+        architecture.seed(self.common.seed).isa(self.isa).build()
+    }
+
+    fn update(&self, model: Model) -> Update {
+        match model {
+            Model::Mlp | Model::DannNc => Update::sgd(self.lr(model)),
+            Model::Dann => Update::csgd(self.lr(model)),
+        }
     }
 }
 
-/// Trains a network. A loss that is not finite ends the run but is no error.
-pub fn train(model: Model, settings: &Settings, data: &TrainTest) -> Result<Run, interneuron::Error> {
-    let lr = settings.lr.unwrap_or(model.default_lr());
-    let (architecture, update) = match model {
-        Model::Mlp => (Architecture::mlp(&settings.dims)?, Update::sgd(lr)),
-        Model::Dann => (Architecture::dann(&settings.dims, &settings.nis)?, Update::csgd(lr)),
-        Model::DannNc => (Architecture::dann(&settings.dims, &settings.nis)?, Update::sgd(lr)),
-    };
-    let mut net: Network<f32> = architecture.seed(settings.seed).isa(settings.isa).build()?;
-    let threads = Threads::Pool(&settings.threads);
+impl Diverged {
+    fn new(net: &Network<f32>, lr: f64, why: String) -> Self {
+        Self { step: net.steps(), lr, why }
+    }
+}
 
-    let mut course = Course::new(&data.train, settings.batch, settings.seed);
-    let mut step_us = vec![];
-    let (mut epochs, mut seconds, mut diverged) = (vec![], 0.0, None);
-    let progress = Progress::new(model, settings.epochs, data.train.len());
-    for epoch in 1..=settings.epochs {
+/// A run on its way.
+struct Learner<'a> {
+    model: Model,
+    index: usize,
+    settings: &'a Settings,
+    data: &'a Data,
+    threads: Threads<'a>,
+    screen: &'a Screen,
+    net: Network<f32>,
+    course: Course<'a>,
+    run: Run,
+    step_us: Vec<f64>,
+}
+
+/// Trains a network, or what is left of it to do, and keeps its run in the store. A loss that is not finite ends the run
+/// but is no error.
+pub fn train(
+    model: Model,
+    index: usize,
+    settings: &Settings,
+    data: &Data,
+    pool: Option<&ThreadPool>,
+    screen: &Screen,
+    store: &mut Store,
+) -> Result<(), Error> {
+    let done = |run: &Run| run.status == Status::Diverged || run.epochs.len() == settings.epochs;
+    if store.run(index).is_some_and(done) {
+        screen.note(format_args!("{model}: finished before"));
+        return Ok(());
+    }
+    let mut learner = Learner::new(model, index, settings, data, pool.map_or(Threads::Serial, Threads::Pool), screen)?;
+    if let Some(before) = store.run(index) {
+        let last = store.checkpoint(&settings.models, index, Which::Last);
+        learner.go_on(before, last.as_deref())?;
+    }
+    // Inside the pool, so that a step does not have to enter it.
+    match pool {
+        Some(pool) => pool.install(|| learner.learn(store)),
+        None => learner.learn(store),
+    }
+}
+
+impl<'a> Learner<'a> {
+    fn new(
+        model: Model,
+        index: usize,
+        settings: &'a Settings,
+        data: &'a Data,
+        threads: Threads<'a>,
+        screen: &'a Screen,
+    ) -> Result<Self, Error> {
+        let Common { batch, last_batch, seed, .. } = settings.common;
+        let run = Run {
+            model: model.name().to_owned(),
+            seed,
+            lr: settings.lr(model),
+            isa: settings.isa.name().to_owned(),
+            threads: threads.count(),
+            status: Status::Unfinished,
+            diverged: None,
+            epochs: vec![],
+            step_us_median: 0.0,
+            images_per_second: 0.0,
+        };
+        let net = settings.network(model)?;
+        let course = Course::new(&data.sets.train, batch, last_batch, seed);
+        Ok(Self { model, index, settings, data, threads, screen, net, course, run, step_us: vec![] })
+    }
+
+    /// Goes on where a run was left, if there is a checkpoint of it; says what it does.
+    fn go_on(&mut self, before: &Run, checkpoint: Option<&Path>) -> Result<(), Error> {
+        let model = self.model;
+        match checkpoint.filter(|path| path.exists()).map(|path| self.load(before, path)) {
+            Some(Ok(epochs)) => {
+                self.run.epochs = before.epochs[..epochs].to_vec();
+                self.screen.note(format_args!("{model}: goes on after epoch {epochs}"));
+                if before.isa != self.run.isa {
+                    let (was, is) = (&before.isa, &self.run.isa);
+                    self.screen.note(format_args!("{model}: began with {was} and goes on with {is}, to other bits"));
+                }
+            }
+            Some(Err(why)) => self.screen.note(format_args!("{model}: begins again: {why}")),
+            None => self.screen.note(format_args!("{model}: begins again: there is no checkpoint of it")),
+        }
+        Ok(())
+    }
+
+    /// Takes over a checkpoint, and tells how many epochs of the run it is after.
+    fn load(&mut self, before: &Run, path: &Path) -> Result<usize, String> {
+        let (net, run) = checkpoint::load::<f32>(path, self.settings.isa).map_err(|error| error.to_string())?;
+        let steps = self.course.steps() as u64;
+        let epochs = (net.steps() / steps) as usize;
+        let mut course = Course::new(
+            &self.data.sets.train,
+            self.settings.common.batch,
+            self.settings.common.last_batch,
+            self.settings.common.seed,
+        );
+        let whole = net.steps().is_multiple_of(steps) && epochs <= before.epochs.len();
+        if !whole || run.seed != before.seed || !net.shapes().eq(self.net.shapes()) {
+            return Err(format!("{} is of another run", path.display()));
+        }
+        course.skip(epochs);
+        if run.generator != *course.generator() {
+            return Err(format!("{} is of another order of the images", path.display()));
+        }
+        (self.net, self.course) = (net, course);
+        Ok(epochs)
+    }
+
+    /// The epochs that are left. What there is is kept in the store after each.
+    fn learn(&mut self, store: &mut Store) -> Result<(), Error> {
+        let first = self.run.epochs.len();
+        let images = self.data.sets.train.len();
+        let template = "{prefix:8} {bar:30} {percent:>3} %  {rate} images  {eta} left  {msg}";
+        let bar = self.screen.bar((self.settings.epochs * images) as u64, template, self.model.name());
+        bar.advance((first * images) as u64);
+        bar.begin();
+        let started = Instant::now();
+        self.warn_of_divisors()?;
+        while self.run.status == Status::Unfinished && self.epoch(&bar)? {
+            let epoch = self.run.epochs.last().filter(|_| self.run.diverged.is_none());
+            if let Some(epoch) = epoch {
+                let (done, all) = (epoch.epoch - first, self.settings.epochs - first);
+                self.tell(epoch, &bar, left(started.elapsed(), done as f64, all as f64));
+                if done == all {
+                    self.run.status = Status::Finished;
+                    self.warn_of_divisors()?;
+                }
+            }
+            self.keep(store);
+        }
+        if self.run.status == Status::Unfinished {
+            self.keep(store);
+        }
+        bar.keep();
+        if let Some(Diverged { why, .. }) = &self.run.diverged {
+            self.screen.note(format_args!("{} stopped: {why}", self.model));
+        }
+        Ok(())
+    }
+
+    /// One epoch and its test. False if it was interrupted.
+    fn epoch(&mut self, bar: &Bar) -> Result<bool, Error> {
         let start = Instant::now();
-        let result = course.epoch(&mut net, threads, &update, |step| {
+        let (model, lr) = (self.model, self.run.lr);
+        let step_us = &mut self.step_us;
+        let result = self.course.epoch(&mut self.net, self.threads, &self.settings.update(model), |step| {
             step_us.push(step.time.as_secs_f64() * 1e6);
-            progress.advance(step.images);
+            bar.advance(step.images as u64);
         });
+        let seconds = start.elapsed().as_secs_f64();
         match result {
-            Ok(()) => {}
-            Err(error @ interneuron::Error::Diverged { .. }) => {
-                diverged = Some(error.to_string());
-                break;
+            Ok(flow) if flow.is_break() => return Ok(false),
+            Ok(_) => {}
+            Err(error @ Error::Diverged { .. }) => {
+                self.diverge(Diverged::new(&self.net, lr, error.to_string()));
+                return Ok(true);
             }
             Err(error) => return Err(error),
         }
-        let epoch_seconds = start.elapsed().as_secs_f64();
-        seconds += epoch_seconds;
-        let train = course.examples.evaluate(&mut net, threads, &data.train)?;
-        let test = course.examples.evaluate(&mut net, threads, &data.test)?;
-        diverged = [train.loss, test.loss].into_iter().find_map(|loss| learn::diverged(&net, loss, epoch, lr));
-        if diverged.is_some() {
-            break;
+        let number = self.run.epochs.len() + 1;
+        let train = self.course.examples.evaluate(&mut self.net, self.threads, &self.data.sets.train)?;
+        let test = self.course.examples.evaluate(&mut self.net, self.threads, &self.data.sets.test)?;
+        let why = [train.loss, test.loss].into_iter().find_map(|loss| learn::diverged(&self.net, loss, number, lr));
+        if let Some(why) = why {
+            self.diverge(Diverged::new(&self.net, lr, why));
+            return Ok(true);
         }
-        let epoch = Epoch {
-            epoch,
+        self.run.epochs.push(Epoch {
+            epoch: number,
             train_loss: train.loss,
             train_error: train.error_percent(),
             test_loss: test.loss,
             test_error: test.error_percent(),
-            seconds: epoch_seconds,
-        };
-        progress.epoch(&epoch, data.train.len() as f64 / epoch_seconds);
-        epochs.push(epoch);
+            seconds,
+        });
+        Ok(true)
     }
-    progress.finish();
-    if let Some(why) = &diverged {
-        eprintln!("{model} stopped: {why}");
+
+    fn diverge(&mut self, diverged: Diverged) {
+        self.run.status = Status::Diverged;
+        self.run.diverged = Some(diverged);
     }
-    let images = epochs.len() * data.train.len();
-    step_us.sort_by(f64::total_cmp);
-    Ok(Run {
-        model: model.name(),
-        seed: settings.seed,
-        lr,
-        isa: settings.isa.name(),
-        threads: threads.count(),
-        epochs,
-        step_us_median: step_us.get(step_us.len() / 2).copied().unwrap_or_default(),
-        images_per_second: if images > 0 { images as f64 / seconds } else { 0.0 },
-        diverged,
-    })
+
+    /// Keeps the run and, if that was asked for, the network. The run first: a checkpoint that is older than its run can
+    /// be gone on with.
+    fn keep(&mut self, store: &mut Store) {
+        self.step_us.sort_by(f64::total_cmp);
+        self.run.step_us_median = self.step_us.get(self.step_us.len() / 2).copied().unwrap_or_default();
+        let seconds: f64 = self.run.epochs.iter().map(|epoch| epoch.seconds).sum();
+        let images = self.run.epochs.len() * self.data.sets.train.len();
+        self.run.images_per_second = if images > 0 { images as f64 / seconds } else { 0.0 };
+        store.keep(self.index, self.run.clone());
+        let Some(last) = self.run.epochs.last().filter(|_| self.run.diverged.is_none()) else { return };
+        let whole = self.net.steps() == (last.epoch * self.course.steps()) as u64;
+        let best = self.run.epochs[..last.epoch - 1].iter().all(|before| last.test_error < before.test_error);
+        let run = checkpoint::Run { seed: self.run.seed, generator: self.course.generator().clone() };
+        for which in [Which::Best, Which::Last].into_iter().filter(|which| whole && (*which == Which::Last || best)) {
+            let path = store.checkpoint(&self.settings.models, self.index, which);
+            if let Some(Err(error)) = path.map(|path| checkpoint::save(path, &self.net, &run)) {
+                self.screen.note(format_args!("{}: no checkpoint: {error}", self.model));
+            }
+        }
+    }
+
+    /// Tells how far it is.
+    fn tell(&self, epoch: &Epoch, bar: &Bar, left: std::time::Duration) {
+        bar.message(|| format!("test error {:.2} %", epoch.test_error));
+        if !self.screen.has_bars() {
+            let images_per_second = self.data.sets.train.len() as f64 / epoch.seconds;
+            note(format_args!(
+                "{:8} epoch {:>3}/{}  train loss {:.4}  test error {:5.2} %  {images_per_second:>7.0} images/s  {} left",
+                self.model,
+                epoch.epoch,
+                self.settings.epochs,
+                epoch.train_loss,
+                epoch.test_error,
+                brief(left)
+            ));
+        }
+    }
+
+    /// Divisors that are not positive spoil what a network learns, and its loss may not tell.
+    fn warn_of_divisors(&mut self) -> Result<(), Error> {
+        let divides = |shape| matches!(shape, LayerShape::Dann(shape) if shape.divisive);
+        if !self.data.is_signed() || !self.net.shapes().any(divides) {
+            return Ok(());
+        }
+        let train = &self.data.sets.train;
+        let least = learn::negative_divisor(&mut self.net, &mut self.course.examples, self.threads, train)?;
+        if let Some(least) = least {
+            self.screen.note(format_args!(
+                "warning: {}: divisive inhibition is negative for some of the first training images (smallest γ: \
+                 {least}): what it learns is not to be trusted. Shift the pixels so that none is below 0",
+                self.model
+            ));
+        }
+        Ok(())
+    }
 }
