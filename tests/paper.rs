@@ -89,7 +89,7 @@ impl Bench {
                 item["seconds"] = Value::Null;
             }
         }
-        for free in ["out", "threads"] {
+        for free in ["out", "threads", "data"] {
             results["config"][free] = Value::Null;
         }
         results
@@ -387,7 +387,17 @@ fn a_folder_belongs_to_one_experiment_and_one_process() {
     bench.succeed("out", &[]);
     let before = (bench.runs("out"), bench.read("out", "config.toml"));
     assert_refused(&bench.run("out", &[]), "there are runs already: go on with --resume");
-    assert_refused(&bench.run("out", &["--resume", "--seeds", "3"]), "--resume: seeds is 3: expected 2, as in ");
+    assert_refused(
+        &bench.run("out", &["--resume", "--seeds", "1"]),
+        "--resume: seeds is 1: expected at least 2, as in ",
+    );
+    assert_refused(
+        &bench.run("out", &["--resume", "--trials", "2"]),
+        "--resume: trials is 2: expected at least 3, as in ",
+    );
+    assert_refused(&bench.run("out", &["--resume", "--epochs", "7"]), "--resume: epochs is 7: expected 6, as in ");
+    let fewer = bench.run("out", &["--resume", "--networks", "mlp,dann"]);
+    assert_refused(&fewer, "--resume: networks is [\"mlp\", \"dann\"]: expected dann-nc among them, as in ");
     let other = bench.file("other.toml", &before.1.replacen("known = 0.1107", "known = 0.25", 1));
     let output = bench.run("out", &["--resume", "--config", &other]);
     assert_refused(&output, "--resume: rates.dann.known is 0.25: expected 0.1107, as in ");
@@ -402,6 +412,154 @@ fn a_folder_belongs_to_one_experiment_and_one_process() {
     drop(lock);
     assert_eq!((bench.runs("out"), bench.read("out", "config.toml")), before);
     bench.succeed("out", &["--resume"]);
+}
+
+/// More seeds, trials and networks are done, and what was done is left as it is.
+#[test]
+fn more_of_the_same_repeats_nothing() {
+    let bench = Bench::new();
+    let few = ["--networks", "mlp,dann", "--seeds", "1", "--trials", "3"];
+    bench.succeed("out", &few);
+    let before = bench.runs("out");
+    bench.succeed("out", &["--resume", "--seeds", "2", "--networks", "mlp,dann,dann-nc", "--threads", "1"]);
+    let after = bench.runs("out");
+    assert_eq!((before.len(), after.len()), (2 * 4, 3 * 5));
+    assert!(before.iter().all(|(path, time)| after[path] == *time), "nothing is repeated");
+    bench.succeed("whole", &["--seeds", "2", "--trials", "3"]);
+    bench.assert_same("whole", "out");
+    // More trials: the final runs are done again only where another rate is better.
+    let output = bench.succeed("out", &["--resume", "--trials", "5"]);
+    let grown = bench.runs("out");
+    for (path, time) in &after {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).contains(&format!("{name}: again, at learning rate"));
+        assert_eq!(grown[path] != *time, told, "{name}");
+        assert!(!told || name.contains("final"), "{name}");
+    }
+    bench.succeed("more", &["--seeds", "2", "--trials", "5"]);
+    bench.assert_same("more", "out");
+}
+
+/// What the data are decides, and not where they lie or how they are compressed.
+#[test]
+fn an_experiment_goes_on_wherever_its_data_are() {
+    let bench = Bench::new();
+    bench.succeed("out", &[]);
+    let before = bench.runs("out");
+    let moved = bench.path("moved");
+    fs::create_dir(&moved).unwrap();
+    let files = ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"];
+    for file in files {
+        let bytes = fs::read(bench.path(&format!("{file}-ubyte"))).unwrap();
+        let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, &bytes).unwrap();
+        fs::write(moved.join(format!("{file}-ubyte.gz")), encoder.finish().unwrap()).unwrap();
+    }
+    let moved = moved.to_str().unwrap();
+    bench.succeed("out", &["--resume", "--data", moved]);
+    // From now on it knows the other folder, from wherever it is started.
+    for file in files {
+        fs::remove_file(bench.path(&format!("{file}-ubyte"))).unwrap();
+    }
+    let elsewhere = bench.path("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let output = example("paper").args(["--resume", "--out", "../out"]).current_dir(&elsewhere).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(bench.runs("out"), before, "nothing is repeated");
+
+    // Relative to the folder that it was begun in.
+    let data = ["--data", "moved", "--out", "relative", "--preset", "small", "--networks", "mlp", "--trials", "0"];
+    let small = ["--validation", "20", "--epochs", "1", "--seeds", "1", "--hidden", "5", "--interneurons", "1"];
+    let output = example("paper").args(data).args(small).current_dir(bench.dir.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = example("paper").args(["--resume", "--out", "../relative"]).current_dir(&elsewhere).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1 of 1 runs are there already"));
+
+    // Without the data nothing can be told, and it says what to do.
+    fs::rename(moved, bench.path("lost")).unwrap();
+    assert_refused(&bench.run("out", &["--resume"]), "--data names where they are now");
+    assert_eq!(bench.runs("out"), before);
+}
+
+#[test]
+fn data_that_changed_are_refused_by_name() {
+    let bench = Bench::new();
+    bench.succeed("out", &[]);
+    let before = (bench.runs("out"), bench.read("out", "config.toml"));
+    let cases = [
+        ("train-images-idx3-ubyte", "the training images ("),
+        ("train-labels-idx1-ubyte", "the training labels ("),
+        ("t10k-images-idx3-ubyte", "the test images ("),
+        ("t10k-labels-idx1-ubyte", "the test labels ("),
+    ];
+    for (file, name) in cases {
+        let whole = fs::read(bench.path(file)).unwrap();
+        let mut changed = whole.clone();
+        let last = changed.last_mut().unwrap();
+        *last = if *last == 3 { 4 } else { 3 };
+        fs::write(bench.path(file), &changed).unwrap();
+        let output = bench.run("out", &["--resume"]);
+        assert_refused(&output, name);
+        assert_refused(&output, file);
+        assert_refused(&output, "are not those that the experiment was begun with");
+        fs::write(bench.path(file), &whole).unwrap();
+    }
+    assert_eq!((bench.runs("out"), bench.read("out", "config.toml")), before);
+    bench.succeed("out", &["--resume"]);
+}
+
+/// What was finished on another machine can be looked at on one that lacks its instruction set.
+#[test]
+fn a_finished_experiment_needs_no_instruction_set() {
+    let bench = Bench::new();
+    let Some(lacking) = interneuron::Isa::NAMES.into_iter().find(|name| name.parse::<interneuron::Isa>().is_err())
+    else {
+        return eprintln!("SKIPPED: this CPU has all instruction sets");
+    };
+    bench.succeed("out", &["--isa", "portable"]);
+    let isa = |text: String| text.replace("\"portable\"", &format!("\"{lacking}\""));
+    fs::write(bench.path("out/config.toml"), isa(bench.read("out", "config.toml"))).unwrap();
+    for run in bench.runs("out").keys() {
+        fs::write(run, isa(fs::read_to_string(run).unwrap())).unwrap();
+    }
+    let table = without_time(&bench.read("out", "table.md"));
+    bench.succeed("out", &["--resume"]);
+    assert_eq!(without_time(&bench.read("out", "table.md")), table);
+    fs::remove_file(bench.path("out/runs/mlp-final-01.json")).unwrap();
+    assert_refused(&bench.run("out", &["--resume"]), &format!("isa: this CPU has no {lacking}"));
+    assert_refused(&bench.run("new", &["--isa", lacking]), &format!("isa: this CPU has no {lacking}"));
+}
+
+/// Batch normalisation of one example is nothing but its bias.
+#[test]
+fn batch_normalisation_never_gets_one_image() {
+    let bench = Bench::new();
+    let all = ["--networks", "mlp,batch-norm", "--trials", "0", "--epochs", "1", "--seeds", "1"];
+    let run = |out, args: &[&str]| bench.run(out, &[&all[..], args].concat());
+    // 80 images.
+    assert_refused(&run("one", &["--batch", "1"]), "batch is 1: of 80 images a step would have only one");
+    let short = run("short", &["--batch", "79", "--last-batch", "short"]);
+    assert_refused(&short, "batch is 79: of 80 images a step would have only one, and batch normalisation needs two");
+    assert!(run("spread", &["--batch", "79"]).status.success());
+    assert!(
+        bench.run("plain", &["--networks", "mlp", "--trials", "0", "--batch", "1", "--epochs", "1"]).status.success()
+    );
+}
+
+/// Labels from 1 to 26, as EMNIST's letters have them.
+#[test]
+fn the_output_layer_follows_the_labels() {
+    let bench = Bench::new();
+    for (name, count) in [("train", 80_u32), ("t10k", 30)] {
+        let labels = (0..count).map(|i| (1 + i % 26) as u8);
+        let header = [0x0801, count].into_iter().flat_map(u32::to_be_bytes);
+        fs::write(bench.path(&format!("{name}-labels-idx1-ubyte")), header.chain(labels).collect::<Vec<u8>>()).unwrap();
+    }
+    let output = bench.succeed("out", &["--checkpoints", "--trials", "0", "--epochs", "1"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("26 classes (labels 1 to 26)"));
+    let saved = bench.path("out/networks/mlp-final-00.safetensors");
+    let (network, _) = interneuron::checkpoint::load::<f32>(saved, interneuron::Isa::best()).unwrap();
+    assert_eq!(network.classes(), 27, "label k is output unit k");
 }
 
 #[test]

@@ -146,3 +146,214 @@ fn a_diverged_run_is_told_and_the_others_go_on() {
     let results: Value = serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap();
     assert_eq!(results["runs"].as_array().unwrap().len(), 2);
 }
+
+/// What is in the results but times.
+fn results(out: &Path) -> Value {
+    let mut results: Value = serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap();
+    for run in results["runs"].as_array_mut().unwrap() {
+        run["step_us_median"] = Value::Null;
+        run["images_per_second"] = Value::Null;
+        for epoch in run["epochs"].as_array_mut().unwrap() {
+            epoch["seconds"] = Value::Null;
+        }
+    }
+    results
+}
+
+/// A short training in a folder with data.
+struct Bench(tempfile::TempDir);
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        small_data(dir.path());
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, out: &str, args: &[&str]) -> Output {
+        let mut command = example("train");
+        command.arg("--data").arg(self.0.path()).arg("--out").arg(self.path(out));
+        command.args(["--hidden", "12", "--inhibitory", "3", "--batch", "16"]).args(args).output().unwrap()
+    }
+
+    #[track_caller]
+    fn succeed(&self, out: &str, args: &[&str]) -> String {
+        let output = self.run(out, args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{stderr}");
+        stderr
+    }
+}
+
+#[test]
+fn what_was_stopped_goes_on_to_the_same_bits() {
+    let bench = Bench::new();
+    bench.succeed("whole", &["--epochs", "5", "--model", "mlp,dann,mlp"]);
+    // Two networks have three epochs, and one of them a checkpoint that is older; the third was not begun.
+    bench.succeed("parts", &["--epochs", "2", "--model", "dann", "--checkpoints"]);
+    let old = std::fs::read(bench.path("parts/networks/dann-last.safetensors")).unwrap();
+    bench.succeed("parts", &["--epochs", "3", "--model", "mlp,dann", "--checkpoints", "--resume"]);
+    std::fs::write(bench.path("parts/networks/dann-last.safetensors"), old).unwrap();
+    let rest = ["--epochs", "5", "--model", "mlp,dann,mlp", "--checkpoints", "--resume", "--threads", "1"];
+    let stderr = bench.succeed("parts", &rest);
+    assert!(
+        stderr.contains("mlp: goes on after epoch 3") && stderr.contains("dann: goes on after epoch 2"),
+        "{stderr}"
+    );
+    let threads = |mut results: Value| {
+        results["runs"].as_array_mut().unwrap().iter_mut().for_each(|run| run["threads"] = Value::Null);
+        results
+    };
+    assert_eq!(threads(results(&bench.path("whole"))), threads(results(&bench.path("parts"))));
+    let stderr = bench.succeed("parts", &rest);
+    assert_eq!(stderr.matches("finished before").count(), 3, "{stderr}");
+    // The best by the test error, and the last.
+    let runs = results(&bench.path("parts"));
+    let errors =
+        runs["runs"][0]["epochs"].as_array().unwrap().iter().map(|epoch| epoch["test_error"].as_f64().unwrap());
+    let errors: Vec<f64> = errors.collect();
+    let best = errors.iter().position(|error| errors.iter().all(|other| error <= other)).unwrap() as u64 + 1;
+    for (which, epoch) in [("best", best), ("last", 5)] {
+        let path = bench.path(&format!("parts/networks/mlp-{which}.safetensors"));
+        let (network, run) = interneuron::checkpoint::load::<f32>(path, interneuron::Isa::best()).unwrap();
+        // Seven steps of 17 or 18 images.
+        assert_eq!((network.steps(), run.seed), (epoch * 7, 1), "{which}");
+    }
+    assert!(bench.path("parts/networks/mlp-2-last.safetensors").exists(), "the second of a name has files of its own");
+}
+
+#[test]
+fn resuming_refuses_other_settings_and_keeps_other_networks() {
+    let bench = Bench::new();
+    bench.succeed("out", &["--epochs", "2", "--model", "mlp"]);
+    let before = std::fs::read(bench.path("out/results.json")).unwrap();
+    let cases: [(&[&str], &str); 7] = [
+        (&["--batch", "17"], "batch is 17: expected 16"),
+        (&["--hidden", "13"], "hidden is [13]: expected [12]"),
+        (&["--inhibitory", "4"], "inhibitory is 4: expected 3"),
+        (&["--last-batch", "short"], "last-batch is short: expected spread"),
+        (&["--seed", "2"], "seed is 2: expected 1"),
+        (&["--lr", "0.5"], "lr of mlp is 0.5: expected 0.2976"),
+        (&["--epochs", "1"], "epochs is 1: expected at least 2, as of mlp"),
+    ];
+    for (args, expected) in cases {
+        let mut command = example("train");
+        command
+            .arg("--data")
+            .arg(bench.0.path())
+            .arg("--out")
+            .arg(bench.path("out"))
+            .args(["--resume", "--model", "mlp"]);
+        let rest = [["--hidden", "12"], ["--inhibitory", "3"], ["--batch", "16"], ["--epochs", "2"]];
+        command.args(rest.iter().filter(|rest| rest[0] != args[0]).flatten()).args(args);
+        assert_refused(&command.output().unwrap(), &format!("results.json: {expected}"));
+    }
+    std::fs::write(bench.path("out/results.json"), &before[..before.len() / 2]).unwrap();
+    assert_refused(&bench.run("out", &["--resume", "--epochs", "2"]), "--resume: ");
+    std::fs::write(bench.path("out/results.json"), &before).unwrap();
+    bench.succeed("out", &["--epochs", "2", "--model", "dann", "--resume"]);
+    let runs = results(&bench.path("out"));
+    let models: Vec<_> = runs["runs"].as_array().unwrap().iter().map(|run| run["model"].clone()).collect();
+    assert_eq!(models, ["dann", "mlp"]);
+    let whole = std::fs::read(bench.path("t10k-labels-idx1-ubyte")).unwrap();
+    let mut other = whole.clone();
+    other[9] ^= 1;
+    std::fs::write(bench.path("t10k-labels-idx1-ubyte"), other).unwrap();
+    let output = bench.run("out", &["--epochs", "2", "--model", "dann", "--resume"]);
+    assert_refused(&output, "the test labels (");
+    std::fs::write(bench.path("t10k-labels-idx1-ubyte"), whole).unwrap();
+    let stderr = bench.succeed("out", &["--epochs", "2", "--model", "dann"]);
+    assert!(stderr.contains("the results of an earlier run will be replaced"), "{stderr}");
+}
+
+#[test]
+fn a_diverged_run_says_so_in_the_results() {
+    let bench = Bench::new();
+    let output = bench.run("out", &["--epochs", "3", "--model", "mlp,dann", "--lr", "1e30"]);
+    assert_eq!(output.status.code(), Some(1));
+    for run in results(&bench.path("out"))["runs"].as_array().unwrap() {
+        let diverged = &run["diverged"];
+        assert_eq!((&run["status"], &diverged["lr"]), (&"diverged".into(), &1e30.into()));
+        assert!(diverged["step"].as_u64().unwrap() <= 7 && !diverged["why"].as_str().unwrap().is_empty(), "{diverged}");
+    }
+}
+
+/// A folder that is removed while networks are trained is made again; a disk that is full leaves the table.
+#[cfg(unix)]
+#[test]
+fn the_table_comes_first() {
+    use std::process::Stdio;
+    let bench = Bench::new();
+    let mut command = example("train");
+    command
+        .arg("--data")
+        .arg(bench.0.path())
+        .arg("--out")
+        .arg(bench.path("sub/out"))
+        .args(["--hidden", "12", "--model"]);
+    command.args(["mlp", "--epochs", "4000", "--threads", "1"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for parents in [false, true] {
+        let child = command.spawn().unwrap();
+        while !bench.path("sub/out/lock").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        std::fs::remove_dir_all(bench.path(if parents { "sub" } else { "sub/out" })).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let (table, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(table.contains("mlp  ") && table.contains("test error"), "{table}");
+        if parents {
+            // That was another disk, perhaps.
+            assert_refused(&output, "sub/out/results.json: ");
+        } else {
+            assert!(output.status.success() && bench.path("sub/out/results.json").exists(), "{stderr}");
+        }
+    }
+}
+
+#[test]
+fn classes_come_from_the_labels() {
+    let bench = Bench::new();
+    let relabel = |first: u8, classes: u32| {
+        for (name, count) in [("train", 120_u32), ("t10k", 40)] {
+            let labels = (0..count).map(|i| first + (i % classes) as u8);
+            let header = [0x0801, count].into_iter().flat_map(u32::to_be_bytes);
+            let path = bench.path(&format!("{name}-labels-idx1-ubyte"));
+            std::fs::write(path, header.chain(labels).collect::<Vec<u8>>()).unwrap();
+        }
+    };
+    for (first, classes, told) in [
+        (1, 26, "26 classes (labels 1 to 26)"),
+        (0, 47, "47 classes (labels 0 to 46)"),
+        (0, 62, "62 classes (labels 0 to 61)"),
+        (1, 10, "10 classes (labels 1 to 10)"),
+        (254, 2, "2 classes (labels 254 to 255)"),
+    ] {
+        relabel(first, classes);
+        let stderr = bench.succeed(told, &["--epochs", "1", "--model", "mlp,dann"]);
+        assert!(stderr.contains(told), "{stderr}");
+        assert_eq!(results(&bench.path(told))["settings"]["classes"], classes);
+    }
+    relabel(7, 1);
+    assert_refused(&bench.run("one", &["--epochs", "1"]), "one class alone, label 7: expected at least 2");
+}
+
+/// Standardised pixels, as tutorials make them: the networks that divide by inhibition are told apart.
+#[test]
+fn negative_inputs_are_not_silent() {
+    let bench = Bench::new();
+    for (name, count) in [("train", 120_u32), ("t10k", 40)] {
+        let bytes = std::fs::read(bench.path(&format!("{name}-images-idx3-ubyte"))).unwrap();
+        let pixels = bytes[16..].iter().flat_map(|&pixel| ((f32::from(pixel) / 255.0 - 0.13) / 0.31).to_be_bytes());
+        let header = [0x0d03, count, 28, 28].into_iter().flat_map(u32::to_be_bytes);
+        std::fs::write(bench.path(&format!("{name}-images-idx3-ubyte")), header.chain(pixels).collect::<Vec<u8>>())
+            .unwrap();
+    }
+    let stderr = bench.succeed("out", &["--epochs", "1", "--model", "mlp,dann", "--lr", "0.001"]);
+    assert!(stderr.contains("warning: pixels reach from -0.4"), "{stderr}");
+    assert!(stderr.contains("warning: dann: divisive inhibition is negative"), "{stderr}");
+    assert!(!stderr.contains("warning: mlp:"), "{stderr}");
+}
