@@ -8,13 +8,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Passes over a data set: more would take a lifetime.
-pub const MOST_EPOCHS: u64 = 100_000;
-/// Examples: more than any data set in these formats has.
-pub const MOST_IMAGES: u64 = 1_000_000_000;
-/// Seeds end where configuration files end: TOML has no larger integers.
-pub const MOST_SEED: u64 = i64::MAX as u64;
-
 /// Runs a program. An error becomes one line and the exit code 2; a program that was interrupted and ended well has the
 /// code that shells give to a signal, 128 and its number.
 pub fn run(program: impl FnOnce() -> Result<ExitCode, Box<dyn Error>>) -> ExitCode {

@@ -4,6 +4,7 @@
 #![allow(dead_code)] // each program uses a part
 
 pub mod args;
+pub mod bounds;
 pub mod files;
 pub mod images;
 pub mod interrupt;

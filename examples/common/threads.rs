@@ -5,9 +5,6 @@ use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 use std::fmt::Display;
 use std::thread;
 
-/// More than this is a mistake rather than a machine.
-pub const MOST_THREADS: u64 = 1024;
-
 /// How many threads to use: as asked for, or as many as this process may use cores. Says so if that is many more than
 /// there are.
 pub fn number(asked: Option<usize>) -> usize {

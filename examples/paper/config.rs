@@ -1,11 +1,10 @@
 //! The configuration: a list of fields, each with its comment and what it may hold, from which the file, the flags,
 //! the checks and `--print-config` all follow.
 
-use super::common::args::{MOST_EPOCHS, MOST_IMAGES};
+use super::common::bounds::{MOST_EPOCHS, MOST_IMAGES, MOST_SEED, MOST_THREADS};
 use super::common::files::read_text;
 use super::common::images::Fingerprint;
 use super::common::learn::LastBatch;
-use super::common::threads::MOST_THREADS;
 use super::networks;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -113,7 +112,7 @@ pub const FIELDS: &[Field] = &[
     field("seeds", Whole(1, 10_000), "Final runs of each network, at seed, seed + 1, ..."),
     field(
         "seed",
-        Whole(0, i64::MAX),
+        Whole(0, MOST_SEED as i64),
         "Base of all random numbers: parameters, orders, rates, validation, drawn images",
     ),
     field("trials", Whole(0, 10_000), "Learning rates to try for each network; 0 uses the known rates"),

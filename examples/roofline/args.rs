@@ -1,7 +1,8 @@
 //! The command line, and what follows from it.
 
 use super::common::args::{count, one_line, path, whole};
-use super::common::threads::{self, MOST_THREADS};
+use super::common::bounds::MOST_THREADS;
+use super::common::threads;
 use clap::Parser;
 use interneuron::Isa;
 use std::error::Error;

@@ -12,7 +12,8 @@ mod common;
 mod round;
 
 use clap::Parser;
-use common::args::{MOST_SEED, count, whole};
+use common::args::{count, whole};
+use common::bounds::MOST_SEED;
 use common::interrupt;
 use common::output::{note, print};
 use round::{Conditions, Round};

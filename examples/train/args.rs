@@ -1,8 +1,8 @@
 //! The command line.
 
-use super::common::args::{MOST_EPOCHS, MOST_IMAGES, MOST_SEED, count, one_line, path, rate, text, units, whole};
+use super::common::args::{count, one_line, path, rate, text, units, whole};
+use super::common::bounds::{MOST_EPOCHS, MOST_IMAGES, MOST_SEED, MOST_THREADS};
 use super::common::learn::LastBatch;
-use super::common::threads::MOST_THREADS;
 use clap::Parser;
 use interneuron::Isa;
 use std::error::Error;

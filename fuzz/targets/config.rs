@@ -2,10 +2,15 @@
 #![no_main]
 
 #[allow(dead_code)] // what an experiment does with it
+#[allow(dead_code)]
 #[path = "../../examples/common"]
 mod common {
+    pub mod bounds;
     pub mod files;
     pub mod images;
+    pub mod interrupt;
+    pub mod learn;
+    pub mod output;
 }
 #[allow(dead_code)]
 #[path = "../../examples/paper/config.rs"]
@@ -24,12 +29,14 @@ fuzz_target!(|bytes: &[u8]| {
     let folder = folder();
     let path = folder.path().join("config.toml");
     fs::write(&path, bytes).unwrap();
-    let config = match Source::read(&path).and_then(|source| Config::new(Preset::Small, source, &[])) {
+    let mut config = match Source::read(&path).and_then(|source| Config::new(Preset::Small, source, &[])) {
         Ok(config) => config,
         Err(error) => return assert!(error.len() < 2000 && error.lines().count() == 1, "{error}"),
     };
+    // As it is once the data were read.
+    config.fingerprint.get_or_insert_default();
     fs::write(&path, config.print()).unwrap();
     let again = Config::new(Preset::Paper, Source::read_whole(&path).unwrap(), &[]).unwrap();
     assert_eq!(again, config);
-    config.check_same(&again).unwrap();
+    config.check_extends(&again).unwrap();
 });

@@ -1,0 +1,10 @@
+//! The bounds of numbers that users type, on a command line or in a configuration.
+
+/// Passes over a data set: more would take a lifetime.
+pub const MOST_EPOCHS: u64 = 100_000;
+/// Examples: more than any data set in these formats has.
+pub const MOST_IMAGES: u64 = 1_000_000_000;
+/// Seeds end where configuration files end: TOML has no larger integers.
+pub const MOST_SEED: u64 = i64::MAX as u64;
+/// Threads: more is a mistake rather than a machine.
+pub const MOST_THREADS: u64 = 1024;
