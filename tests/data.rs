@@ -520,6 +520,201 @@ fn what_is_no_idx_file_is_named() {
     assert_says(images_of(&[3, 8, 0, 0, 2, 0, 0, 0]), "an IDX file whose numbers are back to front");
 }
 
+/// Empty files, and the folders that they are in.
+fn touch(dir: &TempDir, names: &[&str]) {
+    for name in names {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, name).unwrap();
+    }
+}
+
+/// The files found among some.
+#[track_caller]
+fn found(names: &[&str], asked: &str) -> Result<[String; 4], String> {
+    let dir = tempfile::tempdir().unwrap();
+    touch(&dir, names);
+    let Files { train_images, train_labels, test_images, test_labels } =
+        Files::find(dir.path().join(asked)).map_err(|error| {
+            assert_eq!(error.to_string().lines().count(), 1, "{error}");
+            error.to_string().replace(&dir.path().display().to_string(), "DIR")
+        })?;
+    let name = |path: std::path::PathBuf| path.strip_prefix(&dir).unwrap().to_str().unwrap().to_owned();
+    Ok([train_images, train_labels, test_images, test_labels].map(name))
+}
+
+const MNIST: [&str; 4] =
+    ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
+
+#[test]
+fn files_of_many_names_are_found() {
+    let sets: [[&str; 4]; 12] = [
+        MNIST,
+        MNIST.map(|name| &*format!("{name}.gz").leak()),
+        ["train-images.idx3-ubyte", "train-labels.idx1-ubyte", "t10k-images.idx3-ubyte", "t10k-labels.idx1-ubyte"],
+        ["train_images", "train_labels", "test_images", "test_labels"],
+        ["Train Image.idx", "TRAIN-LABEL.IDX1", "Test.Image_idx3.ubyte.GZ", "T10K-Label.gz"],
+        MNIST.map(|name| &*format!("{name}/{name}").leak()),
+        MNIST.map(|name| &*format!("{0}/{name}", name.replace("-idx", ".idx")).leak()),
+        MNIST.map(|name| &*format!("{name}.gz/{0}", name.replace("-idx", ".idx")).leak()),
+        MNIST.map(|name| &*format!("emnist-letters-{0}.gz", name.replace("t10k", "test")).leak()),
+        [
+            "qmnist-train-images-idx3-ubyte",
+            "qmnist-train-labels-idx2-int",
+            "qmnist-test-images-idx3-ubyte",
+            "qmnist-test-labels-idx2-int.gz",
+        ],
+        [
+            "My train set_train-images",
+            "my_train.set-train-labels",
+            "my-train-set-t10k-images",
+            "MY TRAIN SET TEST LABELS",
+        ],
+        // Words that differ, but there is no other file.
+        ["a-train-images", "b-train-labels", "t10k-images", "c.d.test-labels-idx3-float32"],
+    ];
+    let others = [
+        "README.md",
+        ".train-images-idx3-ubyte",
+        "._train-images",
+        "train-images-idx3-ubyte.md5",
+        "train-images.txt",
+        "test-images-idx3-ubyte.gz.part",
+        "xtrain-images",
+        "train-images-idx3-ubyte (1)",
+        "train-images.png/1.png",
+        "raw/train-images-idx3-ubyte",
+        "test-labels/readme",
+        "letters/train-labels",
+        "idx3-ubyte",
+    ];
+    for set in sets {
+        assert_eq!(found(&set, "").unwrap(), set);
+        assert_eq!(found(&[&set[..], &others].concat(), "").unwrap(), set);
+    }
+}
+
+#[test]
+fn the_better_name_counts() {
+    let spelled = ["train.images", "train.labels", "test.images", "test.labels"];
+    let within = MNIST.map(|name| &*format!("{name}.gz/{name}").leak());
+    let all = [&MNIST[..], &spelled, &within].concat();
+    assert_eq!(found(&all, "").unwrap(), MNIST);
+    assert_eq!(found(&[&spelled[..], &within].concat(), "").unwrap(), spelled);
+    // Plain before compressed, of MNIST's names and of others.
+    for set in [MNIST, spelled] {
+        let zipped = set.map(|name| &*format!("{name}.gz").leak());
+        assert_eq!(found(&[set, zipped].concat(), "").unwrap(), set);
+        assert_eq!(found(&[&zipped[..], &set[1..]].concat(), "").unwrap(), [zipped[0], set[1], set[2], set[3]]);
+    }
+    // Each file by itself.
+    let mixed = [MNIST[0], "train_labels", "t10k.images.idx3.ubyte", MNIST[3]];
+    assert_eq!(found(&[&mixed[..], &["train_images"]].concat(), "").unwrap(), mixed);
+}
+
+#[test]
+fn several_files_for_one_are_an_error() {
+    let set = ["train-images", "train_labels", "test_images", "test_labels"];
+    let more = |names: &[&'static str]| found(&[&set[..], names].concat(), "").unwrap_err();
+    let error = more(&["t10k_labels", "Test-Labels.gz"]);
+    let expected =
+        "DIR: several files may be the labels for testing: expected one of Test-Labels.gz, t10k_labels, test_labels";
+    assert_eq!(error.replace("DIR/:", "DIR:"), expected);
+    let many: Vec<String> = (0..20).map(|i| format!("v{i}-train-images")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let error = found(&[&set[..], &many].concat(), "").unwrap_err();
+    assert!(error.contains("v12-train-images and 15 more"), "{error}");
+    // Another set, of which there is only a part: which is meant?
+    let error = more(&["letters-train-images"]);
+    assert!(error.ends_with("expected one of letters-train-images, train-images"), "{error}");
+    let letters = MNIST.map(|name| &*format!("letters-{name}").leak());
+    let error = found(&[&letters[..], &MNIST[..1]].concat(), "").unwrap_err();
+    assert!(error.contains("several data sets, whose names begin with (nothing), letters: expected one"), "{error}");
+}
+
+#[test]
+#[cfg(unix)]
+fn two_names_of_one_file_are_one() {
+    let dir = tempfile::tempdir().unwrap();
+    touch(&dir, &["train.images", "train.labels", "test.images", "test.labels"]);
+    std::os::unix::fs::symlink("train.images", dir.path().join("train_images")).unwrap();
+    std::os::unix::fs::symlink("nowhere", dir.path().join("train_labels")).unwrap();
+    let files = Files::find(&dir).unwrap();
+    assert_eq!(files.train_labels, dir.path().join("train.labels"));
+}
+
+#[test]
+fn one_of_several_sets_is_named() {
+    let set = |prefix: &str, test: &str| {
+        MNIST.map(|name| &*format!("{prefix}{}.gz", name.replace("t10k", test)).leak()).to_vec()
+    };
+    let names = ["balanced", "byclass", "letters"].map(|name| set(&format!("gzip/emnist-{name}-"), "test"));
+    let all = [names.concat(), set("gzip/other-", "t10k"), vec!["gzip/emnist-letters-mapping.txt"]].concat();
+    assert_eq!(found(&all, "gzip/emnist-letters").unwrap().to_vec(), names[2]);
+    assert_eq!(found(&all, "gzip/EMNIST_Balanced-").unwrap().to_vec(), names[0]);
+    assert_eq!(found(&all, "gzip/other").unwrap().to_vec(), set("gzip/other-", "t10k"));
+    let expected = "several data sets, whose names begin with emnist-balanced, emnist-byclass, emnist-letters";
+    for asked in ["gzip", "gzip/emnist"] {
+        let error = found(&all, asked).unwrap_err();
+        assert!(error.starts_with(&format!("DIR/{asked}: {expected}")), "{error}");
+        assert!(error.contains("such as DIR/gzip/"), "{error}");
+    }
+    // The only one that begins so.
+    let one = [set("gzip/emnist-letters-", "test"), set("gzip/other-", "t10k")].concat();
+    assert_eq!(found(&one, "gzip/emnist").unwrap().to_vec(), one[..4]);
+    for asked in ["gzip/emnis", "gzip/letters", "gzip/none", "none/emnist", "gzip/-"] {
+        let error = found(&all, asked).unwrap_err();
+        assert!(error.starts_with(&format!("DIR/{asked}: no such folder")), "{error}");
+    }
+    let error = found(&all[1..4], "gzip/emnist-balanced").unwrap_err();
+    let expected =
+        "DIR/gzip/emnist-balanced-train-images-idx3-ubyte: no such file, with or without .gz: no images for training";
+    assert!(error.starts_with(expected), "{error}");
+    let error = found(&MNIST, MNIST[0]).unwrap_err();
+    assert_eq!(error, format!("DIR/{}: not a folder: expected one with the files of a data set", MNIST[0]));
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    for (missing, what) in ["images for training", "labels for training", "images for testing", "labels for testing"]
+        .into_iter()
+        .enumerate()
+    {
+        let rest: Vec<&str> = (0..4).filter(|&i| i != missing).map(|i| MNIST[i]).collect();
+        let error = found(&rest, "").unwrap_err();
+        let name = MNIST[missing];
+        let expected =
+            format!("DIR/{name}: no such file, with or without .gz: no {what} in the folder; looked for {name}");
+        assert!(error.starts_with(&expected), "{error}");
+        assert!(error.ends_with("in a folder of such a name") && !error.contains('…'), "{error}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn names_that_are_no_text() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join(OsStr::from_bytes(b"caf\xe9\nau lait"));
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join(OsStr::from_bytes(b"\xff\xfe.gz")), b"").unwrap();
+    let error = load(&folder).unwrap_err().to_string();
+    assert!(error.lines().count() == 1 && error.contains("\\nau lait"), "{error}");
+    let prefix = OsStr::from_bytes(b"m\xfcnist");
+    for name in MNIST {
+        let (name, count) = (format!("-{name}"), if name.starts_with("train") { 4 } else { 2 });
+        let path = folder.join([prefix.as_bytes(), name.as_bytes()].map(OsStr::from_bytes).join(OsStr::new("")));
+        fs::write(path, if name.contains("images") { images(count) } else { labels(count) }).unwrap();
+    }
+    assert_eq!(load(&folder).unwrap().train.len(), 4);
+    assert_eq!(load(folder.join(prefix)).unwrap().test.len(), 2);
+    let name = [prefix.as_bytes(), b"-t10k-labels-idx1-ubyte"].concat();
+    fs::write(folder.join(OsStr::from_bytes(&name)), labels(3)).unwrap();
+    let error = load(&folder).unwrap_err().to_string();
+    assert!(error.lines().count() == 1 && error.contains("3 labels for the 2 images of"), "{error}");
+}
+
 #[test]
 fn digits_come_from_their_seed() {
     let data = digits(30, 20, 5);

@@ -6,6 +6,7 @@
 mod content;
 mod digits;
 mod files;
+mod find;
 mod gzip;
 mod idx;
 
