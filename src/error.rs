@@ -160,8 +160,18 @@ pub enum Error {
 #[cfg(any(feature = "checkpoint", feature = "data"))]
 impl Error {
     pub(crate) fn file(path: &std::path::Path, reason: impl ToString) -> Self {
-        Self::File { path: path.display().to_string(), reason: brief(reason.to_string()) }
+        Self::File { path: one_line(path.display().to_string()), reason: one_line(brief(reason.to_string())) }
     }
+}
+
+/// A text in one line, whatever a file or its name says: with its control characters as Rust writes them.
+#[cfg(any(feature = "checkpoint", feature = "data"))]
+fn one_line(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
 }
 
 /// A reason that can be read: without the middle of what a file may say at any length.

@@ -172,12 +172,54 @@ fn an_idx_file_gets_the_memory_that_it_can_fill() {
         }
     }
 
+    // What is kept takes other room than what is read: a byte, or a float of 32 bits.
+    const ELEMENTS: usize = 256 << 10;
+    let cases: [(&str, u8, &[u8], usize, bool); 5] = [
+        ("16-bit grey levels", 0x0B, &[0, 3], 1, true),
+        ("32-bit grey levels", 0x0C, &[0, 0, 0, 3], 1, true),
+        ("32-bit floats", 0x0D, &[0; 4], 4, true),
+        ("64-bit grey levels", 0x0E, &2.0_f64.to_be_bytes(), 1, true),
+        ("64-bit floats", 0x0E, &0.5_f64.to_be_bytes(), 4, false),
+    ];
+    for (name, code, element, kept, labels) in cases {
+        let mut whole = idx(&[ELEMENTS as u32 / 4, 4], &element.repeat(ELEMENTS));
+        whole[2] = code;
+        for path in [bench.file("typed", &whole), bench.file("typed.gz", &gzip(&whole))] {
+            let (images, bytes) = peak(|| read_images(&path).unwrap());
+            assert_eq!((images.pixels.len(), images.pixels.as_bytes().len()), (ELEMENTS, kept * ELEMENTS), "{name}");
+            assert!(bytes <= kept * ELEMENTS + IDX, "{name}: {bytes} bytes");
+            let (read, bytes) = peak(|| read_labels(&path).ok());
+            assert_eq!(read.map(|read| read.capacity()), labels.then_some(ELEMENTS / 4), "{name}");
+            assert!(bytes <= ELEMENTS / 4 + IDX, "{name}: {bytes} bytes for labels");
+        }
+        whole.pop();
+        for path in [bench.file("cut", &whole), bench.file("cut.gz", &gzip(&whole))] {
+            assert_refused(name, || read_images(&path), "truncated", IDX);
+        }
+    }
+    // As many dimensions as there can be, and none of them true.
+    for dims in [[u32::MAX; 255], [1; 255]] {
+        let path = bench.file("dimensions", &idx(&dims, &zeros));
+        assert_refused("dimensions", || read_images(&path), "", IDX);
+    }
+
     let members = gzip(&[]).repeat(10_000);
     let path = bench.file("members.gz", &members);
     assert_refused("members that hold nothing", || read_labels(&path), "truncated", IDX);
     // A name of the file within that does not end.
     let path = bench.file("name.gz", &[&[31, 139, 8, 8, 0, 0, 0, 0, 0, 0][..], &[b'a'; HELD]].concat());
     assert_refused("a name", || read_labels(&path), "", IDX);
+    // All that a header may have, each at its longest or longer.
+    let long = [&[31, 139, 8, 28, 0, 0, 0, 0, 0, 0, 255, 255][..], &[b'a'; 65_535]].concat();
+    let long =
+        [&long[..], &[b'a'; ELEMENTS], &[0], &[b'a'; ELEMENTS], &[0], &gzip(&idx(&[4], &[0, 1, 2, 3]))[10..]].concat();
+    let path = bench.file("fields.gz", &long);
+    let (labels, bytes) = peak(|| read_labels(&path).unwrap());
+    assert!(labels == [0, 1, 2, 3] && bytes <= IDX, "{bytes} bytes for long fields");
+    // Members and members, and zeros at the end.
+    let path = bench.file("zeros.gz", &[&gzip(&idx(&[4], &[0, 1, 2, 3]))[..], &zeros].concat());
+    let (labels, bytes) = peak(|| read_labels(&path).unwrap());
+    assert!(labels == [0, 1, 2, 3] && bytes <= IDX, "{bytes} bytes for zeros");
     for path in bench.special_files() {
         assert_refused(&path.display().to_string(), || read_labels(&path), "", IDX);
     }

@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use folder::folder;
 use interneuron::Error;
-use interneuron::data::{Images, read_images, read_labels};
+use interneuron::data::{Images, Pixels, read_images, read_labels};
 use libfuzzer_sys::fuzz_target;
 use std::fs;
 use std::io::Write;
@@ -18,7 +18,8 @@ use std::path::Path;
 
 fuzz_target!(|bytes: &[u8]| {
     let folder = folder();
-    let (plain, zipped) = (folder.path().join("plain"), folder.path().join("zipped.gz"));
+    // What is compressed is told by its first bytes, so the names do not say it.
+    let (plain, zipped) = (folder.path().join("plain"), folder.path().join("zipped"));
     if bytes.starts_with(&[0x1f, 0x8b]) {
         fs::write(&zipped, bytes).unwrap();
         read(&zipped);
@@ -34,12 +35,23 @@ fuzz_target!(|bytes: &[u8]| {
 /// What a file holds, as far as it holds anything.
 fn read(path: &Path) -> (Option<Images>, Option<Vec<u8>>) {
     let (images, labels) = (held(read_images(path)), held(read_labels(path)));
-    if let Some(images) = &images {
-        let Images { pixels, count, height, width } = images;
+    if let Some(Images { pixels, count, height, width }) = &images {
         assert!(pixels.len() == count * height * width && !pixels.is_empty());
-        assert_eq!(pixels.capacity(), pixels.len());
+        match pixels {
+            Pixels::Bytes(bytes) => assert_eq!(bytes.capacity(), bytes.len()),
+            Pixels::Floats(floats) => {
+                assert!(floats.iter().all(|value| value.is_finite()));
+                assert_eq!(floats.capacity(), floats.len());
+            }
+        }
     }
-    assert!(images.is_none() || labels.is_none());
+    if let Some(labels) = &labels {
+        assert!(!labels.is_empty() && labels.capacity() == labels.len());
+    }
+    // A matrix may be either: flat images, or labels in its first column.
+    if let (Some(images), Some(labels)) = (&images, &labels) {
+        assert_eq!(images.count, labels.len());
+    }
     (images, labels)
 }
 

@@ -1,7 +1,8 @@
-//! The four files of a data set: where they are, and what they hold together.
+//! The four files of a data set: what they hold together.
 
+use super::find;
 use super::idx::{read_images, read_labels};
-use super::{Dataset, TrainTest};
+use super::{Dataset, Pixels, TrainTest};
 use crate::error::Error;
 use std::path::{Path, PathBuf};
 
@@ -27,43 +28,74 @@ pub fn load(folder: impl AsRef<Path>) -> Result<TrainTest, Error> {
 }
 
 impl Files {
-    /// Finds the files in a folder: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
-    /// `t10k-labels-idx1-ubyte`, each plain or with `.gz` appended.
+    /// Finds the files in a folder that has exactly one for each of the four. Looked for are, and the first of these that
+    /// there is counts:
+    ///
+    /// 1. the names that MNIST has: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
+    ///    `t10k-labels-idx1-ubyte`;
+    /// 2. the same in another spelling, such as `train-images.idx3-ubyte`, `Test_Labels` or
+    ///    `emnist-letters-test-images-idx3-ubyte`: `.`, `_` or a space for `-`, in any case, with words before it, `test`
+    ///    for `t10k`, `image` and `label`, and `idx1` or the like with or without a type, or nothing, at the end;
+    /// 3. the same in a folder that itself has such a name: `train-images-idx3-ubyte/train-images-idx3-ubyte`.
+    ///
+    /// Each may have `.gz` appended; of two that differ in that alone, the one without counts. Whether a file is
+    /// compressed is told by what it begins with.
+    ///
+    /// Of several sets in one folder, as EMNIST comes, one is named by what its files' names begin with, as if that were a
+    /// folder: `gzip/emnist-letters`.
     ///
     /// # Errors
-    /// [`Error::File`] if there is no such folder, or no such file in it.
+    /// [`Error::File`] if there is no such folder, if one of the files is missing, or if there are several for it: the
+    /// error names them.
     pub fn find(folder: impl AsRef<Path>) -> Result<Self, Error> {
-        let find = |name| find(folder.as_ref(), name);
-        Ok(Self {
-            train_images: find("train-images-idx3-ubyte")?,
-            train_labels: find("train-labels-idx1-ubyte")?,
-            test_images: find("t10k-images-idx3-ubyte")?,
-            test_labels: find("t10k-labels-idx1-ubyte")?,
-        })
+        find::find(folder.as_ref())
     }
 
     /// Reads the files.
     ///
+    /// If images lie flat in one of them (`[60000, 784]`) and not in the other, both get the height and width of the other.
+    ///
     /// # Errors
-    /// [`Error::File`], naming the file, if one cannot be read, as [`read_images`] and [`read_labels`] say, if images and
-    /// labels differ in number or images in size, or if all labels are the same.
+    /// [`Error::File`], naming the file, if one cannot be read, as [`read_images`] and [`read_labels`] say; if images and
+    /// labels differ in number; if the images for training and for testing differ in size, or some are grey levels and
+    /// others floats; or if all labels are the same.
     pub fn load(&self) -> Result<TrainTest, Error> {
-        let train = read(&self.train_images, &self.train_labels)?;
-        let test = read(&self.test_images, &self.test_labels)?;
-        let size = |set: &Dataset| (set.images.height, set.images.width);
-        if size(&train) != size(&test) {
-            let ((h, w), (train_h, train_w)) = (size(&test), size(&train));
-            let train = self.train_images.display();
-            let reason = format!("images of {h} × {w}, but those of {train} have {train_h} × {train_w}");
-            return Err(Error::file(&self.test_images, reason));
-        }
-        let data = TrainTest { train, test };
+        let (train, test) =
+            (read(&self.train_images, &self.train_labels)?, read(&self.test_images, &self.test_labels)?);
+        let mut data = TrainTest { train, test };
+        self.agree(&mut data)?;
         let classes = data.classes();
         if classes.found < 2 {
             let reason = format!("one class alone, label {}: expected at least 2", classes.first);
             return Err(Error::file(&self.train_labels, reason));
         }
         Ok(data)
+    }
+
+    /// Refuses images for testing that are others than those for training.
+    fn agree(&self, data: &mut TrainTest) -> Result<(), Error> {
+        let (train, test) = (&mut data.train.images, &mut data.test.images);
+        let fail = |reason: String| Err(Error::file(&self.test_images, reason));
+        let others = self.train_images.display();
+        let ((train_h, train_w), (h, w)) = ((train.height, train.width), (test.height, test.width));
+        if (h, w) != (train_h, train_w) {
+            let flat = |h, w| h == 1 || w == 1;
+            if train.size() != test.size() || !(flat(h, w) || flat(train_h, train_w)) {
+                return fail(format!("images of {h} × {w}, but those of {others} have {train_h} × {train_w}"));
+            }
+            let sides = if flat(h, w) { (train_h, train_w) } else { (h, w) };
+            (train.height, train.width) = sides;
+            (test.height, test.width) = sides;
+        }
+        let grey = |pixels: &Pixels| matches!(pixels, Pixels::Bytes(_));
+        let words = ["floats, used as they are", "grey levels from 0 to 255, used divided by 255"];
+        let [there, expected] = [&test.pixels, &train.pixels].map(|pixels| words[usize::from(grey(pixels))]);
+        if there != expected {
+            return fail(format!(
+                "pixels are {there}, but those of {others} are {expected}: expected one scale for both"
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -76,16 +108,4 @@ fn read(images_path: &Path, labels_path: &Path) -> Result<Dataset, Error> {
         return Err(Error::file(labels_path, reason));
     }
     Ok(Dataset { images, labels })
-}
-
-/// The file of this name, or with `.gz` appended.
-fn find(folder: &Path, name: &str) -> Result<PathBuf, Error> {
-    if !folder.is_dir() {
-        return Err(Error::file(folder, "no such folder"));
-    }
-    let candidates = [folder.join(name), folder.join(format!("{name}.gz"))];
-    candidates
-        .into_iter()
-        .find(|path| path.is_file())
-        .ok_or_else(|| Error::file(&folder.join(name), "no such file, with or without .gz"))
 }

@@ -3,8 +3,11 @@
 //! [`load`] reads a data set from a folder: MNIST, Fashion-MNIST, EMNIST, QMNIST, or your own in their format. [`Files`]
 //! are the four files that it finds there; [`read_images`] and [`read_labels`] read one.
 
+mod content;
 mod digits;
 mod files;
+mod find;
+mod gzip;
 mod idx;
 
 pub use digits::digits;
@@ -123,7 +126,7 @@ impl Images {
 
     /// The least and the largest value that a network sees, or zeros if there are no pixels.
     pub fn range(&self) -> (f64, f64) {
-        let (least, largest) = match &self.pixels {
+        match &self.pixels {
             pixels if pixels.is_empty() => (0.0, 0.0),
             Pixels::Bytes(bytes) => {
                 let ends = bytes.iter().fold((u8::MAX, 0), |(least, largest), &x| (x.min(least), x.max(largest)));
@@ -134,8 +137,7 @@ impl Images {
                 let (least, largest) = floats.iter().fold(ends, |ends, &x| (ends.0.min(x), ends.1.max(x)));
                 (f64::from(least), f64::from(largest))
             }
-        };
-        (least, largest)
+        }
     }
 
     /// The mean of what a network sees, or 0 if there are no pixels.
@@ -201,7 +203,7 @@ impl TrainTest {
         }
         let mut labels = (0..=u8::MAX).filter(|&label| there[usize::from(label)]);
         let (found, first) = (labels.clone().count(), labels.next().unwrap_or(0));
-        Classes { found, first, last: labels.last().unwrap_or(first) }
+        Classes { found, first, last: labels.next_back().unwrap_or(first) }
     }
 }
 
