@@ -75,7 +75,8 @@
 //!
 //! - *Not finite.* Arithmetic is that of IEEE 754. A NaN or an infinity in an example reaches the outputs of this example
 //!   and those of no other (batch normalisation, whose examples meet in their statistics, excepted); so does one in a
-//!   row of `dh` with `dx`. ReLU keeps a NaN. Gradients of weights are sums over the batch, so one bad example reaches
+//!   row of `dh` with `dx`. ReLU keeps a NaN, also one that was made inside the layer (of an infinite weight and an input
+//!   of zero), and its gradient there is NaN. Gradients of weights are sums over the batch, so one bad example reaches
 //!   them all: steps of a [`Network`] refuse inputs that are not finite ([`Error::Value`]).
 //! - *A loss that is not finite* ends a step with [`Error::Diverged`], which names the step and the learning rate, before
 //!   any parameter moves. A single step can be so long that parameters overflow while its own loss, which is that before
