@@ -87,7 +87,9 @@
 //! - *Zero.* Weights that keep their sign are driven to exactly zero and not below, and may grow again. Units that no
 //!   example activates have gradients of exactly zero, and a step without decay or momentum leaves their parameters to the
 //!   bit.
-//! - *Subnormal numbers* count: the processor's modes of rounding and of flushing to zero are left as the caller set them.
+//! - *Subnormal numbers* count, unless the caller set the processor to flush them to zero: its modes of rounding and of
+//!   flushing are left as the caller set them, and hold on the threads of a pool, too, while they work for that call. (On
+//!   x86-64 and aarch64; elsewhere threads of a pool keep their own.)
 //!
 //! # Features
 //!
@@ -116,6 +118,8 @@ mod layer;
 mod layout;
 mod loss;
 mod matrix;
+#[cfg(feature = "rayon")]
+mod modes;
 mod network;
 mod params;
 pub mod reference;

@@ -12,6 +12,8 @@
 //! help. Were it to wait for the other pool, as `ThreadPool::install` does, it would meanwhile begin other work of its own
 //! pool, which may open such a region again: thousands of networks in a `par_iter` would pile up on one stack.
 
+#[cfg(feature = "rayon")]
+use crate::modes::Modes;
 use std::ops::Range;
 #[cfg(feature = "rayon")]
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +22,8 @@ use std::sync::Arc;
 #[cfg(feature = "rayon")]
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-/// The threads that a call may use. The result has the same bits whatever is chosen.
+/// The threads that a call may use. The result has the same bits whatever is chosen, also where the caller changed the
+/// processor's modes of rounding or of flushing to zero: a pool takes them on for the time of the call.
 ///
 /// A call with less than 300,000 multiply-adds (a few microseconds) does not wake a pool up: the calling thread computes
 /// alone. So it does the small parts of a larger call.
@@ -67,14 +70,16 @@ impl Threads<'_> {
                 if rayon::current_thread_index().is_some() && pool.current_thread_index().is_none() {
                     return Board::with_volunteers(pool, helpers, lead);
                 }
+                // Those of this thread, which need not be the one that leads.
+                let modes = Modes::current();
                 pool.install(|| {
-                    let board = Board { threads: helpers + 1, ..Board::default() };
+                    let board = Board { threads: helpers + 1, modes, ..Board::default() };
                     board.with_helpers(helpers, lead)
                 })
             }
             #[cfg(all(test, feature = "rayon"))]
             Self::Spawned(threads) => {
-                let board = Board { threads, ..Board::default() };
+                let board = Board { threads, modes: Modes::current(), ..Board::default() };
                 std::thread::scope(|scope| {
                     let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(|| board.help())).collect();
                     let result = board.with_helpers(0, lead);
@@ -141,6 +146,8 @@ struct Board {
     poisoned: AtomicBool,
     /// The leader and its helpers.
     threads: usize,
+    /// The caller's modes, in which they all work.
+    modes: Modes,
 }
 
 #[cfg(feature = "rayon")]
@@ -160,7 +167,7 @@ impl Board {
     /// Runs `lead` on this thread, which is none of the pool, while up to `helpers` threads of the pool help. One that
     /// comes late finds the region over, and so leaves: the board is there as long as somebody may look at it.
     fn with_volunteers<R: Send>(pool: &rayon::ThreadPool, helpers: usize, lead: impl FnOnce(&Crew<'_>) -> R) -> R {
-        let board = Arc::new(Self { threads: helpers + 1, ..Self::default() });
+        let board = Arc::new(Self { threads: helpers + 1, modes: Modes::current(), ..Self::default() });
         for _ in 0..helpers {
             let board = Arc::clone(&board);
             // A panic would end the process here. The leader hears of it by `poisoned`.
@@ -179,6 +186,7 @@ impl Board {
             }
         }
         let _over = Over(&self.over);
+        let _modes = self.modes.enter();
         lead(&Crew { board: Some(self) })
     }
 
@@ -218,6 +226,7 @@ impl Board {
 
     /// Does tasks of whatever phase is published until the region is over.
     fn help(&self) {
+        let _modes = self.modes.enter();
         let mut turn = 0;
         while !self.over.load(Ordering::Acquire) {
             if self.take_and_do() {
