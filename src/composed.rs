@@ -288,7 +288,8 @@ fn through_activation<T: Element>(nonlinearity: Nonlinearity, h: &[T], dh: &[T],
     dz.resize(dh.len(), T::ZERO);
     let passes = |h| nonlinearity == Nonlinearity::Identity || h > T::ZERO;
     for ((dz, &dh), &h) in dz.iter_mut().zip(dh).zip(h) {
-        *dz = if passes(h) { dh } else { T::ZERO };
+        // An output of ReLU that is not above zero is zero or NaN.
+        *dz = if passes(h) { dh } else { h };
     }
 }
 

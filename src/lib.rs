@@ -75,7 +75,8 @@
 //!
 //! - *Not finite.* Arithmetic is that of IEEE 754. A NaN or an infinity in an example reaches the outputs of this example
 //!   and those of no other (batch normalisation, whose examples meet in their statistics, excepted); so does one in a
-//!   row of `dh` with `dx`. ReLU keeps a NaN. Gradients of weights are sums over the batch, so one bad example reaches
+//!   row of `dh` with `dx`. ReLU keeps a NaN, also one that was made inside the layer (of an infinite weight and an input
+//!   of zero), and its gradient there is NaN. Gradients of weights are sums over the batch, so one bad example reaches
 //!   them all: steps of a [`Network`] refuse inputs that are not finite ([`Error::Value`]).
 //! - *A loss that is not finite* ends a step with [`Error::Diverged`], which names the step and the learning rate, before
 //!   any parameter moves. A single step can be so long that parameters overflow while its own loss, which is that before
@@ -86,7 +87,9 @@
 //! - *Zero.* Weights that keep their sign are driven to exactly zero and not below, and may grow again. Units that no
 //!   example activates have gradients of exactly zero, and a step without decay or momentum leaves their parameters to the
 //!   bit.
-//! - *Subnormal numbers* count: the processor's modes of rounding and of flushing to zero are left as the caller set them.
+//! - *Subnormal numbers* count, unless the caller set the processor to flush them to zero: its modes of rounding and of
+//!   flushing are left as the caller set them, and hold on the threads of a pool, too, while they work for that call. (On
+//!   x86-64 and aarch64; elsewhere threads of a pool keep their own.)
 //!
 //! # Features
 //!
@@ -115,6 +118,8 @@ mod layer;
 mod layout;
 mod loss;
 mod matrix;
+#[cfg(feature = "rayon")]
+mod modes;
 mod network;
 mod params;
 pub mod reference;

@@ -92,7 +92,12 @@ fn activate(nonlinearity: Nonlinearity, z: &[f64]) -> Vec<f64> {
 
 fn through_activation(nonlinearity: Nonlinearity, z: &[f64], dh: &[f64]) -> Vec<f64> {
     match nonlinearity {
-        Nonlinearity::Relu => elementwise(z.len(), |i| if z[i] > 0.0 { dh[i] } else { 0.0 }),
+        // NaN has no derivative.
+        Nonlinearity::Relu => elementwise(z.len(), |i| match z[i] {
+            z if z > 0.0 => dh[i],
+            z if z.is_nan() => z,
+            _ => 0.0,
+        }),
         Nonlinearity::Identity => dh.to_vec(),
     }
 }
@@ -294,6 +299,11 @@ pub fn norm_backward(
     (dx, gradients)
 }
 
+/// `low` where `x < low`, else `x`: a NaN stays, which `f64::max` would take for `low`.
+fn at_least(x: f64, low: f64) -> f64 {
+    if x < low { low } else { x }
+}
+
 /// What an update keeps from step to step: nothing at first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Kept {
@@ -429,9 +439,9 @@ pub fn update(
                 *theta = next(name, old, d, lr);
             }
             if keeps_sign(name) {
-                *theta = theta.max(floor);
+                *theta = at_least(*theta, floor);
             } else if is_weight(name) && rule.floor.is_some() {
-                *theta = sign * (sign * *theta).max(floor);
+                *theta = sign * at_least(sign * *theta, floor);
             }
         }
     }

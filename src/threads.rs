@@ -7,12 +7,23 @@
 //! are volunteers: if the pool's threads are busy elsewhere the leader does everything itself, so several networks may share a
 //! pool without a deadlock. A helper stays until its region ends, so their steps may wait for one another: for speed,
 //! give each network a pool of its own, or one thread.
+//!
+//! A worker of one pool that opens a region on another one leads it where it is, and the other pool's threads come to
+//! help. Were it to wait for the other pool, as `ThreadPool::install` does, it would meanwhile begin other work of its own
+//! pool, which may open such a region again: thousands of networks in a `par_iter` would pile up on one stack.
 
+#[cfg(feature = "rayon")]
+use crate::modes::Modes;
 use std::ops::Range;
+#[cfg(feature = "rayon")]
+use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(feature = "rayon")]
+use std::sync::Arc;
 #[cfg(feature = "rayon")]
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-/// The threads that a call may use. The result has the same bits whatever is chosen.
+/// The threads that a call may use. The result has the same bits whatever is chosen, also where the caller changed the
+/// processor's modes of rounding or of flushing to zero: a pool takes them on for the time of the call.
 ///
 /// A call with less than 300,000 multiply-adds (a few microseconds) does not wake a pool up: the calling thread computes
 /// alone. So it does the small parts of a larger call.
@@ -21,7 +32,8 @@ pub enum Threads<'p> {
     /// The calling thread.
     #[default]
     Serial,
-    /// The threads of this pool. The caller waits, or takes part if it is one of them.
+    /// The threads of this pool. The caller waits, or takes part if it is one of them or a worker of another pool: pools
+    /// may be nested in any way.
     #[cfg(feature = "rayon")]
     Pool(&'p rayon::ThreadPool),
     /// So many threads that begin and end with each region. They hand over by what the system has for it, which race
@@ -55,14 +67,19 @@ impl Threads<'_> {
             #[cfg(feature = "rayon")]
             Self::Pool(pool) if pool.current_num_threads() > 1 && flops / 2.0 >= Crew::ALONE as f64 => {
                 let helpers = pool.current_num_threads() - 1;
+                if rayon::current_thread_index().is_some() && pool.current_thread_index().is_none() {
+                    return Board::with_volunteers(pool, helpers, lead);
+                }
+                // Those of this thread, which need not be the one that leads.
+                let modes = Modes::current();
                 pool.install(|| {
-                    let board = Board { threads: helpers + 1, ..Board::default() };
+                    let board = Board { threads: helpers + 1, modes, ..Board::default() };
                     board.with_helpers(helpers, lead)
                 })
             }
             #[cfg(all(test, feature = "rayon"))]
             Self::Spawned(threads) => {
-                let board = Board { threads, ..Board::default() };
+                let board = Board { threads, modes: Modes::current(), ..Board::default() };
                 std::thread::scope(|scope| {
                     let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(|| board.help())).collect();
                     let result = board.with_helpers(0, lead);
@@ -129,6 +146,8 @@ struct Board {
     poisoned: AtomicBool,
     /// The leader and its helpers.
     threads: usize,
+    /// The caller's modes, in which they all work.
+    modes: Modes,
 }
 
 #[cfg(feature = "rayon")]
@@ -142,6 +161,23 @@ impl Board {
         if helpers > 0 {
             return rayon::join(|| self.with_helpers(helpers - 1, lead), || self.help()).0;
         }
+        self.lead(lead)
+    }
+
+    /// Runs `lead` on this thread, which is none of the pool, while up to `helpers` threads of the pool help. One that
+    /// comes late finds the region over, and so leaves: the board is there as long as somebody may look at it.
+    fn with_volunteers<R: Send>(pool: &rayon::ThreadPool, helpers: usize, lead: impl FnOnce(&Crew<'_>) -> R) -> R {
+        let board = Arc::new(Self { threads: helpers + 1, modes: Modes::current(), ..Self::default() });
+        for _ in 0..helpers {
+            let board = Arc::clone(&board);
+            // A panic would end the process here. The leader hears of it by `poisoned`.
+            pool.spawn(move || _ = catch_unwind(AssertUnwindSafe(|| board.help())));
+        }
+        board.lead(lead)
+    }
+
+    /// Runs `lead` on this thread, and then the region is over.
+    fn lead<R>(&self, lead: impl FnOnce(&Crew<'_>) -> R) -> R {
         /// Sends the helpers home, also when the leader panics.
         struct Over<'b>(&'b AtomicBool);
         impl Drop for Over<'_> {
@@ -150,6 +186,7 @@ impl Board {
             }
         }
         let _over = Over(&self.over);
+        let _modes = self.modes.enter();
         lead(&Crew { board: Some(self) })
     }
 
@@ -189,6 +226,7 @@ impl Board {
 
     /// Does tasks of whatever phase is published until the region is over.
     fn help(&self) {
+        let _modes = self.modes.enter();
         let mut turn = 0;
         while !self.over.load(Ordering::Acquire) {
             if self.take_and_do() {
@@ -324,6 +362,48 @@ mod tests {
                 });
             }
         });
+    }
+
+    /// The regions of thousands of jobs of one pool on another do not pile up on a stack, whoever waits for whom.
+    #[test]
+    fn regions_of_jobs_of_another_pool_do_not_pile_up() {
+        use rayon::prelude::*;
+        const JOBS: usize = if cfg!(debug_assertions) { 1000 } else { 20_000 };
+        let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(64 << 10).build().unwrap();
+        let (a, b) = (pool(2), pool(2));
+        let region = |pool: &rayon::ThreadPool| {
+            let sum = AtomicUsize::new(0);
+            Threads::Pool(pool).region(FLOPS, |crew| {
+                for _ in 0..3 {
+                    crew.run(WORK, 10, |range| _ = sum.fetch_add(range.sum(), Ordering::Relaxed));
+                }
+            });
+            assert_eq!(sum.into_inner(), 3 * 45);
+        };
+        let all = |job: &(dyn Fn() + Sync)| (0..JOBS).into_par_iter().for_each(|_| job());
+        a.install(|| all(&|| region(&b)));
+        a.install(|| all(&|| region(&a)));
+        // A in B in A: the outer jobs wait for B, so there are few of them.
+        let few = |job: &(dyn Fn() + Sync)| (0..20).into_par_iter().for_each(|_| job());
+        a.install(|| few(&|| b.install(|| few(&|| region(&a)))));
+    }
+
+    #[test]
+    fn a_panic_of_a_volunteer_reaches_the_leader() {
+        let (a, b) = (pool(1), pool(3));
+        for guilty in [0, 7, 63] {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                a.install(|| {
+                    Threads::Pool(&b).region(FLOPS, |crew| {
+                        crew.run(WORK, 64, |range| {
+                            std::thread::sleep(std::time::Duration::from_micros(50));
+                            assert!(!range.contains(&guilty), "task {guilty}");
+                        });
+                    });
+                });
+            }));
+            assert!(result.is_err());
+        }
     }
 
     #[test]

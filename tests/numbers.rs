@@ -109,6 +109,64 @@ fn what_is_not_finite_in_a_gradient_stays_in_its_row() {
     }
 }
 
+/// Panics unless all numbers are of the classes expected; returns how many gradients of parameters are NaN.
+#[track_caller]
+fn same_classes<T: Element>(what: &str, got: &Outcome<T>, want: &Outcome<f64>) -> usize {
+    let mut found = 0;
+    for ((array, got), (_, want)) in got.arrays().into_iter().zip(want.arrays()) {
+        for (i, (got, want)) in got.iter().zip(want).enumerate() {
+            let (class, expected) = (class(got.to_f64()), class(*want));
+            let same = class == expected || (class.is_nan() && expected.is_nan());
+            assert!(same, "{what}: {array}[{i}] is {got}, expected {want}");
+            found += usize::from(array.starts_with('d') && array != "dx" && class.is_nan());
+        }
+    }
+    found
+}
+
+/// A NaN that is made inside a layer, of an infinite weight and an input of zero, goes wherever the equations take it: no
+/// gradient is zero where it should be NaN, because ReLU's derivative was read off an output that is not above zero.
+#[test]
+fn a_nan_made_inside_reaches_the_gradients() {
+    fn check<T: Element>(kind: Kind, batch: usize, isa: Isa, (weights, unit, poison): (&str, usize, f64)) {
+        let mut problem = problem(kind, batch, true);
+        let input = 6;
+        let arrays = problem.params.view_mut().arrays();
+        let Some((name, array)) = arrays.into_iter().find(|(name, _)| name.starts_with(weights)) else { return };
+        array[unit * DIMS.0 + input] = poison;
+        // Silent for every other example, and not for the others: those get an infinity.
+        problem.x.chunks_exact_mut(DIMS.0).enumerate().for_each(|(i, x)| x[input] = (i % 2) as f64);
+        let update = Update::csgd(0.1);
+        let want = problem.solve(&update, None).outcome;
+        let got = run::<T>(&problem, isa, Threads::Serial, &update);
+        let what = format!("{kind:?}, batch {batch}, {isa}, {name} of unit {unit} with {poison}");
+        let found = same_classes(&what, &got, &want);
+        assert!(found > DIMS.0, "{what}: {found} gradients are NaN");
+        if matches!(kind, Kind::Divisive | Kind::Subtractive | Kind::Dense) {
+            let (params, x, dh) = (problem.params::<f64>(), &problem.x, &problem.dh);
+            let mut layer = composed::Layer::<f64>::new(problem.shape).unwrap();
+            layer.forward(params.view(), x);
+            layer.backward(params.view(), x, dh, true);
+            let mut updated = params.clone();
+            layer.update(&mut updated, &update);
+            let (h, dx, gradients) = (layer.h().to_vec(), layer.dx().to_vec(), layer.gradients().to_owned());
+            same_classes(&format!("{what}, composed"), &Outcome { h, dx, gradients, updated }, &want);
+        }
+    }
+    for isa in isas() {
+        for kind in KINDS.into_iter().chain([Kind::BatchNorm]) {
+            for batch in BATCHES {
+                // Unit 18 has a negative sign in a layer of columns.
+                let poisons = [("W", 3, f64::INFINITY), ("W", 18, f64::INFINITY), ("W", 3, f64::NAN)];
+                for poison in poisons.into_iter().chain([("Wix", 3, f64::INFINITY)]) {
+                    check::<f32>(kind, batch, isa, poison);
+                    check::<f64>(kind, batch, isa, poison);
+                }
+            }
+        }
+    }
+}
+
 /// ReLU may hide an infinity from the loss and not from the gradients, so a step looks at its inputs itself.
 #[test]
 fn a_step_refuses_inputs_that_are_not_finite() {

@@ -31,8 +31,8 @@ macro_rules! masked {
     (
         $t:ty, $v:ty, $mask:ident = $lane_numbers:expr, $set1:ident as $int:ty, $greater:ident,
         $load_first:ident: $maskload:ident, $store_first:ident: $maskstore:ident, $first:ident: $cast:ident,
-        $where_positive:ident: $cmp:ident, $and:ident, $zero:ident,
-        $flip:ident: $xor:ident, $splat:ident,
+        $where_positive:ident: $cmp:ident, $select:ident, $zero:ident,
+        $flip:ident: $xor:ident, $and:ident, $splat:ident,
         $times_power_of_two:ident: $bits:ident, $add:ident, $shift:ident by $fraction:literal
     ) => {
         /// The first `n` lanes set.
@@ -65,7 +65,7 @@ macro_rules! masked {
         #[inline]
         #[target_feature(enable = "avx2")]
         fn $where_positive(test: $v, x: $v) -> $v {
-            $and($cmp::<_CMP_GT_OQ>(test, $zero()), x)
+            $select(test, x, $cmp::<_CMP_GT_OQ>(test, $zero()))
         }
 
         #[inline]
@@ -86,8 +86,8 @@ macro_rules! masked {
 masked!(
     f32, __m256, mask_f32 = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32 as i32, _mm256_cmpgt_epi32,
     load_first_f32: _mm256_maskload_ps, store_first_f32: _mm256_maskstore_ps, first_f32: _mm256_castsi256_ps,
-    where_positive_f32: _mm256_cmp_ps, _mm256_and_ps, _mm256_setzero_ps,
-    flip_f32: _mm256_xor_ps, _mm256_set1_ps,
+    where_positive_f32: _mm256_cmp_ps, _mm256_blendv_ps, _mm256_setzero_ps,
+    flip_f32: _mm256_xor_ps, _mm256_and_ps, _mm256_set1_ps,
     times_power_of_two_f32: _mm256_castps_si256, _mm256_add_epi32, _mm256_slli_epi32 by 23
 );
 
@@ -95,8 +95,8 @@ masked!(
 masked!(
     f64, __m256d, mask_f64 = _mm256_setr_epi64x(0, 1, 2, 3), _mm256_set1_epi64x as i64, _mm256_cmpgt_epi64,
     load_first_f64: _mm256_maskload_pd, store_first_f64: _mm256_maskstore_pd, first_f64: _mm256_castsi256_pd,
-    where_positive_f64: _mm256_cmp_pd, _mm256_and_pd, _mm256_setzero_pd,
-    flip_f64: _mm256_xor_pd, _mm256_set1_pd,
+    where_positive_f64: _mm256_cmp_pd, _mm256_blendv_pd, _mm256_setzero_pd,
+    flip_f64: _mm256_xor_pd, _mm256_and_pd, _mm256_set1_pd,
     times_power_of_two_f64: _mm256_castpd_si256, _mm256_add_epi64, _mm256_slli_epi64 by 52
 );
 

@@ -31,7 +31,7 @@ macro_rules! masked {
     (
         $t:ty, $v:ty, $bits:ty,
         $load_first:ident: $maskload:ident, $store_first:ident: $maskstore:ident, $first:ident: $select:ident,
-        $where_positive:ident: $cmp:ident, $zero:ident,
+        $where_positive:ident: $cmp:ident, $blend:ident, $zero:ident,
         $flip:ident: $xor:ident, $and:ident, $splat:ident,
         $times_power_of_two:ident: $to_bits:ident, $from_bits:ident, $add:ident, $shift:ident by $fraction:literal
     ) => {
@@ -58,7 +58,7 @@ macro_rules! masked {
         #[inline]
         #[target_feature(enable = "avx512f")]
         fn $where_positive(test: $v, x: $v) -> $v {
-            $select($cmp::<_CMP_GT_OQ>(test, $zero()), x)
+            $blend($cmp::<_CMP_GT_OQ>(test, $zero()), test, x)
         }
 
         #[inline]
@@ -85,7 +85,7 @@ fn first(n: usize) -> u32 {
 masked!(
     f32, __m512, __mmask16,
     load_first_f32: _mm512_maskz_loadu_ps, store_first_f32: _mm512_mask_storeu_ps, first_f32: _mm512_maskz_mov_ps,
-    where_positive_f32: _mm512_cmp_ps_mask, _mm512_setzero_ps,
+    where_positive_f32: _mm512_cmp_ps_mask, _mm512_mask_blend_ps, _mm512_setzero_ps,
     flip_f32: _mm512_xor_si512, _mm512_and_si512, _mm512_set1_ps,
     times_power_of_two_f32: _mm512_castps_si512, _mm512_castsi512_ps, _mm512_add_epi32, _mm512_slli_epi32 by 23
 );
@@ -94,7 +94,7 @@ masked!(
 masked!(
     f64, __m512d, __mmask8,
     load_first_f64: _mm512_maskz_loadu_pd, store_first_f64: _mm512_mask_storeu_pd, first_f64: _mm512_maskz_mov_pd,
-    where_positive_f64: _mm512_cmp_pd_mask, _mm512_setzero_pd,
+    where_positive_f64: _mm512_cmp_pd_mask, _mm512_mask_blend_pd, _mm512_setzero_pd,
     flip_f64: _mm512_xor_si512, _mm512_and_si512, _mm512_set1_pd,
     times_power_of_two_f64: _mm512_castpd_si512, _mm512_castsi512_pd, _mm512_add_epi64, _mm512_slli_epi64 by 52
 );

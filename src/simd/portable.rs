@@ -91,7 +91,7 @@ macro_rules! portable {
             }
             #[inline(always)]
             fn where_positive(self, test: $v, x: $v) -> $v {
-                test.simd_gt(<$v>::ZERO).select(x, <$v>::ZERO)
+                test.simd_gt(<$v>::ZERO).select(x, test)
             }
             #[inline(always)]
             fn first(self, x: $v, n: usize) -> $v {
