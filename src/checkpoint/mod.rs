@@ -54,6 +54,7 @@ mod tensors;
 use crate::architecture::Architecture;
 use crate::element::Element;
 use crate::error::Error;
+use crate::file;
 use crate::init::Generator;
 use crate::isa::Isa;
 use crate::network::Network;
@@ -61,7 +62,6 @@ use crate::params::layer::LayerShape;
 use header::{Named, Source};
 use metadata::Metadata;
 use std::collections::HashMap;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 use tensors::{NEGATIVE, SIGN, check_values, kept, layers, signs, there_are};
 
@@ -78,7 +78,8 @@ pub struct Run {
 ///
 /// The file is written beside `path` under another name, reaches the disk, and only then takes the place of what was
 /// there: whatever happens, `path` holds the old checkpoint or the new one. If the process is killed meanwhile, a file
-/// `.checkpoint-*` may stay beside it, which nothing reads and anybody may delete.
+/// `.checkpoint-*` may stay beside it, which nothing reads and anybody may delete. On a file system that cannot say when a
+/// file is on the disk (`fsync` is not supported there), a loss of power may still lose the new one.
 ///
 /// A network that [`load`] would refuse is not saved, so that one that diverged never replaces the last that was finite.
 ///
@@ -121,25 +122,10 @@ fn write<T: Element>(
     metadata: HashMap<String, String>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let begin = header::print(tensors, metadata)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".checkpoint-");
-    #[cfg(unix)]
-    {
-        // As other files: what the user's mask leaves.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(folder)?;
-    let mut writer = BufWriter::new(&mut file);
-    writer.write_all(&begin)?;
-    for (_, _, values) in tensors {
-        writer.write_all(bytemuck::cast_slice(values))?;
-    }
-    writer.flush()?;
-    drop(writer);
-    file.as_file().sync_all()?;
-    file.persist(path)?;
+    file::write_whole(path, ".checkpoint-", |file| {
+        file.write_all(&begin)?;
+        tensors.iter().try_for_each(|(_, _, values)| file.write_all(bytemuck::cast_slice(values)))
+    })?;
     Ok(())
 }
 
