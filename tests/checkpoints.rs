@@ -252,13 +252,23 @@ fn bad_tensors_are_named() {
     assert_eq!(refused::<f32>(&contents.bytes(), folder.path()), gap);
 }
 
+/// Metadata as files of format 1 have them: without a prefix.
+fn as_of_format_1(metadata: &HashMap<String, String>) -> HashMap<String, String> {
+    let without = |(key, value): (&String, &String)| match key.strip_prefix("interneuron.").unwrap() {
+        "format" => ("format".to_owned(), "interneuron 1".to_owned()),
+        key => (key.to_owned(), value.clone()),
+    };
+    metadata.iter().map(without).collect()
+}
+
 #[test]
 fn bad_metadata_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let good = Contents::of(&dann(), folder.path());
+    let mut old = good.clone();
+    old.metadata = as_of_format_1(&good.metadata);
     let key = "0".repeat(64);
     let cases = [
-        ("format", "interneuron 2".to_owned(), "expected \"interneuron 1\""),
         ("dims", "9,13,7,4".to_owned(), "expected \"9,13,7,3\""),
         ("nis", "4,2".to_owned(), "expected \"4,2,1\""),
         ("nonlinearities", "relu,identity".to_owned(), "expected relu or identity for each of 3 layers"),
@@ -270,13 +280,122 @@ fn bad_metadata_are_named() {
         ("generator", format!("{key}:0:0:0"), "expected 64 hexadecimal digits"),
         ("generator", format!("+{}:0:0", &key[1..]), "expected 64 hexadecimal digits"),
         ("generator", format!("é{}:0:0", &key[2..]), "expected 64 hexadecimal digits"),
+        ("labels", String::new(), "expected 64 hexadecimal digits"),
     ];
-    for (key, value, expected) in cases {
+    let refused = |good: &Contents, key: &str, value: &str, expected: &str| {
         let mut contents = good.clone();
-        contents.metadata.insert(key.to_owned(), value.clone());
+        contents.metadata.insert(key.to_owned(), value.to_owned());
         let reason = refused::<f32>(&contents.bytes(), folder.path());
         assert!(reason.starts_with(&format!("metadata {key} is {value:?}: {expected}")), "{reason}");
+    };
+    for (key, value, expected) in &cases {
+        refused(&good, &format!("interneuron.{key}"), value, expected);
+        refused(&old, key, value, expected);
+        // As it stays where another program writes its format.
+        let mut changed = old.clone();
+        changed.metadata.insert("format".to_owned(), "pt".to_owned());
+        refused(&changed, key, value, expected);
+        // A prefix comes first.
+        refused(&old, &format!("interneuron.{key}"), value, expected);
     }
+    for format in ["1", "3", "", "interneuron 1"] {
+        refused(&good, "interneuron.format", format, "expected \"2\"");
+        refused(&old, "interneuron.format", format, "expected \"2\"");
+    }
+    for format in ["interneuron 2", "interneuron", "interneuron 10"] {
+        refused(&good, "format", format, "expected \"interneuron 1\"");
+        refused(&old, "format", format, "expected \"interneuron 1\"");
+    }
+}
+
+/// What other programs write of their own means nothing here, and does not get in the way.
+#[test]
+fn metadata_of_other_programs_are_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut net = dann();
+    let mut run = Run { seed: 11, generator: generator(11) };
+    steps(&mut net, &mut run, 3, &Update::csgd(0.02));
+    let file = folder.path().join("net.safetensors");
+    save(&file, &net, &run).unwrap();
+    let ours = Contents::of(&net, folder.path());
+    let bytes = std::fs::read(&file).unwrap();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let ours = Contents { metadata: header.metadata().clone().unwrap(), ..ours };
+    assert!(ours.metadata.keys().all(|key| key.starts_with("interneuron.")), "{:?}", ours.metadata.keys());
+
+    let load_with = |metadata: &HashMap<String, String>, foreign: &[(&str, &str)]| {
+        let mut contents = Contents { metadata: metadata.clone(), ..ours.clone() };
+        let foreign = foreign.iter().map(|&(key, value)| (key.to_owned(), value.to_owned()));
+        contents.metadata.extend(foreign);
+        std::fs::write(&file, contents.bytes()).unwrap();
+        let (loaded, run) = load::<f32>(&file, net.isa()).unwrap();
+        assert_eq!(all_bits(&loaded), all_bits(&net));
+        (loaded.steps(), run)
+    };
+    let foreign = [
+        ("format", "pt"),
+        ("step", "1000.5"),
+        ("seed", "abc"),
+        ("dims", "NCHW"),
+        ("generator", "torch"),
+        ("labels", "cat,dog"),
+        ("nonlinearities", "gelu"),
+        ("__version__", "1"),
+        ("", "é\n\0"),
+    ];
+    let fresh = (0, Run { seed: 0, generator: generator(0) });
+    let old = as_of_format_1(&ours.metadata);
+    for some in [&foreign[..1], &foreign] {
+        assert_eq!(load_with(&HashMap::new(), some), fresh, "without any of ours");
+        assert_eq!(load_with(&ours.metadata, some), (3, run.clone()));
+    }
+    // Even where they would be ours in an old file.
+    assert_eq!(load_with(&ours.metadata, &foreign[1..]), (3, run.clone()));
+    assert_eq!(load_with(&ours.metadata, &[("nis", "none"), ("format", "interneuron 1")]), (3, run.clone()));
+    // A file of ours to which a program gave its format, and one of which it left only that.
+    assert_eq!(load_with(&old, &[]), (3, run.clone()));
+    assert_eq!(load_with(&old, &[("format", "pt"), ("author", "b")]), (3, run.clone()));
+    let mut without = old.clone();
+    without.remove("format");
+    assert_eq!(load_with(&without, &[]), (3, run.clone()));
+    assert_eq!(load_with(&old, &[("interneuron.step", "7")]), (7, run));
+}
+
+/// Files of format 1, as they were written before the keys had a prefix.
+#[test]
+fn old_files_load_to_the_same_run() {
+    fn check<T: Element>(old: &Path, folder: &Path) {
+        let contents = |bytes: &[u8]| {
+            let parsed = safetensors::SafeTensors::deserialize(bytes).unwrap();
+            let tensors: BTreeMap<String, Vec<u8>> =
+                parsed.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect();
+            let (_, header) = safetensors::SafeTensors::read_metadata(bytes).unwrap();
+            (tensors, header.metadata().clone().unwrap())
+        };
+        let (net, run) = load::<T>(old, Isa::best()).unwrap();
+        assert_eq!((net.steps(), run.seed, run.generator.clone()), (1, 3, generator(3)));
+        let file = folder.join("again.safetensors");
+        save(&file, &net, &run).unwrap();
+        let (old, metadata) = contents(&std::fs::read(old).unwrap());
+        let (new, again) = contents(&std::fs::read(&file).unwrap());
+        assert!(old == new && metadata == as_of_format_1(&again), "{metadata:?}");
+        let (net_again, run_again) = load::<T>(&file, Isa::best()).unwrap();
+        assert!(run_again == run && net_again.states().eq(net.states()) && all_bits(&net_again) == all_bits(&net));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format_1");
+    let mut files = 0;
+    for entry in std::fs::read_dir(old).unwrap() {
+        let path = entry.unwrap().path();
+        let of_f64 = path.file_stem().unwrap().to_str().unwrap().ends_with("-f64");
+        if of_f64 {
+            check::<f64>(&path, folder.path())
+        } else {
+            check::<f32>(&path, folder.path())
+        }
+        files += 1;
+    }
+    assert_eq!(files, 9);
 }
 
 #[test]

@@ -134,9 +134,7 @@ impl Drop for Disk {
 #[test]
 fn a_full_disk_leaves_what_was_there() {
     let Some(disk) = Disk::new("64k") else {
-        // Past the capture of the test harness.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: a full disk (no file system can be mounted)");
-        return;
+        return skipped("a full disk (no file system can be mounted)");
     };
     assert_untouched(disk.0.path(), || fail_to_replace(disk.0.path()));
 }
@@ -186,4 +184,59 @@ fn a_kill_leaves_a_whole_file() {
     assert!(texts.iter().all(|name| name.ends_with(UNFINISHED)), "{texts:?}");
     eprintln!("{KILLS} kills in {seed} saves; {} and {} unfinished files", checkpoints.len(), texts.len());
     assert!(seed > 0, "no save was ever finished between kills");
+}
+
+/// Says past the capture of the test harness that a test was skipped.
+fn skipped(what: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
+}
+
+/// A library that makes every `fsync` fail with the error that a variable numbers.
+#[cfg(target_os = "linux")]
+fn library_without_fsync(folder: &Path) -> Option<PathBuf> {
+    const CODE: &str = "#include <errno.h>\n#include <stdlib.h>\n\
+        int fsync(int fd) { (void)fd; errno = atoi(getenv(\"INTERNEURON_TEST_ERRNO\")); return -1; }\n\
+        int fdatasync(int fd) { return fsync(fd); }\n";
+    let (code, library) = (folder.join("fsync.c"), folder.join("fsync.so"));
+    fs::write(&code, CODE).unwrap();
+    let mut compiler = Command::new("cc");
+    let compiled = compiler.args(["-shared", "-fPIC", "-o"]).args([&library, &code]).output();
+    compiled.is_ok_and(|output| output.status.success()).then_some(library)
+}
+
+/// A checkpoint is saved where a file system cannot say when a file is on the disk, and not if that fails.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_system_without_fsync() {
+    const NAME: &str = "a_file_system_without_fsync";
+    let says = |number: i32| std::io::Error::from_raw_os_error(number).to_string();
+    const ERRNO: &str = "INTERNEURON_TEST_ERRNO";
+    if let Some(folder) = env::var_os(FOLDER) {
+        let number = env::var(ERRNO).unwrap().parse().unwrap();
+        match save(Path::new(&folder), &network(2, 80), 2) {
+            Ok(()) => println!("saved"),
+            Err(Error::File { reason, .. }) => assert!(reason.contains(&says(number)), "{reason}"),
+            Err(error) => panic!("{error}"),
+        }
+        return;
+    }
+    let tools = tempfile::tempdir().unwrap();
+    let Some(library) = library_without_fsync(tools.path()) else {
+        return skipped("a file system without fsync (cc compiles no library)");
+    };
+    let (old, new) = (network(1, 80), network(2, 80));
+    let real = [(libc::EIO, false), (libc::ENOSPC, false), (libc::EDQUOT, false)];
+    let unsupported = [(libc::EINVAL, true), (libc::ENOSYS, true), (libc::EOPNOTSUPP, true)];
+    for (number, is_saved) in real.into_iter().chain(unsupported) {
+        let folder = tempfile::tempdir().unwrap();
+        save(folder.path(), &old, 1).unwrap();
+        let mut child = child(NAME, folder.path());
+        let output = child.env("LD_PRELOAD", &library).env(ERRNO, number.to_string()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}: {said}{}", says(number), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(said.contains("saved"), is_saved, "{}: {said}", says(number));
+        let (network, seed) = if is_saved { (&new, 2) } else { (&old, 1) };
+        assert_eq!(assert_whole(folder.path(), |_| network), seed);
+        assert_eq!(names(folder.path()), ["net.safetensors"]);
+    }
 }

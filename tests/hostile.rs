@@ -305,7 +305,9 @@ fn a_checkpoint_gets_the_memory_that_it_can_fill() {
     let metadata = fill(&|i| format!(r#""{i}":"""#));
     load("metadata", &header(&format!(r#"{{"__metadata__":{{{metadata}}}}}"#)), "no tensors", HEADER);
     let net = format!("{},{}", tensor("layers.0.W", "1,1", [0, 4]), tensor("layers.0.b", "1", [4, 8]));
-    for key in ["dims", "nonlinearities", "step", "generator"] {
+    let keys =
+        ["dims", "nonlinearities", "step", "generator"].map(|key| [key.to_owned(), format!("interneuron.{key}")]);
+    for key in keys.as_flattened() {
         let value = "a,".repeat(LONGEST / 2 - 1000);
         let text = format!(r#"{{"__metadata__":{{"{key}":"{value}"}},{net}}}"#);
         if text.len() < LONGEST {

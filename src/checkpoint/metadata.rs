@@ -10,10 +10,20 @@ use crate::params::layer::LayerShape;
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::HashMap;
 
-const FORMAT: &str = "interneuron 1";
+/// What every key begins with, so that none is another program's, too.
+const PREFIX: &str = "interneuron.";
+const FORMAT: &str = "2";
+/// The format whose keys had no prefix.
+const OLD_FORMAT: &str = "interneuron 1";
+/// A key of that format that no other program has.
+const OLD_MARK: &str = "nis";
 
 /// The metadata of a file.
-pub(super) struct Metadata(pub HashMap<String, String>);
+pub(super) struct Metadata {
+    pub all: HashMap<String, String>,
+    /// Whether keys without a prefix are read.
+    old: bool,
+}
 
 impl Metadata {
     pub fn of<T: Element>(shapes: &[LayerShape], network: &Network<T>, run: &Run) -> Self {
@@ -32,20 +42,51 @@ impl Metadata {
             ("generator", print_generator(generator)),
             ("labels", print_generator(network.label_generator())),
         ];
-        Self(entries.map(|(key, value)| (key.to_owned(), value)).into())
+        Self { all: entries.map(|(key, value)| (format!("{PREFIX}{key}"), value)).into(), old: false }
+    }
+
+    /// Those that a file has, of which others may be another program's.
+    pub fn read(all: HashMap<String, String>) -> Result<Self, String> {
+        let wrong =
+            |key: &str, value: &str, expected| Err(format!("metadata {key} is {value:?}: expected {expected:?}"));
+        let key = format!("{PREFIX}format");
+        let new = all.get(&key);
+        if let Some(format) = new.filter(|format| *format != FORMAT) {
+            return wrong(&key, format, FORMAT);
+        }
+        // Others write here what they are, such as "pt", and may do so into a file that was ours.
+        let old = match all.get("format") {
+            None => true,
+            Some(format) if format == OLD_FORMAT => true,
+            Some(format) if format.starts_with("interneuron") => return wrong("format", format, OLD_FORMAT),
+            Some(_) => all.contains_key(OLD_MARK),
+        };
+        let old = old && new.is_none();
+        Ok(Self { all, old })
+    }
+
+    /// What is there under a key, with or without the prefix; and the key as it is there.
+    fn entry(&self, key: &str) -> Option<(&str, &str)> {
+        let prefixed = self.all.get_key_value(&format!("{PREFIX}{key}"));
+        let (key, value) = prefixed.or_else(|| self.all.get_key_value(key).filter(|_| self.old))?;
+        Some((key, value))
+    }
+
+    fn get(&self, key: &str) -> Option<&str> {
+        self.entry(key).map(|(_, value)| value)
     }
 
     /// What cannot be used under a key.
     fn wrong(&self, key: &str, expected: &str) -> String {
-        format!("metadata {key} is {:?}: expected {expected}", self.0.get(key).map_or("", String::as_str))
+        let (key, value) = self.entry(key).unwrap_or((key, ""));
+        format!("metadata {key} is {value:?}: expected {expected}")
     }
 
     /// Checks what is there against the layers.
     pub fn check<T>(&self, layers: &[Loaded<T>]) -> Result<(), String> {
         let shapes: Vec<_> = layers.iter().map(|layer| layer.shape).collect();
-        let expected = [("format", FORMAT.to_owned()), ("dims", dims(&shapes)), ("nis", nis(&shapes))];
-        for (key, expected) in expected {
-            if self.0.get(key).is_some_and(|value| *value != expected) {
+        for (key, expected) in [("dims", dims(&shapes)), ("nis", nis(&shapes))] {
+            if self.get(key).is_some_and(|value| *value != expected) {
                 return Err(self.wrong(key, &format!("{expected:?}")));
             }
         }
@@ -53,7 +94,7 @@ impl Metadata {
     }
 
     pub fn nonlinearities(&self, layers: usize) -> Result<Vec<Nonlinearity>, String> {
-        let Some(names) = self.0.get("nonlinearities") else {
+        let Some(names) = self.get("nonlinearities") else {
             return Ok((1..=layers)
                 .map(|k| if k < layers { Nonlinearity::Relu } else { Nonlinearity::Identity })
                 .collect());
@@ -70,12 +111,12 @@ impl Metadata {
 
     /// The steps taken, the state of the run, and the generator of labels.
     pub fn run(&self) -> Result<(u64, Run, Generator), String> {
-        let number = |key| match self.0.get(key) {
+        let number = |key| match self.get(key) {
             None => Ok(0),
             Some(value) => value.parse::<u64>().map_err(|_| self.wrong(key, "a whole number below 2^64")),
         };
         let (step, seed) = (number("step")?, number("seed")?);
-        let state = |key, fresh: fn(u64) -> Generator| match self.0.get(key) {
+        let state = |key, fresh: fn(u64) -> Generator| match self.get(key) {
             None => Ok(fresh(seed)),
             Some(state) => parse_generator(state)
                 .ok_or_else(|| self.wrong(key, "64 hexadecimal digits, the stream and the position: KEY:0:0")),

@@ -17,14 +17,22 @@
 //!
 //! | key | value | if missing |
 //! |---|---|---|
-//! | `format` | `interneuron 1` | the same |
-//! | `dims` | the inputs and then the units of each layer: `784,500,10` | as the tensors are |
-//! | `nis` | the interneurons of each layer, 0 where there are none: `50,1` | as the tensors are |
-//! | `nonlinearities` | `relu` or `identity` for each layer | `relu` for all but the last |
-//! | `step` | the steps taken | 0 |
-//! | `seed` | that of the run | 0 |
-//! | `generator` | the state of its generator: key in hexadecimal, stream and position | that of the seed |
-//! | `labels` | the state of the generator of the labels that a natural gradient draws | that of the seed |
+//! | `interneuron.format` | `2` | that of the other keys |
+//! | `interneuron.dims` | the inputs and then the units of each layer: `784,500,10` | as the tensors are |
+//! | `interneuron.nis` | the interneurons of each layer, 0 where there are none: `50,1` | as the tensors are |
+//! | `interneuron.nonlinearities` | `relu` or `identity` for each layer | `relu` for all but the last |
+//! | `interneuron.step` | the steps taken | 0 |
+//! | `interneuron.seed` | that of the run | 0 |
+//! | `interneuron.generator` | the state of its generator: key in hexadecimal, stream and position | that of the seed |
+//! | `interneuron.labels` | the state of the generator of the labels that a natural gradient draws | that of the seed |
+//!
+//! Other keys, such as the `{"format": "pt"}` of PyTorch's tools, are another program's, and not read. In files of earlier
+//! versions, of format `interneuron 1`, the keys have no prefix. They are still read where `format` says so or is missing,
+//! and where another program has changed it but left `nis`. Keys with a prefix come first, and if `interneuron.format` is
+//! among them no others are read.
+//!
+//! Python's package writes the memory of a NumPy array as it lies. That of a transposed view lies in Fortran's order, so a
+//! square matrix arrives transposed: pass such an array through `numpy.ascontiguousarray` first.
 //!
 //! ```
 //! use interneuron::checkpoint::{self, Run};
@@ -46,6 +54,7 @@ mod tensors;
 use crate::architecture::Architecture;
 use crate::element::Element;
 use crate::error::Error;
+use crate::file;
 use crate::init::Generator;
 use crate::isa::Isa;
 use crate::network::Network;
@@ -53,7 +62,6 @@ use crate::params::layer::LayerShape;
 use header::{Named, Source};
 use metadata::Metadata;
 use std::collections::HashMap;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 use tensors::{NEGATIVE, SIGN, check_values, kept, layers, signs, there_are};
 
@@ -70,7 +78,8 @@ pub struct Run {
 ///
 /// The file is written beside `path` under another name, reaches the disk, and only then takes the place of what was
 /// there: whatever happens, `path` holds the old checkpoint or the new one. If the process is killed meanwhile, a file
-/// `.checkpoint-*` may stay beside it, which nothing reads and anybody may delete.
+/// `.checkpoint-*` may stay beside it, which nothing reads and anybody may delete. On a file system that cannot say when a
+/// file is on the disk (`fsync` is not supported there), a loss of power may still lose the new one.
 ///
 /// A network that [`load`] would refuse is not saved, so that one that diverged never replaces the last that was finite.
 ///
@@ -102,7 +111,7 @@ pub fn save<T: Element>(path: impl AsRef<Path>, network: &Network<T>, run: &Run)
             tensors.push((format!("layers.{k}.{SIGN}"), vec![signs.len()], signs));
         }
     }
-    let metadata = Metadata::of(&shapes, network, run).0;
+    let metadata = Metadata::of(&shapes, network, run).all;
     write(path, &tensors, metadata).map_err(|error| fail(error.to_string()))
 }
 
@@ -113,25 +122,10 @@ fn write<T: Element>(
     metadata: HashMap<String, String>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let begin = header::print(tensors, metadata)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".checkpoint-");
-    #[cfg(unix)]
-    {
-        // As other files: what the user's mask leaves.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(folder)?;
-    let mut writer = BufWriter::new(&mut file);
-    writer.write_all(&begin)?;
-    for (_, _, values) in tensors {
-        writer.write_all(bytemuck::cast_slice(values))?;
-    }
-    writer.flush()?;
-    drop(writer);
-    file.as_file().sync_all()?;
-    file.persist(path)?;
+    file::write_whole(path, ".checkpoint-", |file| {
+        file.write_all(&begin)?;
+        tensors.iter().try_for_each(|(_, _, values)| file.write_all(bytemuck::cast_slice(values)))
+    })?;
     Ok(())
 }
 
@@ -153,7 +147,7 @@ pub fn load<T: Element>(path: impl AsRef<Path>, isa: Isa) -> Result<(Network<T>,
         return Err(fail(NOT_LITTLE_ENDIAN.into()));
     }
     let source = Source::open(path)?;
-    let metadata = Metadata(source.header.metadata().clone().unwrap_or_default());
+    let metadata = Metadata::read(source.header.metadata().clone().unwrap_or_default()).map_err(fail)?;
     let layers = layers::<T>(&source, &metadata).map_err(fail)?;
     metadata.check(&layers).map_err(fail)?;
     let (step, run, labels) = metadata.run().map_err(fail)?;
