@@ -4,6 +4,7 @@ use super::output::note;
 use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 use std::fmt::Display;
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// How many threads to use: as asked for, or as many as this process may use cores. Says so if that is many more than
 /// there are.
@@ -24,8 +25,9 @@ pub fn tell_fewer(threads: usize, started: usize, why: impl Display) {
 /// A pool of so many threads, or of as many as can be started. None where the calling thread is to do everything: one
 /// thread was asked for, or no more than one can be had.
 pub fn pool(threads: usize) -> Option<ThreadPool> {
-    let mut wanted = threads;
-    let mut why = None;
+    /// How long threads that were started in vain may take to end: until then they count.
+    const PATIENCE: Duration = Duration::from_millis(200);
+    let (mut wanted, mut failed) = (threads, None);
     while wanted > 1 {
         let mut started = 0;
         let spawn = |thread: ThreadBuilder| {
@@ -35,16 +37,23 @@ pub fn pool(threads: usize) -> Option<ThreadPool> {
         };
         match ThreadPoolBuilder::new().num_threads(wanted).spawn_handler(spawn).build() {
             Ok(pool) => {
-                if let Some(why) = why {
+                if let Some((why, _)) = failed {
                     tell_fewer(threads, wanted, why);
                 }
                 return Some(pool);
             }
-            // Those that had started end, but perhaps not at once.
-            Err(error) => (wanted, why) = (started.min(wanted - 1), Some(error)),
+            Err(error) => {
+                let (_, since) = failed.get_or_insert_with(|| (error, Instant::now()));
+                if started > 1 && started < wanted {
+                    wanted = started;
+                } else if since.elapsed() > PATIENCE {
+                    wanted /= 2;
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
         }
     }
-    if let Some(why) = why {
+    if let Some((why, _)) = failed {
         tell_fewer(threads, 1, why);
     }
     None
