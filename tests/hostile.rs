@@ -317,6 +317,10 @@ fn a_checkpoint_gets_the_memory_that_it_can_fill() {
     let name = "\\u0001".repeat(LONGEST / 6 - 1000);
     let text = format!("{{{}}}", tensor(&name, "1", [0, 4]));
     load("a name", &safetensors(text.len() as u64, &text, 4), "expected a name", HEADER);
+    // Each of these characters takes six to show.
+    let name = format!("layers.0.{}", "\\u009f".repeat(LONGEST / 6 - 1000));
+    let text = format!("{{{net},{}}}", tensor(&name, "1", [8, 12]));
+    load("a name in a layer", &safetensors(text.len() as u64, &text, 12), "no tensor of such a layer", HEADER);
     let dtype = format!(r#"{{"layers.0.W":{{"dtype":"{}"}}}}"#, "F".repeat(LONGEST - 1000));
     load("an element type", &header(&dtype), "unknown variant", HEADER);
     for open in ["[", "{\"a\":", "{\"__metadata__\":["] {
