@@ -160,7 +160,7 @@ pub enum Error {
 #[cfg(any(feature = "checkpoint", feature = "data"))]
 impl Error {
     pub(crate) fn file(path: &std::path::Path, reason: impl ToString) -> Self {
-        Self::File { path: one_line(path.display().to_string()), reason: one_line(brief(reason.to_string())) }
+        Self::File { path: one_line(path.display().to_string()), reason: brief(one_line(reason.to_string())) }
     }
 }
 

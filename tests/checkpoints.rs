@@ -425,6 +425,29 @@ fn broken_files_are_refused_without_a_panic() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_path_that_is_no_text_is_a_path() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join(OsStr::from_bytes(b"caf\xe9"));
+    std::fs::create_dir(&folder).unwrap();
+    let file = folder.join(OsStr::from_bytes(b"\xff net\n.safetensors"));
+    let (net, run) = (dann(), Run { seed: 1, generator: generator(1) });
+    save(&file, &net, &run).unwrap();
+    save(&file, &net, &run).unwrap();
+    assert_eq!(load::<f32>(&file, Isa::best()).unwrap().1, run);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    // What is said of it is one line, whatever a file says of its tensors.
+    let mut contents = Contents::of(&net, &folder);
+    contents.rename("layers.2.b", "layers.2.b\nc");
+    contents.tensors.insert("layers.2.b".to_owned(), contents.tensors["layers.2.b\nc"].clone());
+    std::fs::write(&file, contents.bytes()).unwrap();
+    let error = load::<f32>(&file, Isa::best()).unwrap_err().to_string();
+    assert!(error.ends_with("net\\n.safetensors: layers.2.b\\nc is no tensor of such a layer"), "{error}");
+}
+
+#[test]
 fn what_cannot_be_saved_leaves_no_trace() {
     let folder = tempfile::tempdir().unwrap();
     let (net, run) = (dann(), Run { seed: 1, generator: generator(1) });

@@ -514,7 +514,17 @@ fn what_is_no_idx_file_is_named() {
     assert_says(read_file(|path| read_labels(path), &gzip(&gzip(&labels(2)))), "this is gzip of a gzip file");
     assert_says(images_of(&[]), "truncated: an empty file");
     assert_says(read_file(|path| read_images(path), &gzip(&[])), "truncated: gzip of an empty file");
-    for bytes in [&[0; 20][..], &[0, 0, 8, 0, 0], &[0, 0, 10, 1, 0], &[1, 2, 3, 4, 5], &[0, 1, 8, 3]] {
+    // No text either: pixels without a header, for instance.
+    let unknown: [&[u8]; 7] = [
+        &[0; 20],
+        &[0, 0, 8, 0, 0],
+        &[0, 0, 10, 1, 0],
+        &[1, 2, 3, 4, 5],
+        &[0, 1, 8, 3],
+        &[255; 2000],
+        &[255, 254, 253, 255, 200],
+    ];
+    for bytes in unknown {
         assert_says(images_of(bytes), "expected 0x00000803 or another of IDX images");
     }
     assert_says(images_of(&[3, 8, 0, 0, 2, 0, 0, 0]), "an IDX file whose numbers are back to front");

@@ -172,7 +172,27 @@ fn an_idx_file_gets_the_memory_that_it_can_fill() {
         }
     }
 
-    // What is kept takes other room than what is read: a byte, or a float of 32 bits.
+    // As many dimensions as there can be, and none of them true.
+    for dims in [[u32::MAX; 255], [1; 255]] {
+        let path = bench.file("dimensions", &idx(&dims, &zeros));
+        assert_refused("dimensions", || read_images(&path), "", IDX);
+    }
+
+    let members = gzip(&[]).repeat(10_000);
+    let path = bench.file("members.gz", &members);
+    assert_refused("members that hold nothing", || read_labels(&path), "truncated", IDX);
+    // A name of the file within that does not end.
+    let path = bench.file("name.gz", &[&[31, 139, 8, 8, 0, 0, 0, 0, 0, 0][..], &[b'a'; HELD]].concat());
+    assert_refused("a name", || read_labels(&path), "", IDX);
+    for path in bench.special_files() {
+        assert_refused(&path.display().to_string(), || read_labels(&path), "", IDX);
+    }
+}
+
+/// What is kept takes other room than what is read: a byte, or a float of 32 bits.
+#[test]
+fn elements_take_the_room_that_they_are_kept_in() {
+    let bench = Bench::new();
     const ELEMENTS: usize = 256 << 10;
     let cases: [(&str, u8, &[u8], usize, bool); 5] = [
         ("16-bit grey levels", 0x0B, &[0, 3], 1, true),
@@ -197,32 +217,22 @@ fn an_idx_file_gets_the_memory_that_it_can_fill() {
             assert_refused(name, || read_images(&path), "truncated", IDX);
         }
     }
-    // As many dimensions as there can be, and none of them true.
-    for dims in [[u32::MAX; 255], [1; 255]] {
-        let path = bench.file("dimensions", &idx(&dims, &zeros));
-        assert_refused("dimensions", || read_images(&path), "", IDX);
-    }
+}
 
-    let members = gzip(&[]).repeat(10_000);
-    let path = bench.file("members.gz", &members);
-    assert_refused("members that hold nothing", || read_labels(&path), "truncated", IDX);
-    // A name of the file within that does not end.
-    let path = bench.file("name.gz", &[&[31, 139, 8, 8, 0, 0, 0, 0, 0, 0][..], &[b'a'; HELD]].concat());
-    assert_refused("a name", || read_labels(&path), "", IDX);
+#[test]
+fn what_gzip_has_beside_data_takes_no_memory() {
+    let bench = Bench::new();
+    const LONG: usize = 256 << 10;
     // All that a header may have, each at its longest or longer.
     let long = [&[31, 139, 8, 28, 0, 0, 0, 0, 0, 0, 255, 255][..], &[b'a'; 65_535]].concat();
-    let long =
-        [&long[..], &[b'a'; ELEMENTS], &[0], &[b'a'; ELEMENTS], &[0], &gzip(&idx(&[4], &[0, 1, 2, 3]))[10..]].concat();
+    let long = [&long[..], &[b'a'; LONG], &[0], &[b'a'; LONG], &[0], &gzip(&idx(&[4], &[0, 1, 2, 3]))[10..]].concat();
     let path = bench.file("fields.gz", &long);
     let (labels, bytes) = peak(|| read_labels(&path).unwrap());
     assert!(labels == [0, 1, 2, 3] && bytes <= IDX, "{bytes} bytes for long fields");
     // Members and members, and zeros at the end.
-    let path = bench.file("zeros.gz", &[&gzip(&idx(&[4], &[0, 1, 2, 3]))[..], &zeros].concat());
+    let path = bench.file("zeros.gz", &[&gzip(&idx(&[4], &[0, 1, 2, 3]))[..], &vec![0; 4 << 20]].concat());
     let (labels, bytes) = peak(|| read_labels(&path).unwrap());
     assert!(labels == [0, 1, 2, 3] && bytes <= IDX, "{bytes} bytes for zeros");
-    for path in bench.special_files() {
-        assert_refused(&path.display().to_string(), || read_labels(&path), "", IDX);
-    }
 }
 
 /// A file of this header and so many bytes of data, with the length of the header that it claims to have.
@@ -317,6 +327,10 @@ fn a_checkpoint_gets_the_memory_that_it_can_fill() {
     let name = "\\u0001".repeat(LONGEST / 6 - 1000);
     let text = format!("{{{}}}", tensor(&name, "1", [0, 4]));
     load("a name", &safetensors(text.len() as u64, &text, 4), "expected a name", HEADER);
+    // Each of these characters takes six to show.
+    let name = format!("layers.0.{}", "\\u009f".repeat(LONGEST / 6 - 1000));
+    let text = format!("{{{net},{}}}", tensor(&name, "1", [8, 12]));
+    load("a name in a layer", &safetensors(text.len() as u64, &text, 12), "no tensor of such a layer", HEADER);
     let dtype = format!(r#"{{"layers.0.W":{{"dtype":"{}"}}}}"#, "F".repeat(LONGEST - 1000));
     load("an element type", &header(&dtype), "unknown variant", HEADER);
     for open in ["[", "{\"a\":", "{\"__metadata__\":["] {

@@ -46,8 +46,9 @@ pub(super) fn describe(begin: &[u8]) -> Option<&'static str> {
         return Some(kind);
     }
     match begin {
-        [0x80, 2..=5, ..] => Some("a pickle"),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("text"),
+        [0x80, 2 | 3, ..] | [0x80, 4 | 5, 0x95, ..] => Some("a pickle"),
+        // In UTF-16, as far as its first character is a common one.
+        [0xff, 0xfe, _, 0, ..] | [0xfe, 0xff, 0, _, ..] => Some("text"),
         _ => text(begin),
     }
 }
@@ -65,8 +66,7 @@ fn text(begin: &[u8]) -> Option<&'static str> {
         Ok(text) => text,
         // A character that the end cuts.
         Err(error) if error.error_len().is_none() => std::str::from_utf8(&text[..error.valid_up_to()]).ok()?,
-        // Older than Unicode, but without anything that only other files have.
-        Err(_) => return (!text.iter().any(|&byte| control(byte.into()))).then_some("text"),
+        Err(_) => return older_text(text).then_some("text"),
     };
     if text.is_empty() || text.chars().any(control) {
         return None;
@@ -82,6 +82,12 @@ fn text(begin: &[u8]) -> Option<&'static str> {
         () if word("<?xml") => "an XML document",
         () => "text",
     })
+}
+
+/// Whether it is text of the time before Unicode: mostly plain letters, and nothing that only other files have.
+fn older_text(begin: &[u8]) -> bool {
+    let plain = begin.iter().filter(|byte| byte.is_ascii()).count();
+    2 * plain > begin.len() && !begin.iter().any(|&byte| control(byte.into()))
 }
 
 /// Whether text does not have such characters.
