@@ -34,6 +34,13 @@ pub enum Threads<'p> {
     Serial,
     /// The threads of this pool. The caller waits, or takes part if it is one of them or a worker of another pool: pools
     /// may be nested in any way.
+    ///
+    /// How many threads a pool has is for the caller to say when it is built: this crate reads neither
+    /// `RAYON_NUM_THREADS`, which `rayon` takes for its global pool and for pools of no stated number, nor
+    /// `OMP_NUM_THREADS`.
+    ///
+    /// A pool of `rayon` does not survive `fork()`: in the child process it has no threads, and a call that uses it waits
+    /// for ever, so a child builds a pool of its own. (The C library does that by itself.)
     #[cfg(feature = "rayon")]
     Pool(&'p rayon::ThreadPool),
     /// So many threads that begin and end with each region. They hand over by what the system has for it, which race

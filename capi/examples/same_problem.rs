@@ -23,10 +23,14 @@ fn main() -> Result<(), Error> {
     let labels: Vec<u32> = (0..EXAMPLES).map(|n| (n % CLASSES) as u32).collect();
 
     let mut network: Network<f32> = Architecture::dann(&[INPUTS, 100, CLASSES], &[10, 1])?.seed(SEED).build()?;
+    // The examples of an epoch are spread evenly over its steps.
+    let steps = (EXAMPLES / BATCH).max(1);
+    let begin = |step| step * EXAMPLES / steps;
     for _ in 0..5 {
-        for (x, labels) in x.chunks_exact(BATCH * INPUTS).zip(labels.chunks_exact(BATCH)) {
-            let x = MatRef::new("x", x, BATCH, INPUTS)?;
-            network.train_step(Threads::Serial, x, labels, &Update::csgd(0.1))?;
+        for examples in (0..steps).map(|step| begin(step)..begin(step + 1)) {
+            let inputs = &x[examples.start * INPUTS..examples.end * INPUTS];
+            let inputs = MatRef::new("x", inputs, examples.len(), INPUTS)?;
+            network.train_step(Threads::Serial, inputs, &labels[examples], &Update::csgd(0.1))?;
         }
     }
     let all = MatRef::new("x", &x, EXAMPLES, INPUTS)?;

@@ -22,6 +22,11 @@
 // INTERNEURON_BUSY at once; different handles, also of the same context, are independent. Two layers that are attached
 // to the same arrays must not be used at the same time.
 //
+// A child process of fork() may use and free all handles of its parent, whichever thread forks and whenever; a pool of
+// threads is started anew by the first call that needs it. Only what another thread was in a call with at the moment of
+// the fork is lost to the child: calls return INTERNEURON_INTERNAL at once, and freeing it gives its memory up. (Processes
+// that are made around the C library, by _Fork() or the bare system call, must not use handles of contexts with a pool.)
+//
 // Structs begin with their own size, which a caller sets to sizeof: so the library knows which fields the caller's
 // version has. Missing ones have defaults; sizes that it does not know it refuses.
 //
@@ -65,7 +70,8 @@
 // The loss stopped being finite; the step changed nothing.
 #define INTERNEURON_DIVERGED 10
 
-// A defect of the library. The handle can only be freed afterwards, and outputs may be half-written.
+// A defect of the library; or, in a child process, a handle that another thread was using when the process was forked.
+// The handle can only be freed afterwards, and outputs may be half-written.
 #define INTERNEURON_INTERNAL 11
 
 // The version of this ABI. It changes when a program that was compiled with an older header would no longer work; new
@@ -83,10 +89,11 @@ typedef struct interneuron_context_config {
     // `sizeof(interneuron_context_config)`.
     uint64_t size;
     // 0 or 1: every call computes on the thread that makes it. Up to 1024: a pool of so many threads, which the layers
-    // and networks of the context share. The results have the same bits whatever is chosen.
+    // and networks of the context share. The results have the same bits whatever is chosen, also in other modes of
+    // rounding and of flushing to zero than usual: on x86-64 and aarch64 the pool computes in those of the caller.
     int64_t threads;
     // The name of the instruction set, or NULL: the one that the environment variable `INTERNEURON_ISA` names, or else
-    // the widest of this CPU. Default NULL.
+    // (also where it is empty) the widest of this CPU. Default NULL.
     const char *isa;
 } interneuron_context_config;
 

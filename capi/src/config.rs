@@ -13,10 +13,11 @@ pub struct ContextConfig {
     /// `sizeof(interneuron_context_config)`.
     pub size: u64,
     /// 0 or 1: every call computes on the thread that makes it. Up to 1024: a pool of so many threads, which the layers
-    /// and networks of the context share. The results have the same bits whatever is chosen.
+    /// and networks of the context share. The results have the same bits whatever is chosen, also in other modes of
+    /// rounding and of flushing to zero than usual: on x86-64 and aarch64 the pool computes in those of the caller.
     pub threads: i64,
     /// The name of the instruction set, or NULL: the one that the environment variable `INTERNEURON_ISA` names, or else
-    /// the widest of this CPU. Default NULL.
+    /// (also where it is empty) the widest of this CPU. Default NULL.
     pub isa: *const c_char,
 }
 

@@ -2,12 +2,14 @@
 
 use crate::arguments::Arguments;
 use crate::config::{ContextConfig, versioned};
+use crate::fork;
 use crate::status::{Failure, INTERNEURON_OUT_OF_RESOURCES, Outcome, call};
 use crate::table::{self, ContextId};
 use kernels::{Isa, Threads};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ffi::CStr;
-use std::sync::Arc;
+use std::mem::ManuallyDrop;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 /// More than this is a mistake rather than a machine.
@@ -16,12 +18,81 @@ const MOST_THREADS: usize = 1024;
 /// What the layers and networks of a context share. Each holds a reference, so a context may be freed before them.
 pub struct Context {
     pub isa: Isa,
-    pool: Option<Pool>,
+    /// None if every call computes on the thread that makes it.
+    pools: Option<Pools>,
 }
 
 impl Context {
-    pub fn threads(&self) -> Threads<'_> {
-        self.pool.as_ref().and_then(|pool| pool.pool.as_ref()).map_or(Threads::Serial, Threads::Pool)
+    /// The threads for a call. After a fork, the first call in the child starts them anew.
+    pub fn threads(&self) -> Outcome<Threads<'_>> {
+        self.pools.as_ref().map_or(Ok(Threads::Serial), |pools| pools.current().map(Threads::Pool))
+    }
+}
+
+/// The pool of the process that made the context, and those of its descendants on the way to this one.
+struct Pools {
+    threads: usize,
+    first: Generation,
+}
+
+/// The pool of a process, and of its child that came after it. What was added is never changed, so that whoever looks
+/// for a pool needs no lock.
+struct Generation {
+    number: u64,
+    pool: ManuallyDrop<Pool>,
+    next: OnceLock<Box<Self>>,
+}
+
+impl Pools {
+    fn new(threads: usize) -> Outcome<Self> {
+        let _building = fork::building();
+        Ok(Self { threads, first: Generation::new(threads)? })
+    }
+
+    fn current(&self) -> Outcome<&ThreadPool> {
+        let generation = match self.first.find() {
+            Ok(generation) => generation,
+            Err(_) => self.grow()?,
+        };
+        Ok(generation.pool.pool.as_ref().expect("a pool that was built"))
+    }
+
+    #[cold]
+    fn grow(&self) -> Outcome<&Generation> {
+        let _building = fork::building();
+        // Another thread may have been faster.
+        self.first.find().or_else(|last| {
+            let new = Box::new(Generation::new(self.threads)?);
+            Ok(last.next.get_or_init(|| new))
+        })
+    }
+}
+
+impl Generation {
+    fn new(threads: usize) -> Outcome<Self> {
+        let (number, pool) = (fork::generation(), ManuallyDrop::new(Pool::new(threads)?));
+        Ok(Self { number, pool, next: OnceLock::new() })
+    }
+
+    /// That of this process, or else the last one.
+    fn find(&self) -> Result<&Self, &Self> {
+        let number = fork::generation();
+        let mut generation = self;
+        while generation.number != number {
+            generation = generation.next.get().ok_or(generation)?;
+        }
+        Ok(generation)
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        // The threads of other pools exist in other processes only: here nobody would hear that they should end, and
+        // one of them may have held a lock of its pool.
+        if self.number == fork::generation() {
+            // SAFETY: the generation is not used any more.
+            unsafe { ManuallyDrop::drop(&mut self.pool) };
+        }
     }
 }
 
@@ -85,8 +156,9 @@ pub unsafe extern "C" fn interneuron_context_create(config: *const ContextConfig
         };
         let checked = arguments.check()?;
         // One thread of a pool would only stand in for the caller's.
-        let pool = if threads > 1 { Some(Pool::new(threads)?) } else { None };
-        let handle = table::insert(Arc::new(Context { isa, pool }));
+        fork::watch()?;
+        let pools = if threads > 1 { Some(Pools::new(threads)?) } else { None };
+        let handle = table::insert(Arc::new(Context { isa, pools }));
         // SAFETY: the contract of the header.
         unsafe { context.put(handle, &checked) };
         Ok(())

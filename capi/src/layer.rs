@@ -152,9 +152,9 @@ impl LayerHandle {
         let (params, x, h) = unsafe { (params.view(&shape, &checked), x.slice(&checked), h.slice(&checked)) };
         let (x, h) = (MatRef::new("x", x, batch, d)?, MatMut::new("h", h, batch, ne)?);
         if training {
-            kernels.forward(context.threads(), params, x, h)?;
+            kernels.forward(context.threads()?, params, x, h)?;
         } else {
-            kernels.infer(context.threads(), params, x, h)?;
+            kernels.infer(context.threads()?, params, x, h)?;
         }
         Ok(())
     }
@@ -474,7 +474,7 @@ pub unsafe extern "C" fn interneuron_layer_backward(
             let dx = dx.map(|dx| MatMut::new("dx", dx, batch, d)).transpose()?;
             match dx {
                 Some(dx) if gradients.iter().all(Option::is_none) => {
-                    kernels.input_gradient(context.threads(), params, dh, dx)?;
+                    kernels.input_gradient(context.threads()?, params, dh, dx)?;
                 }
                 dx => {
                     let mut places: Six<&mut [f32]> = Default::default();
@@ -487,7 +487,7 @@ pub unsafe extern "C" fn interneuron_layer_backward(
                         };
                     }
                     let gradients = arrays::view_mut(&shape, places);
-                    kernels.backward(context.threads(), params, x, dh, gradients, dx)?;
+                    kernels.backward(context.threads()?, params, x, dh, gradients, dx)?;
                 }
             }
             Ok(())
@@ -539,7 +539,7 @@ pub unsafe extern "C" fn interneuron_layer_update(
             // SAFETY: the contract of the header.
             let dx = dx.map(|dx| unsafe { dx.slice(&checked) });
             let dx = dx.map(|dx| MatMut::new("dx", dx, batch, d)).transpose()?;
-            kernels.update(context.threads(), params, x, dh, &update, dx)?;
+            kernels.update(context.threads()?, params, x, dh, &update, dx)?;
             Ok(())
         })
     })

@@ -12,6 +12,7 @@ mod arguments;
 mod arrays;
 mod config;
 mod context;
+mod fork;
 mod info;
 mod layer;
 mod network;

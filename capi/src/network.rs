@@ -125,7 +125,7 @@ pub unsafe extern "C" fn interneuron_network_train_step(
             let checked = arguments.check()?;
             // SAFETY: the contract of the header.
             let (update, (x, labels)) = unsafe { (update.get(&checked), examples.get(&checked)?) };
-            let value = network.train_step(context.threads(), x, labels, &update)?;
+            let value = network.train_step(context.threads()?, x, labels, &update)?;
             // SAFETY: the contract of the header.
             unsafe { put(loss, value, &checked) };
             Ok(())
@@ -153,7 +153,7 @@ pub unsafe extern "C" fn interneuron_network_evaluate(
             let checked = arguments.check()?;
             // SAFETY: the contract of the header.
             let (x, labels) = unsafe { examples.get(&checked) }?;
-            let result = network.evaluate(context.threads(), x, labels)?;
+            let result = network.evaluate(context.threads()?, x, labels)?;
             // SAFETY: the contract of the header.
             unsafe {
                 put(loss, result.loss, &checked);
@@ -182,7 +182,7 @@ pub unsafe extern "C" fn interneuron_network_logits(
             // SAFETY: the contract of the header.
             let (x, logits) = unsafe { (x.slice(&checked), logits.slice(&checked)) };
             let logits = MatMut::new("logits", logits, batch, classes)?;
-            network.logits(context.threads(), MatRef::new("x", x, batch, inputs)?, logits)?;
+            network.logits(context.threads()?, MatRef::new("x", x, batch, inputs)?, logits)?;
             Ok(())
         })
     })

@@ -27,7 +27,8 @@ pub const INTERNEURON_UNSUPPORTED: i32 = 8;
 pub const INTERNEURON_OUT_OF_RESOURCES: i32 = 9;
 /// The loss stopped being finite; the step changed nothing.
 pub const INTERNEURON_DIVERGED: i32 = 10;
-/// A defect of the library. The handle can only be freed afterwards, and outputs may be half-written.
+/// A defect of the library; or, in a child process, a handle that another thread was using when the process was forked.
+/// The handle can only be freed afterwards, and outputs may be half-written.
 pub const INTERNEURON_INTERNAL: i32 = 11;
 
 /// Why a call fails: its status, and the text for people.

@@ -15,11 +15,18 @@
  *
  *     x[i] = ((p[label][i] + u) >> 1) / 2^24
  *
- * All of that is exact in float. Batches are taken in order, a last incomplete one is left out.
+ * All of that is exact in float.
+ *
+ * An epoch of n examples has max(1, n / BATCH) steps, rounded down, over which the examples are spread evenly and in
+ * order: step k takes those from k n / steps to (k + 1) n / steps. So each step has BATCH of them or a few more, and none
+ * is left out. (A short last batch would weigh each of its examples more than the others.)
+ *
+ * The classes are those of the labels, from 0 to the largest one, whether or not there are examples of all.
  *
  * The program ends with the loss on all examples, also as the bits of the double, to be compared with other programs.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +35,7 @@
 #include "interneuron.h"
 
 #define SEED 7u
-#define CLASSES 10
+#define CLASSES 10 /* of the problem made from a seed */
 #define INPUTS 64
 #define EXAMPLES 1000
 #define BATCH 32
@@ -106,6 +113,30 @@ static uint32_t big_endian(const unsigned char *bytes)
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | (uint32_t)bytes[3];
 }
 
+/* Says what a file is whose first bytes are not those of an IDX file of bytes with this many dimensions. */
+static void check_kind(const char *path, const unsigned char *header, int dimensions)
+{
+    static const char *const wanted[] = {
+        NULL, "expected labels: an IDX file of bytes in 1 dimension", NULL,
+        "expected images: an IDX file of bytes in 3 dimensions",
+    };
+    const char *kind = "it is no IDX file";
+    if (big_endian(header) == 0x0800u + (uint32_t)dimensions) {
+        return;
+    }
+    if (header[0] == 0x1f && header[1] == 0x8b) {
+        kind = "it is compressed by gzip, which this program does not read (gunzip makes it plain)";
+    } else if (header[0] == '<') {
+        kind = "it is an HTML page (perhaps what a server sent in the place of the file)";
+    } else if (header[0] == 0 && header[1] == 0 && header[2] != 0x08) {
+        kind = "it is an IDX file, but not of bytes";
+    } else if (header[0] == 0 && header[1] == 0) {
+        kind = "it is an IDX file with another number of dimensions";
+    }
+    fprintf(stderr, "%s: %s: %s\n", path, kind, wanted[dimensions]);
+    exit(1);
+}
+
 /* Reads an IDX file of bytes with this many dimensions; the header is held against the size of the file. */
 static unsigned char *read_idx(const char *path, int dimensions, uint32_t *dims)
 {
@@ -122,13 +153,20 @@ static unsigned char *read_idx(const char *path, int dimensions, uint32_t *dims)
     if (fseek(file, 0, SEEK_END) != 0 || (size = ftell(file)) < 0 || fseek(file, 0, SEEK_SET) != 0) {
         fail(path, "its size cannot be found out");
     }
-    if (fread(header, 1, length, file) != length || big_endian(header) != 0x0800u + (uint32_t)dimensions) {
-        fail(path, "no IDX file of bytes with as many dimensions as expected (or a compressed one)");
+    if (fread(header, 1, 4, file) != 4) {
+        fail(path, "it cannot be read, or is shorter than any IDX file");
+    }
+    check_kind(path, header, dimensions);
+    if (fread(header + 4, 1, length - 4, file) != length - 4) {
+        fail(path, "the file is shorter than its header");
     }
     for (k = 0; k < dimensions; k++) {
         dims[k] = big_endian(header + 4 + 4 * k);
+        if (dims[k] == 0) {
+            fail(path, "one of its dimensions is 0: expected at least one example, of at least one number");
+        }
         /* Below 2^63, so that the next product, by less than 2^32, is looked at before it can wrap around. */
-        if (dims[k] == 0 || promised > (uint64_t)size) {
+        if (promised > (uint64_t)size) {
             fail(path, "the file is shorter than its header says");
         }
         promised *= dims[k];
@@ -152,7 +190,9 @@ static struct data read_images(const char *images_path, const char *labels_path)
     struct data data;
     int64_t i;
     if (count[0] != size[0]) {
-        fail(labels_path, "not as many labels as images");
+        fprintf(stderr, "%s: it has %lu labels: expected %lu, one for each image\n", labels_path,
+                (unsigned long)count[0], (unsigned long)size[0]);
+        exit(1);
     }
     data = room(size[0], (int64_t)size[1] * size[2]);
     for (i = 0; i < data.count * data.inputs; i++) {
@@ -166,83 +206,145 @@ static struct data read_images(const char *images_path, const char *labels_path)
     return data;
 }
 
-static int64_t number(const char *option, const char *text)
+/* Says which classes there are; returns how many outputs a network needs for them. */
+static int64_t find_classes(const struct data *data)
+{
+    int seen[256] = {0};
+    int found = 0, first = -1, last = 0, label;
+    int64_t i;
+    for (i = 0; i < data->count; i++) {
+        seen[data->labels[i]] = 1; /* below 256, as they were bytes */
+    }
+    for (label = 0; label < 256; label++) {
+        if (seen[label]) {
+            first = first < 0 ? label : first;
+            last = label;
+            found++;
+        }
+    }
+    if (found < 2) {
+        fprintf(stderr, "the labels are all %d: expected examples of two classes at least\n", last);
+        exit(1);
+    }
+    printf("%ld examples of %d classes, with labels from %d to %d\n", (long)data->count, found, first, last);
+    return last + 1;
+}
+
+/* Sends on what was printed. Output that is lost, to a full disk or a pipe without a reader, ends the program. */
+static void flush(void)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fail("standard output", errno != 0 ? strerror(errno) : "it cannot be written");
+    }
+}
+
+static int64_t number(const char *option, const char *text, int64_t least, int64_t most)
 {
     char *end;
-    long long value = strtoll(text, &end, 10);
-    if (*text == '\0' || *end != '\0' || value < 0) {
-        fail(option, "expected a number of at least 0");
+    long long value;
+    errno = 0;
+    value = strtoll(text, &end, 10);
+    if (end == text || *end != '\0' || errno != 0 || value < least || value > most) {
+        fprintf(stderr, "%s is %s: expected a whole number from %ld to %ld\n", option, text, (long)least, (long)most);
+        exit(1);
     }
     return value;
 }
 
-int main(int argc, char **argv)
+/* Reads the options into what they set; returns the place of the first argument behind them. */
+static int read_options(int argc, char **argv, interneuron_context_config *config, int64_t *epochs)
 {
-    interneuron_context_config context_config;
-    interneuron_network_config network_config;
-    interneuron_update update;
-    interneuron_context context;
-    interneuron_network network;
-    int64_t dims[3], nis[2], epochs = 5, epoch, step, errors = 0;
-    uint64_t bits;
-    struct data data;
-    double loss = 0.0;
     int i;
-
-    memset(&context_config, 0, sizeof context_config);
-    context_config.size = sizeof context_config;
     for (i = 1; i + 1 < argc && strncmp(argv[i], "--", 2) == 0; i += 2) {
         if (strcmp(argv[i], "--threads") == 0) {
-            context_config.threads = number(argv[i], argv[i + 1]);
+            config->threads = number(argv[i], argv[i + 1], 0, 1024);
         } else if (strcmp(argv[i], "--epochs") == 0) {
-            epochs = number(argv[i], argv[i + 1]);
+            *epochs = number(argv[i], argv[i + 1], 1, 100000);
         } else if (strcmp(argv[i], "--isa") == 0) {
-            context_config.isa = argv[i + 1];
+            config->isa = argv[i + 1];
         } else {
-            fail(argv[i], "no such option");
+            fail(argv[i], "no such option: expected --threads, --epochs or --isa");
         }
     }
     if (i != argc && i != argc - 2) {
         fail(argv[0], "expected [--threads N] [--isa NAME] [--epochs N] [IMAGES LABELS]");
     }
-    if (interneuron_abi_version() != INTERNEURON_ABI_VERSION) {
-        fail("libinterneuron", "its ABI is of another version than the header");
-    }
-    check(interneuron_context_create(&context_config, &context), "context");
-    data = i == argc ? make_problem() : read_images(argv[i], argv[i + 1]);
+    return i;
+}
 
-    /* Inputs, 100 excitatory units with 10 interneurons, ten classes with one interneuron. */
-    dims[0] = data.inputs;
+/* Inputs, 100 excitatory units with 10 interneurons, the classes with one interneuron. */
+static interneuron_network make_network(interneuron_context context, int64_t inputs, int64_t classes)
+{
+    interneuron_network_config config;
+    interneuron_network network;
+    int64_t dims[3], nis[2];
+    dims[0] = inputs;
     dims[1] = 100;
-    dims[2] = CLASSES;
+    dims[2] = classes;
     nis[0] = 10;
     nis[1] = 1;
-    network_config.size = sizeof network_config;
-    network_config.layers = 2;
-    network_config.dims = dims;
-    network_config.nis = nis;
-    network_config.seed = SEED;
-    check(interneuron_network_create(context, &network_config, &network), "network");
+    config.size = sizeof config;
+    config.layers = 2;
+    config.dims = dims;
+    config.nis = nis;
+    config.seed = SEED;
+    check(interneuron_network_create(context, &config, &network), "network");
+    return network;
+}
 
+static void train(interneuron_network network, const struct data *data, int64_t epochs)
+{
+    interneuron_update update;
+    int64_t steps = data->count < BATCH ? 1 : data->count / BATCH;
+    int64_t epoch, step;
     update.size = sizeof update;
     update.lr = 0.1;
     update.corrections = 1;
     update.factors = NULL;
-    for (epoch = 0; epoch < epochs; epoch++) {
-        double sum = 0.0;
-        int64_t steps = data.count / BATCH;
+    for (epoch = 1; epoch <= epochs; epoch++) {
+        double sum = 0.0, loss = 0.0;
         for (step = 0; step < steps; step++) {
-            const float *x = data.x + step * BATCH * data.inputs;
-            const uint32_t *labels = data.labels + step * BATCH;
-            check(interneuron_network_train_step(network, BATCH, x, labels, &update, &loss), "training");
+            int64_t begin = step * data->count / steps, end = (step + 1) * data->count / steps;
+            const float *x = data->x + begin * data->inputs;
+            check(interneuron_network_train_step(network, end - begin, x, data->labels + begin, &update, &loss),
+                  "training");
             sum += loss;
         }
-        printf("epoch %d: mean loss %.6f\n", (int)epoch + 1, steps > 0 ? sum / (double)steps : 0.0);
+        printf("epoch %ld: mean loss %.6f\n", (long)epoch, sum / (double)steps);
+        flush();
     }
+}
+
+int main(int argc, char **argv)
+{
+    interneuron_context_config config;
+    interneuron_context context;
+    interneuron_network network;
+    int64_t epochs = 5, errors = 0;
+    uint64_t bits;
+    struct data data;
+    double loss = 0.0;
+    int i;
+
+#ifdef SIGPIPE
+    /* So that a pipe without a reader is an error of which `flush` hears. */
+    signal(SIGPIPE, SIG_IGN);
+#endif
+    memset(&config, 0, sizeof config);
+    config.size = sizeof config;
+    i = read_options(argc, argv, &config, &epochs);
+    if (interneuron_abi_version() != INTERNEURON_ABI_VERSION) {
+        fail("libinterneuron", "its ABI is of another version than the header");
+    }
+    check(interneuron_context_create(&config, &context), "context");
+    data = i == argc ? make_problem() : read_images(argv[i], argv[i + 1]);
+    network = make_network(context, data.inputs, find_classes(&data));
+    train(network, &data, epochs);
     check(interneuron_network_evaluate(network, data.count, data.x, data.labels, &loss, &errors), "evaluation");
     memcpy(&bits, &loss, sizeof bits);
     printf("loss %.9f, bits %08lx%08lx, %ld of %ld wrong\n", loss, (unsigned long)(bits >> 32),
            (unsigned long)(bits & 0xffffffffu), (long)errors, (long)data.count);
+    flush();
 
     check(interneuron_network_free(network), "network");
     check(interneuron_context_free(context), "context");

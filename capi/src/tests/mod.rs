@@ -1,5 +1,7 @@
 //! Tests of the entry points, called as a C program calls them.
 
+#[cfg(unix)]
+mod fork;
 mod overhead;
 mod refusals;
 mod results;
