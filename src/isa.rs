@@ -47,13 +47,13 @@ impl Isa {
         Self::available().last().unwrap_or(Self(Kind::Portable))
     }
 
-    /// The instruction set named by the environment variable `INTERNEURON_ISA`, or the widest if it is not set.
+    /// The instruction set named by the environment variable `INTERNEURON_ISA`, or the widest if it is not set, or empty.
     ///
     /// # Errors
     /// [`Error::UnknownIsa`] or [`Error::UnsupportedIsa`] if the variable holds another name than those of
     /// [`Isa::NAMES`], or one that this CPU lacks.
     pub fn select() -> Result<Self, Error> {
-        match std::env::var_os(Self::ENV) {
+        match std::env::var_os(Self::ENV).filter(|name| !name.is_empty()) {
             Some(name) => name.to_string_lossy().parse(),
             None => Ok(Self::best()),
         }

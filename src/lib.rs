@@ -84,6 +84,10 @@
 //!   saved is of finite numbers.
 //! - *γ at its floor.* Without input, or without inhibition, γ is ε = 1e-8: outputs and gradients are then up to 1e8 times
 //!   those of others, but numbers. A constant layer `h = f(b)` is what is left without input.
+//! - *Normalisation divides by √(var + 1e-5)*, so what is constant should become 0. A mean is rounded, however, and what is
+//!   left of a constant is that rounding: up to some units in the last place of it, and in the order of sums that is the
+//!   instruction set's own. Beyond 1e5 or so (in f32) a constant may therefore be ±1 after normalisation on one set and 0 on
+//!   another. Whoever has such inputs subtracts what is common to them before.
 //! - *Zero.* Weights that keep their sign are driven to exactly zero and not below, and may grow again. Units that no
 //!   example activates have gradients of exactly zero, and a step without decay or momentum leaves their parameters to the
 //!   bit.

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Tolerance, assert_close, cast, isas};
+use common::{Tolerance, assert_close, assert_close_each, cast, isas, largest, variable};
 use interneuron::*;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
@@ -71,7 +71,13 @@ struct Ledger<'c> {
 
 impl Ledger<'_> {
     fn close<T: Element>(&mut self, name: &str, got: &[T]) {
-        assert_close(&format!("{}: {name}", self.what), got, self.case.array(name), self.tolerance);
+        let tolerance = self.tolerance;
+        self.close_within(name, got, |_| tolerance);
+    }
+
+    /// With a tolerance of each element's own.
+    fn close_within<T: Element>(&mut self, name: &str, got: &[T], tolerance: impl Fn(usize) -> f64) {
+        assert_close_each(&format!("{}: {name}", self.what), got, self.case.array(name), tolerance);
         self.seen.push(name.to_owned());
     }
 
@@ -84,10 +90,16 @@ impl Ledger<'_> {
     }
 }
 
+fn own_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
 fn cases() -> Vec<Case> {
-    let dir = std::env::var_os("INTERNEURON_GOLDEN_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"), PathBuf::from);
-    let entries = std::fs::read_dir(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+    cases_in(&variable("INTERNEURON_GOLDEN_DIR").map_or_else(own_folder, PathBuf::from))
+}
+
+fn cases_in(dir: &Path) -> Vec<Case> {
+    let entries = std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
     paths.sort();
@@ -182,7 +194,8 @@ fn weights(columns: bool) -> &'static str {
     if columns { "Wpos" } else { "W" }
 }
 
-fn network<T: Tolerance>(case: &Case, kind: &str, isa: Isa) {
+/// The network of a case at its beginning.
+fn begin<T: Tolerance>(case: &Case, kind: &str, isa: Isa) -> Network<T> {
     let dims = case.integers("dims");
     let layers = dims.len() - 1;
     let architecture = match kind {
@@ -209,8 +222,21 @@ fn network<T: Tolerance>(case: &Case, kind: &str, isa: Isa) {
         };
         net.set_params(k, params).unwrap();
     }
+    net
+}
+
+/// The rule of a case.
+fn rule(kind: &str, lr: f64) -> Update {
+    if kind == "dann" { Update::csgd(lr) } else { Update::sgd(lr) }
+}
+
+fn network<T: Tolerance>(case: &Case, kind: &str, isa: Isa) {
+    let dims = case.integers("dims");
+    let layers = dims.len() - 1;
+    let mut net = begin::<T>(case, kind, isa);
     let what = format!("{} on {isa} in {}", case.name, std::any::type_name::<T>());
     let mut ledger = Ledger { case, what, tolerance: T::NETWORK, seen: vec![] };
+    let steps = case.integer("steps");
     let labels: Vec<u32> = case.array("y").iter().map(|&y| y as u32).collect();
     let batch = labels.len();
     let x = case.cast::<T>("x");
@@ -219,11 +245,12 @@ fn network<T: Tolerance>(case: &Case, kind: &str, isa: Isa) {
     let mut logits = vec![T::ZERO; batch * dims[layers]];
     net.logits(Threads::Serial, x, MatMut::new("logits", &mut logits, batch, dims[layers]).unwrap()).unwrap();
     ledger.close("logits0", &logits);
-    let lr = case.array("lr")[0];
-    let update = if kind == "dann" { Update::csgd(lr) } else { Update::sgd(lr) };
+    let update = rule(kind, case.array("lr")[0]);
     let step = |_| net.train_step(Threads::Serial, x, &labels, &update).unwrap();
-    let losses: Vec<f64> = (0..case.integer("steps")).map(step).collect();
-    ledger.close("loss", &losses);
+    let losses: Vec<f64> = (0..steps).map(step).collect();
+    // That of step i, which i steps went before and which is itself one.
+    ledger.close_within("loss", &losses, |i| T::network(i + 1));
+    ledger.tolerance = T::network(steps);
     ledger.close("loss_end", &[net.evaluate(Threads::Serial, x, &labels).unwrap().loss]);
     for (k, params) in net.params().enumerate() {
         match params {
@@ -240,4 +267,34 @@ fn network<T: Tolerance>(case: &Case, kind: &str, isa: Isa) {
     let inputs = case.arrays.keys().filter(|name| name.starts_with('p') || name.ends_with("_sign"));
     let inputs: Vec<&str> = inputs.map(String::as_str).chain(["x", "y", "dims", "nis", "lr", "steps"]).collect();
     ledger.close_all(&inputs);
+}
+
+/// The tolerance of a long run lets pass what rounds otherwise, and catches a learning rate that is off by a millionth.
+#[test]
+fn tolerance_of_25_steps() {
+    const STEPS: usize = 25;
+    let run = |case: &Case, isa: Isa, change: f64| -> (Vec<f64>, Vec<f64>) {
+        let kind = case.kind.as_deref().unwrap();
+        let mut net = begin::<f64>(case, kind, isa);
+        let labels: Vec<u32> = case.array("y").iter().map(|&y| y as u32).collect();
+        let x = MatRef::new("x", case.array("x"), labels.len(), case.integer("dims")).unwrap();
+        let update = rule(kind, case.array("lr")[0] * (1.0 + change));
+        let losses = (0..STEPS).map(|_| net.train_step(Threads::Serial, x, &labels, &update).unwrap()).collect();
+        let weights = net.params().next().unwrap().arrays()[0].1.to_vec();
+        (losses, weights)
+    };
+    // Those of this repository, of which it is known that no weight of theirs is thrown about.
+    for case in cases_in(&own_folder()).iter().filter(|case| case.name.starts_with("net_")) {
+        let portable = Isa::available().next().unwrap();
+        let (losses, weights) = run(case, portable, 0.0);
+        for isa in isas() {
+            let (got, got_weights) = run(case, isa, 0.0);
+            let what = format!("{} on {isa}", case.name);
+            assert_close_each(&what, &got, &losses, |i| f64::network(i + 1));
+            assert_close(&what, &got_weights, &weights, f64::network(STEPS));
+        }
+        let (wrong, _) = run(case, portable, 1e-6);
+        let off = (wrong[STEPS - 1] - losses[STEPS - 1]).abs() / largest(&losses);
+        assert!(off > f64::network(STEPS), "{}: a wrong rate changes the last loss by {off:.1e} only", case.name);
+    }
 }

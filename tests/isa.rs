@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::isas;
+use common::{isas, variable};
 use interneuron::{Error, Isa};
 
 #[test]
@@ -18,12 +18,23 @@ fn the_first_is_portable_and_the_last_is_the_best() {
 
 #[test]
 fn a_forced_set_is_the_one_that_is_used() {
-    match std::env::var(Isa::ENV) {
-        Ok(name) => {
+    match variable(Isa::ENV) {
+        Some(name) => {
             assert_eq!(Isa::select().unwrap().name(), name);
             assert_eq!(isas().len(), 1);
         }
-        Err(_) => assert_eq!(Isa::select().unwrap(), Isa::best()),
+        None => assert_eq!(Isa::select().unwrap(), Isa::best()),
+    }
+}
+
+/// The test above once more, in processes where the variable is set and empty, and where it names a set.
+#[test]
+fn an_empty_variable_is_not_set() {
+    for value in ["", "portable"] {
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", "a_forced_set_is_the_one_that_is_used"]).env(Isa::ENV, value);
+        let output = again.output().unwrap();
+        assert!(output.status.success(), "{value:?}: {}", String::from_utf8_lossy(&output.stdout));
     }
 }
 

@@ -123,7 +123,7 @@ def run(case, isa, threads, close):
 
 def main():
     folder = pathlib.Path(__file__).resolve().parents[2] / "tests/golden"
-    folder = pathlib.Path(os.environ.get("INTERNEURON_GOLDEN_DIR", folder))
+    folder = pathlib.Path(os.environ.get("INTERNEURON_GOLDEN_DIR") or folder)
     paths = sorted(folder.glob("layer_*.safetensors"))
     assert paths, f"{folder} holds no layer_*.safetensors"
     names = list(isas())

@@ -17,7 +17,7 @@ fn the_header_is_up_to_date() {
     builder.generate().unwrap().write(&mut bytes);
     let generated = String::from_utf8(bytes).unwrap();
     let path = root.join("include/interneuron.h");
-    if std::env::var_os("INTERNEURON_WRITE_HEADER").is_some() {
+    if std::env::var_os("INTERNEURON_WRITE_HEADER").is_some_and(|value| !value.is_empty()) {
         std::fs::write(&path, generated).unwrap();
         return;
     }

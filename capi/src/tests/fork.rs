@@ -8,6 +8,7 @@ use crate::network::*;
 use crate::status::{INTERNEURON_BUSY, INTERNEURON_INTERNAL, INTERNEURON_INVALID_HANDLE, call};
 use crate::table;
 use std::sync::Barrier;
+use std::time::{Duration, Instant};
 
 /// Runs `child` in a child process, which ends with its exit code; returns a number that says how it ended.
 fn in_child(child: impl FnOnce() -> i32) -> i32 {
@@ -35,8 +36,8 @@ struct Work {
     labels: Vec<u32>,
 }
 
-const INPUTS: usize = 200;
-const BATCH: usize = 64;
+const INPUTS: usize = 100;
+const BATCH: usize = 32;
 
 impl Work {
     fn new(network: &OwnNetwork) -> Self {
@@ -67,8 +68,8 @@ impl Work {
     }
 }
 
-const DIMS: [i64; 3] = [INPUTS as i64, 256, 10];
-const NIS: [i64; 2] = [20, 1];
+const DIMS: [i64; 3] = [INPUTS as i64, 128, 10];
+const NIS: [i64; 2] = [10, 1];
 
 /// The losses of eight steps.
 fn losses() -> Vec<u64> {
@@ -179,8 +180,13 @@ fn forks_at_any_moment() {
                 }
             });
         }
-        let failed = (0..30).map(|_| in_child(|| Work::new(&network).repeat(&losses))).find(|&code| code != 0);
+        // A few at least, where a process is slow, as under valgrind.
+        let (begin, mut forks, mut failed) = (Instant::now(), 0, 0);
+        while failed == 0 && (forks < 3 || (forks < 50 && begin.elapsed() < Duration::from_secs(5))) {
+            failed = in_child(|| Work::new(&network).repeat(&losses[..2]));
+            forks += 1;
+        }
         done.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(failed, None);
+        assert_eq!(failed, 0);
     });
 }
