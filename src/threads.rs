@@ -166,9 +166,20 @@ impl Board {
     /// Runs `lead` on this thread while up to `helpers` other threads of the pool help.
     fn with_helpers<R: Send>(&self, helpers: usize, lead: impl FnOnce(&Crew<'_>) -> R + Send) -> R {
         if helpers > 0 {
-            return rayon::join(|| self.with_helpers(helpers - 1, lead), || self.help()).0;
+            return rayon::join(|| self.lead(lead), || self.help_together(helpers)).0;
         }
         self.lead(lead)
+    }
+
+    /// Helps, and lets others of the pool do so, in halves: one after the other would take a stack that grows with their
+    /// number.
+    fn help_together(&self, helpers: usize) {
+        if helpers > 1 {
+            let half = helpers / 2;
+            rayon::join(|| self.help_together(half), || self.help_together(helpers - half));
+        } else {
+            self.help();
+        }
     }
 
     /// Runs `lead` on this thread, which is none of the pool, while up to `helpers` threads of the pool help. One that
@@ -395,6 +406,19 @@ mod tests {
         // A in B in A: the outer jobs wait for B, so there are few of them.
         let few = |job: &(dyn Fn() + Sync)| (0..20).into_par_iter().for_each(|_| job());
         a.install(|| few(&|| b.install(|| few(&|| region(&a)))));
+    }
+
+    /// What a region takes of the stack does not grow with the threads of its pool.
+    #[test]
+    fn many_threads_need_no_large_stacks() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(400).stack_size(128 << 10).build().unwrap();
+        for _ in 0..5 {
+            let sum = AtomicUsize::new(0);
+            Threads::Pool(&pool).region(FLOPS, |crew| {
+                crew.run(WORK, 1000, |range| _ = sum.fetch_add(range.len(), Ordering::Relaxed));
+            });
+            assert_eq!(sum.into_inner(), 1000);
+        }
     }
 
     #[test]

@@ -314,6 +314,22 @@ fn the_table_comes_first() {
     }
 }
 
+/// A checkpoint that is asked for and cannot be saved is an error, after all else is done.
+#[cfg(unix)]
+#[test]
+fn a_checkpoint_that_cannot_be_saved_is_an_error() {
+    let bench = Bench::new();
+    let folder = bench.path("out/networks/mlp-last.safetensors");
+    std::fs::create_dir_all(folder.join("in the way")).unwrap();
+    // As if an earlier run had left it: what begins anew would remove a file.
+    std::fs::create_dir_all(bench.path("out")).unwrap();
+    bench.succeed("before", &["--epochs", "1", "--model", "mlp"]);
+    std::fs::copy(bench.path("before/results.json"), bench.path("out/results.json")).unwrap();
+    let output = bench.run("out", &["--epochs", "2", "--model", "mlp", "--checkpoints", "--resume"]);
+    assert_refused(&output, "mlp-last.safetensors: ");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("test error") && bench.path("out/curves.svg").exists());
+}
+
 #[test]
 fn classes_come_from_the_labels() {
     let bench = Bench::new();

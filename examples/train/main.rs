@@ -46,5 +46,6 @@ fn train(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         run::train(model, index, &settings, &data, pool.as_ref(), &screen, &mut store)?;
     }
     report::write(&store)?;
+    store.check_saved()?;
     Ok(if store.runs().any(|run| run.diverged.is_some()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -346,9 +346,7 @@ impl<'a> Learner<'a> {
         let run = checkpoint::Run { seed: self.run.seed, generator: self.course.generator().clone() };
         for which in [Which::Best, Which::Last].into_iter().filter(|which| whole && (*which == Which::Last || best)) {
             let path = store.checkpoint(&self.settings.models, self.index, which);
-            if let Some(Err(error)) = path.map(|path| checkpoint::save(path, &self.net, &run)) {
-                self.screen.note(format_args!("{}: no checkpoint: {error}", self.model));
-            }
+            store.save_checkpoint(path, |path| checkpoint::save(path, &self.net, &run));
         }
     }
 

@@ -7,6 +7,7 @@ use super::common::learn::LastBatch;
 use super::common::output::note;
 use super::run::{Run, Settings, Status};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,8 @@ pub struct Store {
     /// Runs from before of networks that were not asked for now.
     others: Vec<Run>,
     checkpoints: bool,
+    /// Checkpoints that could not be saved, and why.
+    unsaved: BTreeMap<PathBuf, String>,
     _lock: File,
 }
 
@@ -59,6 +62,7 @@ impl Store {
             asked: vec![None; args.models.len()],
             others: vec![],
             checkpoints: args.checkpoints,
+            unsaved: BTreeMap::new(),
             _lock: lock,
         };
         for folder in ["", NETWORKS] {
@@ -145,6 +149,28 @@ impl Store {
         if worth_it && let Err(error) = self.save() {
             note(format_args!("{error}: the results are not on disk yet"));
         }
+    }
+
+    /// Saves a checkpoint of a network, if checkpoints are saved. One that cannot be saved is told, and once more at the
+    /// end if no later one takes its place.
+    pub fn save_checkpoint(
+        &mut self,
+        path: Option<PathBuf>,
+        save: impl FnOnce(&Path) -> Result<(), interneuron::Error>,
+    ) {
+        let Some(path) = path else { return };
+        match save(&path) {
+            Ok(()) => drop(self.unsaved.remove(&path)),
+            Err(error) => {
+                note(format_args!("{error}: the checkpoint is not on disk"));
+                self.unsaved.insert(path, error.to_string());
+            }
+        }
+    }
+
+    /// An error if a checkpoint is missing.
+    pub fn check_saved(&self) -> Result<(), Box<dyn Error>> {
+        self.unsaved.values().next().map_or(Ok(()), |error| Err(error.clone().into()))
     }
 
     /// All runs that there are.
