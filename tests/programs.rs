@@ -97,8 +97,11 @@ fn progress_that_cannot_be_shown_is_not_shown() {
         let output = bench.paper(&out, &["--epochs", "2"]).stderr(gone()).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{name}");
         assert_eq!(fs::read_dir(bench.path(&out).join("runs")).unwrap().count(), 6);
-        let output = example("soak").args(["--minutes", "1", "--rounds", "1"]).stderr(gone()).output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{name}");
+        // A round takes half a minute without optimisation.
+        if !cfg!(debug_assertions) {
+            let output = example("soak").args(["--minutes", "1", "--rounds", "1"]).stderr(gone()).output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{name}");
+        }
     }
 }
 
@@ -112,10 +115,10 @@ fn output_that_cannot_be_written_is_an_error_and_a_code() {
     for stdout in [full as fn() -> Stdio, unread] {
         assert_refused(&example("train").arg("--list-isas").stdout(stdout()).output().unwrap(), "standard output: ");
         assert_refused(&example("paper").arg("--print-config").stdout(stdout()).output().unwrap(), "standard output: ");
-        assert_refused(
-            &example("soak").args(["--rounds", "1"]).stdout(stdout()).output().unwrap(),
-            "standard output: ",
-        );
+        if !cfg!(debug_assertions) {
+            let soak = example("soak").args(["--rounds", "1"]).stdout(stdout()).output().unwrap();
+            assert_refused(&soak, "standard output: ");
+        }
         // The files are there all the same.
         let output = bench.train("train", &["--epochs", "1"]).stdout(stdout()).output().unwrap();
         assert_refused(&output, "standard output: ");
