@@ -508,6 +508,41 @@ fn data_that_changed_are_refused_by_name() {
     bench.succeed("out", &["--resume"]);
 }
 
+/// Records of another version, or of settings that somebody edited, are done again, but not lost.
+#[test]
+fn records_of_other_settings_are_set_aside() {
+    let bench = Bench::new();
+    bench.succeed("out", &["--networks", "mlp"]);
+    let record = bench.path("out/runs/mlp-search-01.json");
+    let text = fs::read_to_string(&record).unwrap();
+    let other = text.replacen("\"version\": \"", "\"version\": \"9.", 1);
+    fs::write(&record, &other).unwrap();
+    let output = bench.succeed("out", &["--resume"]);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("mlp-search-01: again: the record that is there is of other settings"), "{stderr}");
+    assert_eq!(fs::read_to_string(record.with_extension("json.before")).unwrap(), other);
+}
+
+/// One of several sets of a folder, by the beginning of its names.
+#[test]
+fn an_experiment_goes_on_with_one_of_several_sets() {
+    let bench = Bench::new();
+    let sets = bench.path("sets");
+    fs::create_dir(&sets).unwrap();
+    for file in ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"] {
+        for set in ["letters", "digits"] {
+            let (from, to) = (bench.path(&format!("{file}-ubyte")), sets.join(format!("emnist-{set}-{file}-ubyte")));
+            fs::copy(from, to).unwrap();
+        }
+    }
+    let data = sets.join("emnist-letters");
+    let small = ["--preset", "small", "--networks", "mlp", "--trials", "0", "--validation", "20", "--epochs", "1"];
+    let begin =
+        example("paper").args(small).arg("--data").arg(data).arg("--out").arg(bench.path("out")).output().unwrap();
+    assert!(begin.status.success(), "{}", String::from_utf8_lossy(&begin.stderr));
+    bench.succeed("out", &["--resume"]);
+}
+
 /// What was finished on another machine can be looked at on one that lacks its instruction set.
 #[test]
 fn a_finished_experiment_needs_no_instruction_set() {

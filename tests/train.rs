@@ -153,6 +153,7 @@ fn results(out: &Path) -> Value {
     for run in results["runs"].as_array_mut().unwrap() {
         run["step_us_median"] = Value::Null;
         run["images_per_second"] = Value::Null;
+        run["checkpoints"] = Value::Null;
         for epoch in run["epochs"].as_array_mut().unwrap() {
             epoch["seconds"] = Value::Null;
         }
@@ -312,6 +313,22 @@ fn the_table_comes_first() {
             assert!(output.status.success() && bench.path("sub/out/results.json").exists(), "{stderr}");
         }
     }
+}
+
+/// A run is not gone on with from a checkpoint that an earlier one left in the folder.
+#[test]
+fn checkpoints_of_other_runs_are_passed_over() {
+    let bench = Bench::new();
+    let run = |out, args: &[&str]| bench.succeed(out, &[&["--model", "mlp"], args].concat());
+    run("out", &["--epochs", "2", "--lr", "0.1", "--checkpoints"]);
+    run("out", &["--epochs", "2", "--lr", "0.01"]);
+    let stderr = run("out", &["--epochs", "4", "--lr", "0.01", "--checkpoints", "--resume"]);
+    assert!(stderr.contains("mlp: begins again: there is no checkpoint of it"), "{stderr}");
+    run("whole", &["--epochs", "4", "--lr", "0.01"]);
+    assert_eq!(results(&bench.path("out")), results(&bench.path("whole")));
+    // Checkpoints that are there are used, also if no more are asked for.
+    let stderr = run("out", &["--epochs", "5", "--lr", "0.01", "--resume"]);
+    assert!(stderr.contains("mlp: goes on after epoch 4"), "{stderr}");
 }
 
 /// A checkpoint that is asked for and cannot be saved is an error, after all else is done.

@@ -17,8 +17,10 @@ pub struct Bar(Option<ProgressBar>);
 
 impl Screen {
     pub fn new() -> Self {
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { bars: (stderr().is_terminal() && !dumb).then(MultiProgress::new) }
+        // Consoles of Windows have no such variable.
+        let dumb = std::env::var_os("TERM").map_or(cfg!(unix), |term| term.is_empty() || term == "dumb");
+        let bars = (stderr().is_terminal() && !dumb).then(MultiProgress::new);
+        Self { bars: bars.filter(|bars| !bars.is_hidden()) }
     }
 
     /// Whether there are bars. Where there are none, a program tells by [`Screen::note`] how far it is.

@@ -306,7 +306,10 @@ impl Source {
         };
         let table = thread::scope(|scope| {
             let parser = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, parse);
-            parser.map_err(|error| format!("{name}: {error}"))?.join().expect("the parser does not panic")
+            parser
+                .map_err(|error| format!("{name}: no thread can be started to read it: {error}"))?
+                .join()
+                .expect("the parser does not panic")
         })?;
         Ok(Self { name, table })
     }

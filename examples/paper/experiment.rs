@@ -5,7 +5,7 @@ use super::common::learn::{LastBatch, check_batches};
 use super::config::{Config, Rates};
 use super::networks::{self, Kind, Sizes};
 use super::store::CONFIG;
-use interneuron::data::{Dataset, TrainTest};
+use interneuron::data::{Dataset, Files, TrainTest};
 use interneuron::{Generator, Isa, LayerShape, Network, generator};
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -97,8 +97,8 @@ impl Experiment {
             config.data = path.into_os_string().into_string().map_err(|_| "the working folder: expected UTF-8")?;
         }
         let folder = Some(Path::new(&config.data)).filter(|folder| !folder.as_os_str().is_empty());
-        if before.is_some() && folder.is_some_and(|folder| !folder.is_dir()) {
-            return Err(format!("--resume: {}: no such folder: --data names where they are now", config.data).into());
+        if let (Some(_), Some(Err(error))) = (before, folder.map(Files::find)) {
+            return Err(format!("--resume: {error}: --data names where they are now").into());
         }
         let data = Data::load(folder, (config.drawn_train, config.drawn_test), config.seed)?;
         if let Some(name) = before.and_then(|before| data.difference(before.fingerprint.as_ref()?)) {

@@ -98,14 +98,29 @@ impl Store {
     pub fn load(&self, settings: &Settings) -> Option<Record> {
         let text = read_text(&self.run(settings), LONGEST).ok()?;
         let record: Record = serde_json::from_str(&text).ok()?;
-        if record.settings.phase == Phase::Final && record.settings.rate != settings.rate {
-            // More trials found a better rate.
-            let (name, [before, now]) = (name(settings), [record.settings.rate, settings.rate]);
-            note(format_args!("{name}: again, at learning rate {now}: the search preferred {before} before"));
+        if record.settings != *settings {
+            self.set_aside(settings, &record.settings);
+            return None;
         }
         let network = self.network(settings).filter(|_| record.diverged.is_none());
         let saved = network.is_none_or(|network: PathBuf| network.exists());
-        (record.settings == *settings && record.is_whole() && saved).then_some(record)
+        (record.is_whole() && saved).then_some(record)
+    }
+
+    /// Gives a record of other settings another name, so that it is not lost when the run is done again, and says so.
+    fn set_aside(&self, settings: &Settings, other: &Settings) {
+        let (path, name) = (self.run(settings), name(settings));
+        let aside = path.with_extension("json.before");
+        let kept =
+            if fs::rename(&path, &aside).is_ok() { format!("; it is now {}", aside.display()) } else { String::new() };
+        let rate = Settings { rate: settings.rate, ..other.clone() };
+        if rate == *settings && settings.phase == Phase::Final {
+            // More trials found a better one.
+            let [before, now] = [other.rate, settings.rate];
+            note(format_args!("{name}: again, at learning rate {now}: the search preferred {before} before{kept}"));
+        } else {
+            note(format_args!("{name}: again: the record that is there is of other settings or another version{kept}"));
+        }
     }
 
     /// Keeps the record of a finished run.

@@ -15,6 +15,10 @@ pub fn write(store: &Store) -> Result<(), Box<dyn Error>> {
     let runs: Vec<&Run> = store.runs().collect();
     let [curves, results] = [CURVES, RESULTS].map(|name| store.path(name));
     let write = || {
+        if !store.has_results() {
+            // What an earlier run left is worth more.
+            return Ok(());
+        }
         store.save()?;
         let loss = curves_of(&runs, |epoch| epoch.train_loss);
         let error = curves_of(&runs, |epoch| epoch.test_error);
@@ -22,7 +26,12 @@ pub fn write(store: &Store) -> Result<(), Box<dyn Error>> {
         let picture = picture((1100, 420), &[panel("Training loss", &loss), panel("Test error (%)", &error)])?;
         write_whole(&curves, &picture)
     };
-    output::report(&table(&runs), write, &format!("wrote {} and {}\n", curves.display(), results.display()))
+    let told = if store.has_results() {
+        format!("wrote {} and {}\n", curves.display(), results.display())
+    } else {
+        "no epoch was finished: nothing is written\n".to_owned()
+    };
+    output::report(&table(&runs), write, &told)
 }
 
 /// A learning curve of each run.

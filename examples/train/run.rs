@@ -38,6 +38,9 @@ pub struct Run {
     pub step_us_median: f64,
     /// Images learnt in a second, loading included.
     pub images_per_second: f64,
+    /// Whether the checkpoints in the folder are of this run.
+    #[serde(default)]
+    pub checkpoints: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,7 +181,7 @@ pub fn train(
     }
     let mut learner = Learner::new(model, index, settings, data, pool.map_or(Threads::Serial, Threads::Pool), screen)?;
     if let Some(before) = store.run(index) {
-        let last = store.checkpoint(&settings.models, index, Which::Last);
+        let last = before.checkpoints.then(|| store.checkpoint_path(&settings.models, index, Which::Last));
         learner.go_on(before, last.as_deref())?;
     }
     // Inside the pool, so that a step does not have to enter it.
@@ -209,6 +212,7 @@ impl<'a> Learner<'a> {
             epochs: vec![],
             step_us_median: 0.0,
             images_per_second: 0.0,
+            checkpoints: false,
         };
         let net = settings.network(model)?;
         let course = Course::new(&data.sets.train, batch, last_batch, seed);
@@ -221,6 +225,7 @@ impl<'a> Learner<'a> {
         match checkpoint.filter(|path| path.exists()).map(|path| self.load(before, path)) {
             Some(Ok(epochs)) => {
                 self.run.epochs = before.epochs[..epochs].to_vec();
+                self.run.checkpoints = true;
                 self.screen.note(format_args!("{model}: goes on after epoch {epochs}"));
                 if before.isa != self.run.isa {
                     let (was, is) = (&before.isa, &self.run.isa);
@@ -339,6 +344,7 @@ impl<'a> Learner<'a> {
         let seconds: f64 = self.run.epochs.iter().map(|epoch| epoch.seconds).sum();
         let images = self.run.epochs.len() * self.data.sets.train.len();
         self.run.images_per_second = if images > 0 { images as f64 / seconds } else { 0.0 };
+        self.run.checkpoints |= store.saves_checkpoints();
         store.keep(self.index, self.run.clone());
         let Some(last) = self.run.epochs.last().filter(|_| self.run.diverged.is_none()) else { return };
         let whole = self.net.steps() == (last.epoch * self.course.steps()) as u64;

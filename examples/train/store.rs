@@ -126,7 +126,8 @@ impl Store {
         self.checkpoints.then(|| self.checkpoint_path(models, index, which))
     }
 
-    fn checkpoint_path(&self, models: &[Model], index: usize, which: Which) -> PathBuf {
+    /// Where it is, or would be.
+    pub fn checkpoint_path(&self, models: &[Model], index: usize, which: Which) -> PathBuf {
         let model = models[index];
         let which = if which == Which::Last { "last" } else { "best" };
         // A network may be asked for more than once.
@@ -135,6 +136,16 @@ impl Store {
             before => format!("-{}", before + 1),
         };
         self.path(NETWORKS).join(format!("{model}{again}-{which}.safetensors"))
+    }
+
+    /// Whether checkpoints are saved.
+    pub fn saves_checkpoints(&self) -> bool {
+        self.checkpoints
+    }
+
+    /// Whether there is anything to report: an epoch, or that a run diverged.
+    pub fn has_results(&self) -> bool {
+        self.runs().any(|run| !run.epochs.is_empty() || run.diverged.is_some())
     }
 
     /// The run of a network as it was left.
@@ -159,6 +170,10 @@ impl Store {
         save: impl FnOnce(&Path) -> Result<(), interneuron::Error>,
     ) {
         let Some(path) = path else { return };
+        if let Some(folder) = path.parent() {
+            // It may have been removed meanwhile; if it cannot be made, saving tells.
+            let _ = fs::create_dir_all(folder);
+        }
         match save(&path) {
             Ok(()) => drop(self.unsaved.remove(&path)),
             Err(error) => {
