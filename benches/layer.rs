@@ -97,7 +97,7 @@ impl Problem {
 
     fn bench_composed(&mut self, group: &mut BenchmarkGroup<'_, WallTime>, operation: Operation) {
         let mut layer = composed::Layer::<f32>::new(self.shape).unwrap();
-        let mut params = LayerArrays::Dann(self.params.clone());
+        let mut params = Params::from(self.params.clone());
         let update = Update::csgd(1e-6);
         group.bench_function("composed/1", |b| {
             timed_after(b, &None, |_| {

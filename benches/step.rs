@@ -67,7 +67,7 @@ fn policies(c: &mut Criterion) {
     let matrix = MatRef::new("x", &x, batch, DIMS[0]).unwrap();
     let policies = [
         ("none", update()),
-        ("decay", Update { decay: Dann::all(1e-6), ..update() }),
+        ("decay", Update { decay: PerRole::all(1e-6), ..update() }),
         ("momentum", Update { momentum: 0.9, ..update() }),
         ("exponentiated", Update::eg(1e-6)),
         ("clip", Update { clip: Some(1e6), ..update() }),

@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release --example own_update`
 
-use interneuron::{Architecture, Error, LayerArrays, MatRef, Network, Threads};
+use interneuron::{Architecture, Error, MatRef, Network, Threads};
 
 fn main() -> Result<(), Error> {
     let x: Vec<f32> = (0..128).map(|i| ((i * 37 + i / 2 * 5) % 64) as f32 / 64.0).collect();
@@ -17,12 +17,12 @@ fn main() -> Result<(), Error> {
             println!("step {step}: loss {loss:.3}");
         }
         for (k, gradients) in gradients.iter().enumerate() {
-            let mut params = net.params().nth(k).expect("a layer for each gradient").to_owned();
-            let (LayerArrays::Dann(params_of), LayerArrays::Dann(gradients)) = (&mut params, gradients) else { break };
-            let of = |w: &mut Vec<f32>, g: &[f32]| w.iter_mut().zip(g).for_each(|(w, g)| *w -= 0.001 * g.signum());
-            of(&mut params_of.wex, &gradients.wex);
-            of(&mut params_of.b, &gradients.b);
-            params_of.wex.iter_mut().for_each(|w| *w = w.max(0.0));
+            let mut params = net.params().nth(k).expect("a layer for each gradient").clone();
+            for name in ["Wex", "b"] {
+                let both = params[name].iter_mut().zip(&gradients[name]);
+                both.for_each(|(w, gradient)| *w -= 0.001 * gradient.signum());
+            }
+            params["Wex"].iter_mut().for_each(|w| *w = w.max(0.0));
             net.set_params(k, params)?;
         }
     }

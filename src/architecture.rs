@@ -5,11 +5,12 @@ use crate::error::Error;
 use crate::init::{Init, generator};
 use crate::isa::Isa;
 use crate::layer::same;
+use crate::layers::LayerShape;
+use crate::layers::dann::DannShape;
+use crate::layers::dense::DenseShape;
+use crate::layers::norm::{NormShape, Over};
 use crate::network::{Network, label_generator};
-use crate::params::dann::DannShape;
-use crate::params::dense::{Columns, DenseShape};
-use crate::params::layer::LayerShape;
-use crate::params::norm::{NormShape, Over};
+use crate::params::schema::Parameter;
 
 /// What a network is made of, before its parameters are drawn.
 ///
@@ -119,19 +120,16 @@ impl Architecture {
         if layers.is_empty() {
             return Err(Error::Dimension { name: "layers", value: 0, expected: "at least 1" });
         }
-        layers.iter().try_for_each(LayerShape::check)?;
+        layers.iter().try_for_each(|shape| shape.schema().map(drop))?;
         for pair in layers.windows(2) {
             same("inputs of a layer", pair[1].inputs(), pair[0].outputs(), "the layer below")?;
         }
         // The signs that a layer hands on are those that the layer above counts on.
-        let columns = |shape: Option<&LayerShape>| match shape {
-            Some(LayerShape::Dense(shape)) => shape.columns.unwrap_or_default(),
-            _ => Columns::default(),
-        };
         for (k, below) in layers.iter().enumerate() {
-            let (below, above) = (columns(Some(below)), columns(layers.get(k + 1)));
+            let of = |shape: Option<&LayerShape>| shape.and_then(LayerShape::inhibitory).unwrap_or_default();
+            let ([_, outputs], [inputs, _]) = (of(Some(below)), of(layers.get(k + 1)));
             let other = if k + 1 < layers.len() { "the layer above" } else { "a last layer" };
-            same("inhibitory outputs of a layer", below.inhibitory_outputs, above.inhibitory_inputs, other)?;
+            same("inhibitory outputs of a layer", outputs, inputs, other)?;
         }
         Ok(Self { layers, iid_inhibition: false, mean_input: 0.0, seed: 0, isa: None })
     }
@@ -139,11 +137,7 @@ impl Architecture {
     /// Takes the division out of every layer with inhibition.
     #[must_use]
     pub fn subtractive(mut self) -> Self {
-        for layer in &mut self.layers {
-            if let LayerShape::Dann(shape) = layer {
-                shape.divisive = false;
-            }
-        }
+        self.layers.iter_mut().for_each(|layer| *layer = layer.without_division());
         self
     }
 
@@ -174,8 +168,9 @@ impl Architecture {
     /// [`Error::TooLarge`] if the parameters do not fit in memory; those of [`Isa::select`] if no set was named.
     pub fn build<T: Element>(self) -> Result<Network<T>, Error> {
         let isa = self.isa.map_or_else(Isa::select, Ok)?;
-        let arrays = self.layers.iter().flat_map(LayerShape::arrays);
-        let elements = arrays.map(|(_, dimensions)| dimensions.iter().product()).fold(0, usize::saturating_add);
+        let schemas = self.layers.iter().map(LayerShape::schema).collect::<Result<Vec<_>, _>>()?;
+        let elements = schemas.iter().flat_map(|schema| schema.iter()).map(Parameter::elements);
+        let elements = elements.fold(0, usize::saturating_add);
         let mut all = Vec::<T>::new();
         all.try_reserve_exact(elements).map_err(|_| Error::TooLarge { elements })?;
         // Or else the compiler may leave out what is never used.

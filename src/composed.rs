@@ -7,12 +7,12 @@
 
 use crate::element::Element;
 use crate::error::Error;
+use crate::layers::dann::{DannMut, DannRef, DannShape};
+use crate::layers::dense::{DenseMut, DenseRef, DenseShape};
+use crate::layers::{LayerShape, Nonlinearity};
 use crate::loss::check_labels;
-use crate::params::Nonlinearity;
-use crate::params::dann::{Dann, DannParams, DannRef, DannShape};
-use crate::params::dense::{DenseParams, DenseRef, DenseShape};
-use crate::params::layer::{LayerArrays, LayerParams, LayerRef, LayerShape};
-use crate::params::update::Update;
+use crate::optim::update::Update;
+use crate::params::{Params, ParamsRef};
 
 /// A matrix product as `matrixmultiply` has it: `m`, `k`, `n`, then `α`, `A`, `B`, `β` and `C` of `C ← α A B + β C`,
 /// each matrix a pointer with the distances of its rows and of its columns.
@@ -72,6 +72,9 @@ fn product<T: Gemm>(alpha: T, a: Operand<'_, T>, b: Operand<'_, T>, beta: T, c: 
     unsafe { (T::PRODUCT)(m, k, n, alpha, a, row_a, col_a, b, row_b, col_b, beta, c.as_mut_ptr(), n as isize, 1) }
 }
 
+/// What was checked when a layer was made, or by `check`.
+const VALID: &str = "a shape and arrays that were checked";
+
 /// One layer: its scratch, gradients and output.
 #[derive(Clone, Debug)]
 pub struct Layer<T> {
@@ -87,7 +90,7 @@ pub struct Layer<T> {
     p: Vec<T>,
     q: Vec<T>,
     dx: Vec<T>,
-    gradients: LayerParams<T>,
+    gradients: Params<T>,
 }
 
 impl<T: Gemm> Layer<T> {
@@ -101,13 +104,13 @@ impl<T: Gemm> Layer<T> {
         if !matches!(shape, LayerShape::Dann(_) | LayerShape::Dense(DenseShape { columns: None, .. })) {
             return Err(Error::Unsupported { what: "such a layer", expected: "a plain layer or one with inhibition" });
         }
-        let gradients = LayerParams::zeros(&shape)?;
+        let gradients = Params::zeros(&shape)?;
         let [a, zi, azi, gamma, zhat, h, du, dgamma, p, q, dx] = [(); 11].map(|()| Vec::new());
         Ok(Self { shape, a, zi, azi, gamma, zhat, h, du, dgamma, p, q, dx, gradients })
     }
 
-    fn check(&self, params: &LayerRef<'_, T>, x: &[T]) {
-        params.check(&self.shape).expect("parameters of the layer's shape");
+    fn check(&self, params: &ParamsRef<'_, T>, x: &[T]) {
+        params.check(&self.shape.schema().expect(VALID)).expect("parameters of the layer's shape");
         assert!(!x.is_empty() && x.len().is_multiple_of(self.shape.inputs()), "x has {} elements", x.len());
         let batch = x.len() / self.shape.inputs();
         assert!(batch.checked_mul(self.shape.outputs()).is_some(), "a batch of {batch} does not fit in memory");
@@ -124,7 +127,7 @@ impl<T: Gemm> Layer<T> {
     }
 
     /// The gradients of the last backward pass.
-    pub fn gradients(&self) -> LayerRef<'_, T> {
+    pub fn gradients(&self) -> ParamsRef<'_, T> {
         self.gradients.view()
     }
 
@@ -132,12 +135,12 @@ impl<T: Gemm> Layer<T> {
     ///
     /// # Panics
     /// If an array has not the length or kind that the shape prescribes.
-    pub fn forward(&mut self, params: LayerRef<'_, T>, x: &[T]) {
+    pub fn forward(&mut self, params: ParamsRef<'_, T>, x: &[T]) {
         self.check(&params, x);
-        match (self.shape, params) {
-            (LayerShape::Dann(shape), LayerArrays::Dann(params)) => self.forward_dann(shape, params, x),
-            (LayerShape::Dense(shape), LayerArrays::Dense(params)) => self.forward_dense(shape, params, x),
-            _ => panic!("parameters of a {} layer", self.shape.kind()),
+        match self.shape {
+            LayerShape::Dann(shape) => self.forward_dann(shape, params.try_into().expect(VALID), x),
+            LayerShape::Dense(shape) => self.forward_dense(shape, params.try_into().expect(VALID), x),
+            LayerShape::Norm(_) => unreachable!("{VALID}"),
         }
     }
 
@@ -190,23 +193,25 @@ impl<T: Gemm> Layer<T> {
     ///
     /// # Panics
     /// If an array has not the length or kind that the shape prescribes.
-    pub fn backward(&mut self, params: LayerRef<'_, T>, x: &[T], dh: &[T], want_dx: bool) {
+    pub fn backward(&mut self, params: ParamsRef<'_, T>, x: &[T], dh: &[T], want_dx: bool) {
         self.check(&params, x);
-        match (self.shape, params) {
-            (LayerShape::Dann(shape), LayerArrays::Dann(params)) => self.backward_dann(shape, params, x, dh, want_dx),
-            (LayerShape::Dense(shape), LayerArrays::Dense(params)) => {
-                self.backward_dense(shape, params, x, dh, want_dx);
+        match self.shape {
+            LayerShape::Dann(shape) => {
+                self.backward_dann(shape, params.try_into().expect(VALID), x, dh, want_dx);
             }
-            _ => panic!("parameters of a {} layer", self.shape.kind()),
+            LayerShape::Dense(shape) => {
+                self.backward_dense(shape, params.try_into().expect(VALID), x, dh, want_dx);
+            }
+            LayerShape::Norm(_) => unreachable!("{VALID}"),
         }
     }
 
     fn backward_dense(&mut self, shape: DenseShape, params: DenseRef<'_, T>, x: &[T], dh: &[T], want_dx: bool) {
         let DenseShape { d, ne, nonlinearity, .. } = shape;
-        let LayerArrays::Dense(gradients) = &mut self.gradients else { unreachable!("gradients of the shape") };
+        let gradients = DenseMut::try_from(self.gradients.view_mut()).expect(VALID);
         through_activation(nonlinearity, &self.h, dh, &mut self.du);
-        sum_over_batch(&self.du, &mut gradients.b);
-        product(T::ONE, transposed(&self.du, ne), plain(x, d), T::ZERO, &mut gradients.w);
+        sum_over_batch(&self.du, gradients.b);
+        product(T::ONE, transposed(&self.du, ne), plain(x, d), T::ZERO, gradients.w);
         if want_dx {
             self.dx.resize(x.len(), T::ZERO);
             product(T::ONE, plain(&self.du, ne), plain(params.w, d), T::ZERO, &mut self.dx);
@@ -216,9 +221,9 @@ impl<T: Gemm> Layer<T> {
     fn backward_dann(&mut self, shape: DannShape, params: DannRef<'_, T>, x: &[T], dh: &[T], want_dx: bool) {
         let DannShape { d, ne, ni, nonlinearity, divisive } = shape;
         let batch = x.len() / d;
-        let LayerArrays::Dann(gradients) = &mut self.gradients else { unreachable!("gradients of the shape") };
+        let gradients = DannMut::try_from(self.gradients.view_mut()).expect(VALID);
         through_activation(nonlinearity, &self.h, dh, &mut self.du);
-        sum_over_batch(&self.du, &mut gradients.b);
+        sum_over_batch(&self.du, gradients.b);
         self.p.resize(batch * ni, T::ZERO);
         if divisive {
             self.dgamma.resize(batch * ne, T::ZERO);
@@ -235,10 +240,10 @@ impl<T: Gemm> Layer<T> {
             }
         }
         product(-T::ONE, plain(&self.du, ne), plain(params.wei, ni), T::ZERO, &mut self.p);
-        product(-T::ONE, transposed(&self.du, ne), plain(&self.zi, ni), T::ZERO, &mut gradients.wei);
+        product(-T::ONE, transposed(&self.du, ne), plain(&self.zi, ni), T::ZERO, gradients.wei);
         if divisive {
             product(T::ONE, plain(&self.dgamma, ne), plain(params.wei, ni), T::ZERO, &mut self.q);
-            product(T::ONE, transposed(&self.dgamma, ne), plain(&self.azi, ni), T::ONE, &mut gradients.wei);
+            product(T::ONE, transposed(&self.dgamma, ne), plain(&self.azi, ni), T::ONE, gradients.wei);
             gradients.alpha.fill(T::ZERO);
             for (row, p) in self.p.chunks_exact_mut(ni).enumerate() {
                 let (q, azi) = (&self.q[row * ni..][..ni], &self.azi[row * ni..][..ni]);
@@ -249,8 +254,8 @@ impl<T: Gemm> Layer<T> {
             }
         }
         let dzi = &self.p;
-        product(T::ONE, transposed(&self.du, ne), plain(x, d), T::ZERO, &mut gradients.wex);
-        product(T::ONE, transposed(dzi, ni), plain(x, d), T::ZERO, &mut gradients.wix);
+        product(T::ONE, transposed(&self.du, ne), plain(x, d), T::ZERO, gradients.wex);
+        product(T::ONE, transposed(dzi, ni), plain(x, d), T::ZERO, gradients.wix);
         if want_dx {
             self.dx.resize(x.len(), T::ZERO);
             product(T::ONE, plain(&self.du, ne), plain(params.wex, d), T::ZERO, &mut self.dx);
@@ -262,19 +267,17 @@ impl<T: Gemm> Layer<T> {
     ///
     /// # Panics
     /// If an array has not the length or kind that the shape prescribes, or if the rule has further policies.
-    pub fn update(&self, params: &mut LayerParams<T>, update: &Update) {
-        params.view().check(&self.shape).expect("parameters of the layer's shape");
+    pub fn update(&self, params: &mut Params<T>, update: &Update) {
+        params.view().check(&self.shape.schema().expect(VALID)).expect("parameters of the layer's shape");
         update.check::<T>().expect("an update that can be used");
         let Update { lr, corrections, factors, .. } = *update;
         assert_eq!(*update, Update { corrections, factors, ..Update::sgd(lr) }, "policies beside projected descent");
-        match (self.shape, params, &self.gradients) {
-            (LayerShape::Dann(shape), LayerArrays::Dann(params), LayerArrays::Dann(gradients)) => {
-                update_dann(shape, params, gradients, update);
-            }
-            (LayerShape::Dense(_), LayerArrays::Dense(params), LayerArrays::Dense(gradients)) => {
-                update_dense(params, gradients, update);
-            }
-            _ => panic!("parameters of a {} layer", self.shape.kind()),
+        let schema = self.shape.schema().expect(VALID);
+        let arrays = params.view_mut().into_iter().zip(self.gradients.view().iter());
+        for (parameter, (params, gradients)) in schema.iter().zip(arrays) {
+            let correction = if corrections { parameter.correction } else { 1.0 };
+            let low = if parameter.signed { T::NEG_INFINITY } else { T::ZERO };
+            subtract(params, gradients, T::from_f64(lr * factors[parameter.role] * correction), low);
         }
     }
 }
@@ -300,27 +303,6 @@ fn sum_over_batch<T: Element>(values: &[T], sums: &mut [T]) {
     }
 }
 
-fn update_dann<T: Element>(
-    shape: DannShape,
-    params: &mut DannParams<T>,
-    gradients: &DannParams<T>,
-    Update { lr, corrections, factors, .. }: &Update,
-) {
-    let (root_ne, d) = if *corrections { ((shape.ne as f64).sqrt(), shape.d as f64) } else { (1.0, 1.0) };
-    let corrections = Dann { wix: root_ne, wei: d, alpha: root_ne * d, ..Dann::all(1.0) };
-    let scales = factors.zip(corrections).map(|(factor, correction)| T::from_f64(lr * factor / correction));
-    let low = Dann { alpha: T::NEG_INFINITY, b: T::NEG_INFINITY, ..Dann::all(T::ZERO) };
-    params.view_mut().zip(gradients.view()).zip(scales.zip(low)).map(|((params, gradients), (scale, low))| {
-        subtract(params, gradients, scale, low);
-    });
-}
-
-fn update_dense<T: Element>(params: &mut DenseParams<T>, gradients: &DenseParams<T>, update: &Update) {
-    let scale = |factor| T::from_f64(update.lr * factor);
-    subtract(&mut params.w, &gradients.w, scale(update.factors.wex), T::NEG_INFINITY);
-    subtract(&mut params.b, &gradients.b, scale(update.factors.b), T::NEG_INFINITY);
-}
-
 fn subtract<T: Element>(params: &mut [T], gradients: &[T], scale: T, low: T) {
     for (param, &gradient) in params.iter_mut().zip(gradients) {
         let next = *param - scale * gradient;
@@ -332,7 +314,7 @@ fn subtract<T: Element>(params: &mut [T], gradients: &[T], scale: T, low: T) {
 #[derive(Clone, Debug)]
 pub struct Network<T> {
     layers: Vec<Layer<T>>,
-    params: Vec<LayerParams<T>>,
+    params: Vec<Params<T>>,
     dlogits: Vec<T>,
 }
 
@@ -341,7 +323,7 @@ impl<T: Gemm> Network<T> {
     ///
     /// # Errors
     /// [`Error::Kind`], [`Error::Length`] or [`Error::Value`] if parameters do not fit their shape.
-    pub fn new(layers: impl IntoIterator<Item = (LayerShape, LayerParams<T>)>) -> Result<Self, Error> {
+    pub fn new(layers: impl IntoIterator<Item = (LayerShape, Params<T>)>) -> Result<Self, Error> {
         let mut net = Self { layers: vec![], params: vec![], dlogits: vec![] };
         for (shape, params) in layers {
             params.view().validate(&shape)?;
@@ -352,7 +334,7 @@ impl<T: Gemm> Network<T> {
     }
 
     /// The parameters of the layers.
-    pub fn params(&self) -> &[LayerParams<T>] {
+    pub fn params(&self) -> &[Params<T>] {
         &self.params
     }
 

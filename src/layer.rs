@@ -1,14 +1,19 @@
 //! One layer on a caller's arrays.
 
 use crate::buffer::Activations;
-use crate::driver::{Driver, Input, copy_examples, from_rows, largest_slab, slabs, to_rows};
+use crate::driver::{copy_examples, from_rows, largest_slab, slabs, to_rows};
 use crate::element::Element;
 use crate::error::Error;
 use crate::isa::Isa;
+use crate::layers::buffers::Input;
+use crate::layers::collect::Into as Become;
+use crate::layers::sink::GradientSink;
+use crate::layers::{LayerShape, Standardised, Tape};
 use crate::matrix::{MatMut, MatRef};
-use crate::params::layer::{LayerMut, LayerRef, LayerShape};
-use crate::params::state::State;
-use crate::params::update::Update;
+use crate::optim::state::State;
+use crate::optim::update::Update;
+use crate::params::schema::Schema;
+use crate::params::{ParamsMut, ParamsRef};
 use crate::threads::{Crew, Threads};
 
 /// The kernels of one layer, with the scratch memory that they need. Parameters, inputs and outputs stay in the
@@ -35,7 +40,8 @@ use crate::threads::{Crew, Threads};
 pub struct Layer<T: Element> {
     shape: LayerShape,
     isa: Isa,
-    driver: Driver<T>,
+    schema: Schema,
+    tape: Box<dyn Tape<T>>,
     x: Activations<T>,
     x_examples: Activations<T>,
     dh: Activations<T>,
@@ -52,14 +58,19 @@ impl<T: Element> Layer<T> {
     /// [`Error::Dimension`] if a dimension is zero or an array would not fit in memory.
     pub fn new(shape: impl Into<LayerShape>, isa: Isa) -> Result<Self, Error> {
         let shape = shape.into();
-        let driver = Driver::new(shape, isa)?;
+        let (schema, tape) = (shape.schema()?, shape.tape(isa)?);
         let [x, x_examples, dh, dx] = [(); 4].map(|()| Activations::new());
-        Ok(Self { shape, isa, driver, x, x_examples, dh, dx, forward: None, state: State::new() })
+        Ok(Self { shape, isa, schema, tape, x, x_examples, dh, dx, forward: None, state: State::new() })
     }
 
     /// Its shape.
     pub fn shape(&self) -> LayerShape {
         self.shape
+    }
+
+    /// Its arrays, in their order.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
     }
 
     /// The instruction set that it runs on.
@@ -76,7 +87,7 @@ impl<T: Element> Layer<T> {
     pub fn forward<'p>(
         &mut self,
         threads: Threads<'_>,
-        params: impl Into<LayerRef<'p, T>>,
+        params: impl Into<ParamsRef<'p, T>>,
         x: MatRef<'_, T>,
         h: MatMut<'_, T>,
     ) -> Result<(), Error> {
@@ -90,7 +101,7 @@ impl<T: Element> Layer<T> {
     pub fn infer<'p>(
         &mut self,
         threads: Threads<'_>,
-        params: impl Into<LayerRef<'p, T>>,
+        params: impl Into<ParamsRef<'p, T>>,
         x: MatRef<'_, T>,
         h: MatMut<'_, T>,
     ) -> Result<(), Error> {
@@ -100,12 +111,12 @@ impl<T: Element> Layer<T> {
     fn pass(
         &mut self,
         threads: Threads<'_>,
-        params: LayerRef<'_, T>,
+        params: ParamsRef<'_, T>,
         x: MatRef<'_, T>,
         mut h: MatMut<'_, T>,
         training: bool,
     ) -> Result<(), Error> {
-        params.check(&self.shape)?;
+        params.check(&self.schema)?;
         same("columns of x", x.cols(), self.shape.inputs(), "the layer's inputs")?;
         same("rows of h", h.rows(), x.rows(), "x")?;
         same("columns of h", h.cols(), self.shape.outputs(), "the layer's outputs")?;
@@ -113,26 +124,26 @@ impl<T: Element> Layer<T> {
         // Without a backward pass nothing need stay, so a large batch goes through in slabs.
         // Room for the largest slab first, so that nothing is half-written when there is none.
         let largest = if training { x.rows() } else { largest_slab(x.rows()) };
-        self.driver.prepare(largest, training)?;
-        self.x.resize(x.cols(), self.driver.output().columns())?;
-        self.x_examples.resize(largest, self.driver.inputs())?;
+        self.tape.prepare(largest, training)?;
+        self.x.resize(x.cols(), self.tape.buffers().h.columns())?;
+        self.x_examples.resize(largest, self.tape.buffers().inputs())?;
         let whole = std::iter::once((0, x.rows())).filter(|_| training);
         let slabs = slabs(x.rows()).filter(|_| !training);
         threads.region(self.shape.forward_flops(x.rows()), |crew| {
             for (start, len) in whole.chain(slabs) {
                 let x = x.slice(start, len)?;
-                self.driver.prepare(len, training)?;
-                self.x.resize(x.cols(), self.driver.output().columns())?;
-                self.x_examples.resize(len, self.driver.inputs())?;
-                let input = if self.driver.few(len) {
+                self.tape.prepare(len, training)?;
+                self.x.resize(x.cols(), self.tape.buffers().h.columns())?;
+                self.x_examples.resize(len, self.tape.buffers().inputs())?;
+                let input = if self.tape.buffers().uses_dot_products(len) {
                     copy_examples(crew, x, &mut self.x_examples);
                     Input::Examples(&self.x_examples)
                 } else {
                     from_rows(crew, x, &mut self.x);
                     Input::Units(&self.x)
                 };
-                self.driver.forward(crew, params, input, training);
-                to_rows(crew, self.driver.output(), &mut h.slice_mut(start, x.rows()), |h| h);
+                self.tape.forward(crew, params, input, training);
+                to_rows(crew, &self.tape.buffers().h, &mut h.slice_mut(start, x.rows()), |h| h);
             }
             Ok::<_, Error>(())
         })?;
@@ -149,25 +160,25 @@ impl<T: Element> Layer<T> {
     pub fn backward<'p, 'g>(
         &mut self,
         threads: Threads<'_>,
-        params: impl Into<LayerRef<'p, T>>,
+        params: impl Into<ParamsRef<'p, T>>,
         x: MatRef<'_, T>,
         dh: MatRef<'_, T>,
-        gradients: impl Into<LayerMut<'g, T>>,
+        gradients: impl Into<ParamsMut<'g, T>>,
         dx: Option<MatMut<'_, T>>,
     ) -> Result<(), Error>
     where
         T: 'p + 'g,
     {
         let (params, gradients) = (params.into(), gradients.into());
-        params.check(&self.shape)?;
-        gradients.view().check(&self.shape)?;
+        params.check(&self.schema)?;
+        gradients.view().check(&self.schema)?;
         same("columns of x", x.cols(), self.shape.inputs(), "the layer's inputs")?;
         self.check_backward(x.rows(), dh, dx.as_ref())?;
         self.forward = None;
         threads.region(self.shape.train_flops(x.rows(), dx.is_some()), |crew| {
-            self.through(crew, params, dh, dx);
+            self.backpropagate(crew, params, dh, dx);
             copy_examples(crew, x, &mut self.x_examples);
-            self.driver.gradients(crew, gradients, &self.x_examples);
+            self.tape.collect(crew, &self.schema, &self.x_examples, Become::Store(gradients));
         });
         Ok(())
     }
@@ -183,7 +194,7 @@ impl<T: Element> Layer<T> {
     pub fn update<'p>(
         &mut self,
         threads: Threads<'_>,
-        params: impl Into<LayerMut<'p, T>>,
+        params: impl Into<ParamsMut<'p, T>>,
         x: MatRef<'_, T>,
         dh: MatRef<'_, T>,
         update: &Update,
@@ -193,17 +204,17 @@ impl<T: Element> Layer<T> {
         T: 'p,
     {
         let params = params.into();
-        params.view().check(&self.shape)?;
+        params.view().check(&self.schema)?;
         update.check::<T>()?;
         update.check_without_labels()?;
         same("columns of x", x.cols(), self.shape.inputs(), "the layer's inputs")?;
         self.check_backward(x.rows(), dh, dx.as_ref())?;
-        self.state.prepare(&self.shape, update, params.view())?;
+        self.state.prepare(&self.schema, update, params.view())?;
         self.forward = None;
         threads.region(self.shape.train_flops(x.rows(), dx.is_some()), |crew| {
-            self.through(crew, params.view(), dh, dx);
+            self.backpropagate(crew, params.view(), dh, dx);
             copy_examples(crew, x, &mut self.x_examples);
-            self.driver.update(crew, (&self.shape, update), params, &self.x_examples, &mut self.state);
+            self.tape.update(crew, (&self.schema, update), params, &self.x_examples, &mut self.state);
         });
         Ok(())
     }
@@ -216,7 +227,7 @@ impl<T: Element> Layer<T> {
     pub fn input_gradient<'p>(
         &mut self,
         threads: Threads<'_>,
-        params: impl Into<LayerRef<'p, T>>,
+        params: impl Into<ParamsRef<'p, T>>,
         dh: MatRef<'_, T>,
         dx: MatMut<'_, T>,
     ) -> Result<(), Error>
@@ -224,10 +235,10 @@ impl<T: Element> Layer<T> {
         T: 'p,
     {
         let params = params.into();
-        params.check(&self.shape)?;
+        params.check(&self.schema)?;
         self.check_backward(dh.rows(), dh, Some(&dx))?;
         self.forward = None;
-        threads.region(self.shape.forward_flops(dh.rows()), |crew| self.through(crew, params, dh, Some(dx)));
+        threads.region(self.shape.forward_flops(dh.rows()), |crew| self.backpropagate(crew, params, dh, Some(dx)));
         Ok(())
     }
 
@@ -242,17 +253,23 @@ impl<T: Element> Layer<T> {
         if self.forward != Some(batch) {
             return Err(Error::NoForward { expected: "number of examples" });
         }
-        self.dh.resize(dh.cols(), self.driver.output().columns())?;
-        self.dx.resize(self.shape.inputs(), self.driver.output().columns())
+        self.dh.resize(dh.cols(), self.tape.buffers().h.columns())?;
+        self.dx.resize(self.shape.inputs(), self.tape.buffers().h.columns())
     }
 
-    /// From `dh` to everything that the gradients of the weights are made of, and to `dx`.
-    fn through(&mut self, crew: &Crew<'_>, params: LayerRef<'_, T>, dh: MatRef<'_, T>, dx: Option<MatMut<'_, T>>) {
+    /// The backward pass up to the gradients of the weights: from `dh` to what they are made of, and to `dx`.
+    fn backpropagate(
+        &mut self,
+        crew: &Crew<'_>,
+        params: ParamsRef<'_, T>,
+        dh: MatRef<'_, T>,
+        dx: Option<MatMut<'_, T>>,
+    ) {
         from_rows(crew, dh, &mut self.dh);
-        self.driver.backward_from(crew, params, &self.dh);
-        self.driver.inner_backward(crew, params);
+        self.tape.backward_from(crew, params, &self.dh);
+        self.tape.inner_backward(crew, params);
         if let Some(mut dx) = dx {
-            self.driver.input_gradient(crew, params, crate::driver::Backward::Store(&mut self.dx));
+            self.tape.input_gradient(crew, params, GradientSink::Store(&mut self.dx));
             to_rows(crew, &self.dx, &mut dx, |dx| dx);
         }
     }
@@ -274,11 +291,11 @@ impl<T: Element> Layer<T> {
     /// [`Error::Kind`] for a layer without interneurons, [`Error::NoForward`] if no [`Layer::forward`] went before or a
     /// backward pass already followed it, [`Error::Mismatch`] if `zi` has other dimensions.
     pub fn interneurons(&self, mut zi: MatMut<'_, T>) -> Result<(), Error> {
-        let (Driver::Dann(driver), LayerShape::Dann(shape)) = (&self.driver, self.shape) else {
+        let Some(minus_zi) = self.tape.minus_zi() else {
             return Err(Error::Kind { expected: "DANN" });
         };
-        self.check_kept(&zi, shape.ni)?;
-        Threads::Serial.region(0.0, |crew| to_rows(crew, driver.minus_zi(), &mut zi, |minus_zi| -minus_zi));
+        self.check_kept(&zi, self.shape.interneurons())?;
+        Threads::Serial.region(0.0, |crew| to_rows(crew, minus_zi, &mut zi, |minus_zi| -minus_zi));
         Ok(())
     }
 
@@ -288,7 +305,7 @@ impl<T: Element> Layer<T> {
     /// # Errors
     /// As [`Layer::interneurons`]; [`Error::Kind`] for a layer that does not divide.
     pub fn standardised(&self, mut zhat: MatMut<'_, T>, mut gamma: MatMut<'_, T>) -> Result<(), Error> {
-        let Some((Some(inverse), standardised)) = self.driver.standardised() else {
+        let Some(Standardised { inverse: Some(inverse), zhat: standardised }) = self.tape.standardised() else {
             return Err(Error::Kind { expected: "divisive DANN" });
         };
         self.check_kept(&zhat, self.shape.outputs())?;

@@ -1,17 +1,22 @@
 //! Networks of layers, trained on labels.
 
 use crate::buffer::Activations;
-use crate::driver::{Driver, Input, copy_examples, from_rows, largest_slab, slabs, to_rows};
+use crate::driver::{copy_examples, from_rows, largest_slab, slabs, to_rows};
 use crate::element::Element;
 use crate::error::Error;
 use crate::init::{Generator, generator};
 use crate::isa::Isa;
 use crate::layer::same;
+use crate::layers::buffers::Input;
+use crate::layers::collect::Into;
+use crate::layers::{LayerShape, Tape};
 use crate::loss::{Evaluation, check_labels, draw_labels, softmax_cross_entropy};
 use crate::matrix::{MatMut, MatRef};
-use crate::params::layer::{LayerParams, LayerRef, LayerShape};
-use crate::params::state::State;
-use crate::params::update::{Natural, Update};
+use crate::optim::apply::apply;
+use crate::optim::state::{FISHER, State};
+use crate::optim::update::{Natural, Update};
+use crate::params::Params;
+use crate::params::schema::Schema;
 use crate::statistics::{LayerStatistics, Observer};
 use crate::threads::{Crew, Threads};
 
@@ -35,8 +40,9 @@ struct Pass {
 #[derive(Clone)]
 struct Block<T: Element> {
     shape: LayerShape,
-    params: LayerParams<T>,
-    driver: Driver<T>,
+    schema: Schema,
+    params: Params<T>,
+    tape: Box<dyn Tape<T>>,
     state: State<T>,
 }
 
@@ -59,13 +65,14 @@ pub struct Network<T: Element> {
 impl<T: Element> Network<T> {
     /// Layers that an [`Architecture`](crate::Architecture) allows, with parameters of their shapes, after so many steps.
     pub(crate) fn of(
-        layers: Vec<(LayerShape, LayerParams<T>)>,
+        layers: Vec<(LayerShape, Params<T>)>,
         isa: Isa,
         steps: u64,
         label_generator: Generator,
     ) -> Result<Self, Error> {
-        let block =
-            |(shape, params)| Ok(Block { shape, params, driver: Driver::new(shape, isa)?, state: State::new() });
+        let block = |(shape, params): (LayerShape, _)| {
+            Ok(Block { shape, schema: shape.schema()?, params, tape: shape.tape(isa)?, state: State::new() })
+        };
         let blocks = layers.into_iter().map(block).collect::<Result<_, Error>>()?;
         let [x, x_examples, dlogits] = [(); 3].map(|()| Activations::new());
         Ok(Self { blocks, isa, x, x_examples, dlogits, steps, label_generator, drawn: vec![] })
@@ -101,8 +108,8 @@ impl<T: Element> Network<T> {
     }
 
     /// The parameters of the layers, from the input to the output.
-    pub fn params(&self) -> impl ExactSizeIterator<Item = LayerRef<'_, T>> {
-        self.blocks.iter().map(|block| block.params.view())
+    pub fn params(&self) -> impl ExactSizeIterator<Item = &Params<T>> {
+        self.blocks.iter().map(|block| &block.params)
     }
 
     /// What the updates of the layers keep from step to step, from the input to the output.
@@ -127,12 +134,12 @@ impl<T: Element> Network<T> {
     /// # Errors
     /// [`Error::Dimension`] if there is no such layer; [`Error::Kind`], [`Error::Length`] or [`Error::Value`] if the
     /// parameters are not of its kind and shape, not finite, or negative where the sign is kept.
-    pub fn set_params(&mut self, k: usize, params: LayerParams<T>) -> Result<(), Error> {
+    pub fn set_params(&mut self, k: usize, params: Params<T>) -> Result<(), Error> {
         let Some(block) = self.blocks.get_mut(k) else {
             return Err(Error::Dimension { name: "k", value: k, expected: "less than the number of layers" });
         };
         params.view().validate(&block.shape)?;
-        block.params = params;
+        block.params = params.renamed(block.schema.names);
         block.state = State::new();
         Ok(())
     }
@@ -141,8 +148,8 @@ impl<T: Element> Network<T> {
     ///
     /// # Errors
     /// [`Error::TooLarge`] if they do not fit in memory.
-    pub fn zero_gradients(&self) -> Result<Vec<LayerParams<T>>, Error> {
-        self.shapes().map(|shape| LayerParams::zeros(&shape)).collect()
+    pub fn zero_gradients(&self) -> Result<Vec<Params<T>>, Error> {
+        self.shapes().map(|shape| Params::zeros(&shape)).collect()
     }
 
     /// One step of training on the examples `x [B, inputs]` with `labels [B]`: forward, loss, backward and update.
@@ -167,12 +174,12 @@ impl<T: Element> Network<T> {
     ) -> Result<f64, Error> {
         self.check_update(update)?;
         self.check_examples(x, labels)?;
-        for Block { shape, params, state, .. } in &mut self.blocks {
-            state.prepare(shape, update, params.view())?;
+        for Block { schema, params, state, .. } in &mut self.blocks {
+            state.prepare(schema, update, params.view())?;
         }
         let finish = |crew: &Crew<'_>, _: usize, block: &mut Block<T>, x: &Activations<T>| {
-            let Block { shape, params, driver, state } = block;
-            driver.update(crew, (shape, update), params.view_mut(), x, state);
+            let Block { schema, params, tape, state, .. } = block;
+            tape.update(crew, (schema, update), params.view_mut(), x, state);
         };
         let loss = self.pass(threads, x, labels, Pass { lr: update.lr, natural: update.natural }, |_, _| (), finish)?;
         self.steps += 1;
@@ -210,11 +217,11 @@ impl<T: Element> Network<T> {
         threads: Threads<'_>,
         x: MatRef<'_, T>,
         labels: &[u32],
-        gradients: &mut [LayerParams<T>],
+        gradients: &mut [Params<T>],
     ) -> Result<f64, Error> {
         self.check_gradients(gradients)?;
         let finish = |crew: &Crew<'_>, k: usize, block: &mut Block<T>, x: &Activations<T>| {
-            block.driver.gradients(crew, gradients[k].view_mut(), x);
+            block.tape.collect(crew, &block.schema, x, Into::Store(gradients[k].view_mut()));
         };
         self.pass(threads, x, labels, Pass::default(), |_, _| (), finish)
     }
@@ -236,14 +243,14 @@ impl<T: Element> Network<T> {
         let mut gradients = self.zero_gradients()?;
         let mut observers: Vec<_> = self.shapes().map(|shape| Observer::new(&shape)).collect();
         let finish = |crew: &Crew<'_>, k: usize, block: &mut Block<T>, x: &Activations<T>| {
-            block.driver.gradients(crew, gradients[k].view_mut(), x);
+            block.tape.collect(crew, &block.schema, x, Into::Store(gradients[k].view_mut()));
         };
-        let see = |k: usize, block: &Block<T>| observers[k].see(&block.driver);
+        let see = |k: usize, block: &Block<T>| observers[k].observe(&*block.tape);
         self.pass(threads, x, labels, Pass { lr: update.lr, natural: None }, see, finish)?;
         let layers = self.blocks.iter().zip(&gradients).zip(observers);
         Ok(layers
             .map(|((block, gradients), observer)| {
-                observer.finish(&block.shape, block.params.view(), gradients.view(), update)
+                observer.summarise(&block.schema, block.params.view(), gradients.view(), update)
             })
             .collect())
     }
@@ -255,27 +262,28 @@ impl<T: Element> Network<T> {
     /// [`Error::Length`] or [`Error::Kind`] if `gradients` has not the network's shapes, [`Error::LearningRate`],
     /// [`Error::Factor`] or [`Error::Policy`] if the update cannot be used, [`Error::Unsupported`] if it is a natural
     /// gradient, which needs a whole step; nothing is changed then.
-    pub fn apply(&mut self, update: &Update, gradients: &[LayerParams<T>]) -> Result<(), Error> {
+    pub fn apply(&mut self, update: &Update, gradients: &[Params<T>]) -> Result<(), Error> {
         update.check::<T>()?;
         update.check_without_labels()?;
         self.check_gradients(gradients)?;
-        for Block { shape, params, state, .. } in &mut self.blocks {
-            state.prepare(shape, update, params.view())?;
+        for Block { schema, params, state, .. } in &mut self.blocks {
+            state.prepare(schema, update, params.view())?;
         }
         Threads::Serial.region(0.0, |crew| {
-            for (Block { shape, params, driver, state }, gradients) in self.blocks.iter_mut().zip(gradients) {
-                driver.apply(crew, (shape, update), params.view_mut(), gradients.view(), state);
+            for (Block { schema, params, tape, state, .. }, gradients) in self.blocks.iter_mut().zip(gradients) {
+                let kernels = tape.buffers().kernels;
+                apply(crew, kernels, (schema, update), params.view_mut(), gradients.view(), state);
             }
         });
         self.steps += 1;
         Ok(())
     }
 
-    fn check_gradients(&self, gradients: &[LayerParams<T>]) -> Result<(), Error> {
+    fn check_gradients(&self, gradients: &[Params<T>]) -> Result<(), Error> {
         if gradients.len() != self.blocks.len() {
             return Err(Error::Length { name: "gradients", len: gradients.len(), expected: self.blocks.len() });
         }
-        self.blocks.iter().zip(gradients).try_for_each(|(block, gradients)| gradients.view().check(&block.shape))
+        self.blocks.iter().zip(gradients).try_for_each(|(block, gradients)| gradients.view().check(&block.schema))
     }
 
     /// Forward, loss and backward. `see` looks at each layer between them; `finish` makes what is wanted of each layer's
@@ -298,12 +306,12 @@ impl<T: Element> Network<T> {
         let count = if whole { 1 } else { slabs(batch).len() };
         self.prepare(if whole { batch } else { largest_slab(batch) }, true)?;
         for block in &mut self.blocks {
-            block.driver.prepare_slabs(count)?;
+            block.tape.prepare_slabs(&block.schema, count)?;
         }
         let labels_before = self.label_generator.clone();
         if natural.is_some() {
             for block in &mut self.blocks {
-                block.driver.prepare_squares()?;
+                block.tape.prepare_fisher_pass()?;
                 block.state.keep_fisher();
             }
         }
@@ -317,7 +325,7 @@ impl<T: Element> Network<T> {
                 self.forward(crew, slab, true);
                 self.blocks.iter().enumerate().for_each(|(k, block)| see(k, block));
                 if let Some(natural) = natural {
-                    self.estimate_curvature(crew, natural, labels, (start == 0, batch))?;
+                    self.estimate_fisher(crew, natural, labels, (start == 0, batch))?;
                 }
                 loss += self.backward(crew, labels, batch);
                 let last = start + len == batch;
@@ -332,7 +340,7 @@ impl<T: Element> Network<T> {
                     if last {
                         finish(crew, k, block, x);
                     } else {
-                        block.driver.carry(crew, x);
+                        block.tape.collect(crew, &block.schema, x, Into::Accumulate);
                     }
                 });
             }
@@ -344,14 +352,14 @@ impl<T: Element> Network<T> {
     fn for_each_down(&mut self, mut f: impl FnMut(usize, &mut Block<T>, &Activations<T>)) {
         for k in (0..self.blocks.len()).rev() {
             let (below, here) = self.blocks.split_at_mut(k);
-            let x = below.last().map_or(&self.x_examples, |below| below.driver.output_examples());
+            let x = below.last().map_or(&self.x_examples, |below| &below.tape.buffers().h_examples);
             f(k, &mut here[0], x);
         }
     }
 
     /// Adds a slab to the estimate of the Fisher information: a backward pass from labels that are drawn from the
     /// network's own outputs. `first` begins a new batch, which has `batch` examples.
-    fn estimate_curvature(
+    fn estimate_fisher(
         &mut self,
         crew: &Crew<'_>,
         Natural { c, f_lambda, .. }: Natural,
@@ -359,24 +367,25 @@ impl<T: Element> Network<T> {
         (first, batch): (bool, usize),
     ) -> Result<(), Error> {
         // The step will fail, and nothing is to be drawn from what is not a number.
-        let (loss, _) = softmax_cross_entropy(self.last().driver.output(), labels, None);
+        let (loss, _) = softmax_cross_entropy(&self.last().tape.buffers().h, labels, None);
         if !loss.is_finite() {
             return Ok(());
         }
         let mut drawn = std::mem::take(&mut self.drawn);
         let last = self.blocks.last().expect("an architecture has a layer");
-        draw_labels(last.driver.output(), &mut self.label_generator, &mut drawn);
+        draw_labels(&last.tape.buffers().h, &mut self.label_generator, &mut drawn);
         // There is room for the largest slab already; this only makes it as large as this one.
-        self.blocks.iter_mut().try_for_each(|block| block.driver.prepare_squares())?;
-        self.blocks.iter_mut().for_each(|block| block.driver.begin_squares());
+        self.blocks.iter_mut().try_for_each(|block| block.tape.prepare_fisher_pass())?;
+        self.blocks.iter_mut().for_each(|block| block.tape.begin_fisher_pass());
         // Gradients of single examples, not of their mean.
         self.backward(crew, &drawn, 1);
         self.drawn = drawn;
         let keep = if first { 1.0 - c } else { 1.0 };
-        let coefficients = [keep, c * f_lambda / batch as f64].map(T::from_f64);
-        self.for_each_down(|_, block, x| {
-            let fisher = block.state.fisher.as_mut().expect("the state was prepared");
-            block.driver.curvature(crew, fisher.view_mut(), x, coefficients);
+        let [keep, scale] = [keep, c * f_lambda / batch as f64].map(T::from_f64);
+        self.for_each_down(|_, Block { schema, tape, state, .. }, x| {
+            let into = state.slot_mut(&FISHER).expect("the state was prepared").view_mut();
+            tape.collect(crew, schema, x, Into::Fisher { into, keep, scale });
+            tape.end_fisher_pass();
         });
         Ok(())
     }
@@ -385,15 +394,15 @@ impl<T: Element> Network<T> {
     fn backward(&mut self, crew: &Crew<'_>, labels: &[u32], batch: usize) -> f64 {
         let last = self.blocks.last_mut().expect("an architecture has a layer");
         let gradient = Some((&mut self.dlogits, batch));
-        let (loss, _) = softmax_cross_entropy(last.driver.output(), labels, gradient);
-        last.driver.backward_from(crew, last.params.view(), &self.dlogits);
+        let (loss, _) = softmax_cross_entropy(&last.tape.buffers().h, labels, gradient);
+        last.tape.backward_from(crew, last.params.view(), &self.dlogits);
         for k in (0..self.blocks.len()).rev() {
             let (below, here) = self.blocks.split_at_mut(k);
             let here = &mut here[0];
-            here.driver.inner_backward(crew, here.params.view());
+            here.tape.inner_backward(crew, here.params.view());
             if let Some(below) = below.last_mut() {
-                let into = below.driver.backward(below.params.view());
-                here.driver.input_gradient(crew, here.params.view(), into);
+                let into = below.tape.sink(below.params.view());
+                here.tape.input_gradient(crew, here.params.view(), into);
             }
         }
         loss
@@ -407,11 +416,11 @@ impl<T: Element> Network<T> {
     /// Makes room for a slab.
     fn prepare(&mut self, examples: usize, training: bool) -> Result<(), Error> {
         for block in &mut self.blocks {
-            block.driver.prepare(examples, training)?;
+            block.tape.prepare(examples, training)?;
         }
-        let columns = self.last().driver.output().columns();
+        let columns = self.last().tape.buffers().h.columns();
         self.x.resize(self.inputs(), columns)?;
-        self.x_examples.resize(examples, self.blocks[0].driver.inputs())?;
+        self.x_examples.resize(examples, self.blocks[0].tape.buffers().inputs())?;
         if training {
             self.dlogits.resize(self.classes(), columns)?;
         }
@@ -419,7 +428,7 @@ impl<T: Element> Network<T> {
     }
 
     fn forward(&mut self, crew: &Crew<'_>, x: MatRef<'_, T>, training: bool) {
-        let few = self.last().driver.few(x.rows());
+        let few = self.last().tape.buffers().uses_dot_products(x.rows());
         if training || few {
             copy_examples(crew, x, &mut self.x_examples);
         }
@@ -429,11 +438,11 @@ impl<T: Element> Network<T> {
         for k in 0..self.blocks.len() {
             let (below, here) = self.blocks.split_at_mut(k);
             let x = match below.last() {
-                Some(below) => below.driver.output_for(few),
+                Some(below) => below.tape.buffers().output(few),
                 None if few => Input::Examples(&self.x_examples),
                 None => Input::Units(&self.x),
             };
-            here[0].driver.forward(crew, here[0].params.view(), x, training);
+            here[0].tape.forward(crew, here[0].params.view(), x, training);
         }
     }
 
@@ -484,7 +493,7 @@ impl<T: Element> Network<T> {
                 let slab = x.slice(start, len)?;
                 self.prepare(len, false)?;
                 self.forward(crew, slab, false);
-                each(crew, start, self.last().driver.output());
+                each(crew, start, &self.last().tape.buffers().h);
             }
             Ok(())
         })
@@ -499,197 +508,4 @@ impl<T: Element> std::fmt::Debug for Network<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::architecture::Architecture;
-    #[cfg(feature = "rayon")]
-    use crate::params::dann::Dann;
-
-    /// The estimate of the Fisher information against squares of gradients that are made example by example.
-    #[test]
-    fn curvature_is_the_mean_of_squared_gradients_of_single_examples() {
-        use crate::reference;
-        /// Sums over 240 examples and three layers.
-        const TOLERANCE: f64 = 1e-11;
-        let (dims, natural) = ([13, 21, 9, 5], Natural { c: 0.25, f_lambda: 0.5, ..Natural::default() });
-        let dann = |nis: &[usize]| Architecture::dann(&dims, nis).unwrap();
-        let architectures = [
-            dann(&[1, 1, 1]),
-            dann(&[4, 7, 2]),
-            dann(&[3, 2, 1]).subtractive(),
-            Architecture::mlp(&dims).unwrap(),
-            Architecture::layer_norm(&dims).unwrap(),
-            Architecture::column_ei(&dims, 3, 0.5).unwrap(),
-        ];
-        for (architecture, isa) in architectures.iter().flat_map(|a| Isa::available().map(move |isa| (a, isa))) {
-            // One batch of a slab, one of two.
-            for batch in [7, 240] {
-                let x: Vec<f64> = (0..batch * 13).map(|i| (i * i % 17) as f64 / 16.0).collect();
-                let labels: Vec<u32> = (0..batch as u32).map(|i| i % 5).collect();
-                let mut net: Network<f64> = architecture.clone().seed(4).isa(isa).build().unwrap();
-                // Away from the beginning, where some gradients are zero by symmetry.
-                let matrix = MatRef::new("x", &x, batch, 13).unwrap();
-                for _ in 0..3 {
-                    net.train_step(Threads::Serial, matrix, &labels, &Update::csgd(0.05)).unwrap();
-                }
-                let params: Vec<_> = net.params().map(|params| params.to_owned()).collect();
-                let shapes: Vec<_> = net.shapes().collect();
-                // The labels that will be drawn, slab by slab: the same generator on the same outputs.
-                let mut drawn = vec![];
-                let mut labels_of = net.label_generator.clone();
-                for (start, len) in slabs(batch) {
-                    let x = MatRef::new("x", &x[start * 13..][..len * 13], len, 13).unwrap();
-                    net.evaluate(Threads::Serial, x, &labels[..len]).unwrap();
-                    let mut here = vec![];
-                    draw_labels(net.last().driver.output(), &mut labels_of, &mut here);
-                    drawn.extend(here);
-                }
-                net.train_step(Threads::Serial, matrix, &labels, &Update::natural(0.0, natural)).unwrap();
-
-                let mut squares: Vec<LayerParams<f64>> = net.zero_gradients().unwrap();
-                for (x, &label) in x.chunks_exact(13).zip(&drawn) {
-                    let mut inputs = vec![x.to_vec()];
-                    let mut passes = vec![];
-                    for (shape, params) in shapes.iter().zip(&params) {
-                        passes.push(reference::forward(shape, params, inputs.last().unwrap()));
-                        inputs.push(passes.last().unwrap().h().to_vec());
-                    }
-                    let (_, mut dh) = reference::softmax_cross_entropy(inputs.last().unwrap(), &[label]);
-                    for k in (0..shapes.len()).rev() {
-                        let (dx, gradients) = reference::backward(&shapes[k], &params[k], &inputs[k], &passes[k], &dh);
-                        squares[k].view_mut().zip(gradients.view()).for_each(|_, (sum, gradient)| {
-                            sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g * g);
-                        });
-                        dh = dx;
-                    }
-                }
-                for (k, (state, squares)) in net.states().zip(&squares).enumerate() {
-                    let fisher = state.fisher.as_ref().unwrap().view();
-                    fisher.zip(squares.view()).for_each(|letter, (got, squares)| {
-                        let want = squares.iter().map(|sum| natural.c * natural.f_lambda * sum / batch as f64);
-                        let largest = want.clone().fold(0.0, f64::max);
-                        for (got, want) in got.iter().zip(want) {
-                            assert!(
-                                (got - want).abs() <= TOLERANCE * largest,
-                                "{isa}, batch {batch}, layer {k}, {letter:?}: {got} {want}"
-                            );
-                        }
-                    });
-                }
-                // The ordinary gradient and the step are what they are without the estimate: a zero rate moves nothing.
-                assert!(net.params().map(|params| params.to_owned()).eq(params));
-            }
-        }
-    }
-
-    /// A natural step is the step of the reference with the same estimate.
-    #[test]
-    fn natural_steps_divide_by_the_estimate() {
-        use crate::reference;
-        let architecture = Architecture::dann(&[13, 21, 5], &[2, 1]).unwrap();
-        let x: Vec<f64> = (0..40 * 13).map(|i| (i * i % 17) as f64 / 16.0).collect();
-        let labels: Vec<u32> = (0..40).map(|i| i % 5).collect();
-        let x = MatRef::new("x", &x, 40, 13).unwrap();
-        for normalised in [false, true] {
-            let natural = Natural { epsilon: 1e-3, normalised, ..Natural::default() };
-            for update in [
-                Update::natural(1e-3, natural),
-                Update { clip: Some(0.1), momentum: 0.5, ..Update::natural(1e-3, natural) },
-            ] {
-                let mut net: Network<f64> = architecture.clone().build().unwrap();
-                let mut gradients = net.zero_gradients().unwrap();
-                net.gradients(Threads::Serial, x, &labels, &mut gradients).unwrap();
-                let mut params: Vec<_> = net.params().map(|params| params.to_owned()).collect();
-                net.train_step(Threads::Serial, x, &labels, &update).unwrap();
-                let shapes: Vec<_> = net.shapes().collect();
-                for (k, params) in params.iter_mut().enumerate() {
-                    let fisher = net.blocks[k].state.fisher.as_ref().unwrap().view();
-                    let fisher = fisher.arrays().into_iter().map(|(_, array)| array.to_vec()).collect();
-                    let mut kept = reference::Kept { fisher, ..reference::Kept::default() };
-                    reference::update(&shapes[k], params, &gradients[k], &update, &mut kept);
-                    net.blocks[k].params.view().zip(params.view()).for_each(|letter, (got, want)| {
-                        for (got, want) in got.iter().zip(want) {
-                            assert!((got - want).abs() <= 1e-13 * (1.0 + want.abs()), "{letter:?}: {got} {want}");
-                        }
-                    });
-                }
-            }
-        }
-    }
-
-    /// In the tests of the crate itself a crew shares every phase, also the small ones.
-    #[cfg(feature = "rayon")]
-    #[test]
-    fn every_phase_can_be_shared() {
-        fn check<T: Element>(architecture: &Architecture, isa: Isa) {
-            for batch in [1, 33, 300] {
-                let x: Vec<T> = (0..batch * 37).map(|i| T::from_f64((i * i % 11) as f64 / 8.0)).collect();
-                let x = MatRef::new("x", &x, batch, 37).unwrap();
-                let labels: Vec<u32> = (0..batch as u32).map(|i| i % 5).collect();
-                let run = |threads: Threads<'_>| {
-                    let mut net: Network<T> = architecture.clone().isa(isa).build().unwrap();
-                    let mut step = |_| net.train_step(threads, x, &labels, &Update::csgd(0.05)).unwrap().to_bits();
-                    let losses: Vec<u64> = (0..3).map(&mut step).collect();
-                    let params: Vec<_> = net.blocks.into_iter().map(|block| block.params).collect();
-                    (losses, params)
-                };
-                let serial = run(Threads::Serial);
-                for threads in 2..=4 {
-                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                    assert!(run(Threads::Pool(&pool)) == serial, "{isa}, batch {batch}, {threads} threads");
-                }
-            }
-        }
-        for architecture in shared_architectures() {
-            for isa in Isa::available() {
-                check::<f32>(&architecture, isa);
-                check::<f64>(&architecture, isa);
-            }
-        }
-    }
-
-    #[cfg(feature = "rayon")]
-    fn shared_architectures() -> [Architecture; 6] {
-        let dims = [37, 53, 29, 5];
-        let dann = Architecture::dann(&dims, &[7, 13, 1]).unwrap();
-        [
-            dann.clone(),
-            dann.subtractive(),
-            Architecture::mlp(&dims).unwrap(),
-            Architecture::layer_norm(&dims).unwrap(),
-            Architecture::batch_norm(&dims).unwrap(),
-            Architecture::column_ei(&dims, 4, 0.25).unwrap(),
-        ]
-    }
-
-    /// The same with threads that a race detector understands: all phases of every kind of network and rule, of which only
-    /// the losses are compared.
-    #[cfg(feature = "rayon")]
-    #[test]
-    fn spawned_threads_do_not_change_a_loss() {
-        let decay = Dann::all(0.01);
-        let updates = [
-            Update { momentum: 0.9, decay, ..Update::csgd(0.05) },
-            Update { clip: Some(1.0), ..Update::eg(0.05) },
-            Update::natural(1e-3, Natural::default()),
-        ];
-        for (architecture, update) in shared_architectures().iter().flat_map(|a| updates.iter().map(move |u| (a, u))) {
-            for batch in [2, 33, 200] {
-                let x: Vec<f32> = (0..batch * 37).map(|i| (i * i % 11) as f32 / 8.0).collect();
-                let x = MatRef::new("x", &x, batch, 37).unwrap();
-                let labels: Vec<u32> = (0..batch as u32).map(|i| i % 5).collect();
-                let run = |threads: Threads<'_>| -> Result<Vec<u64>, Error> {
-                    let mut net: Network<f32> = architecture.clone().build()?;
-                    let mut losses = vec![net.evaluate(threads, x, &labels)?.loss.to_bits()];
-                    for _ in 0..2 {
-                        losses.push(net.train_step(threads, x, &labels, update)?.to_bits());
-                    }
-                    Ok(losses)
-                };
-                let serial = run(Threads::Serial);
-                assert!(matches!(serial, Ok(_) | Err(Error::Unsupported { .. })));
-                assert_eq!(run(Threads::Spawned(3)), serial, "{architecture:?}, {update:?}, batch {batch}");
-            }
-        }
-    }
-}
+mod tests;

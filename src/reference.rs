@@ -4,12 +4,13 @@
 //! row-major; `x` is `[B, d]`, outputs are `[B, ne]`. Functions panic if an array has not the length that the shape
 //! prescribes.
 
-use crate::params::Nonlinearity;
-use crate::params::dann::{Dann, DannParams, DannShape};
-use crate::params::dense::{Dense, DenseParams, DenseShape};
-use crate::params::layer::{LayerArrays, LayerParams, LayerShape};
-use crate::params::norm::{Norm, NormParams, NormShape, Over};
-use crate::params::update::{Angle, Descent, Natural, Update};
+use crate::layers::dann::{Dann, DannParams, DannShape};
+use crate::layers::dense::{Dense, DenseParams, DenseShape};
+use crate::layers::norm::{Norm, NormParams, NormShape, Over};
+use crate::layers::{LayerShape, Nonlinearity};
+use crate::optim::update::{Angle, Descent, Natural, Update};
+use crate::params::Params;
+use crate::params::schema::{PerRole, Role};
 use std::f64::consts::PI;
 
 /// ε of γ: the divisor of an example whose interneurons are silent.
@@ -315,56 +316,82 @@ pub struct Kept {
     pub negative: Vec<f64>,
 }
 
+/// What the reference knows of one parameter, by its name alone.
+#[derive(Clone, Copy)]
+struct Named {
+    role: Role,
+    keeps_sign: bool,
+    correction: f64,
+}
+
+/// The parameters of a layer. Which of them keep their sign, and their corrections, are written here a second time:
+/// nothing is shared with what the kernels go by.
+fn named(shape: &LayerShape) -> Vec<Named> {
+    let (d, ne) = (shape.inputs() as f64, shape.outputs() as f64);
+    let one = |name: &'static str| match name {
+        "Wex" => Named { role: Role::Weights, keeps_sign: true, correction: 1.0 },
+        "Wix" => Named { role: Role::ToInterneurons, keeps_sign: true, correction: 1.0 / ne.sqrt() },
+        "Wei" => Named { role: Role::FromInterneurons, keeps_sign: true, correction: 1.0 / d },
+        "alpha" => Named { role: Role::LogStrength, keeps_sign: false, correction: 1.0 / (ne.sqrt() * d) },
+        "g" => Named { role: Role::Gain, keeps_sign: shape.interneurons() > 0, correction: 1.0 },
+        "b" => Named { role: Role::Bias, keeps_sign: false, correction: 1.0 },
+        "W" | "Wpos" => Named { role: Role::Weights, keeps_sign: name == "Wpos", correction: 1.0 },
+        _ => Named { role: Role::Statistic, keeps_sign: false, correction: 1.0 },
+    };
+    shape.schema().expect("a possible shape").iter().map(|parameter| one(parameter.name)).collect()
+}
+
 /// One step of a layer of any kind, by any rule.
 ///
 /// # Panics
 /// If parameters and gradients are not those of the shape.
-pub fn update(
-    shape: &LayerShape,
-    params: &mut LayerParams<f64>,
-    gradients: &LayerParams<f64>,
-    rule: &Update,
-    kept: &mut Kept,
-) {
-    params.view().check(shape).expect("parameters of the shape");
-    gradients.view().check(shape).expect("gradients of the shape");
-    let is_weight = |name: &str| ["Wex", "W", "Wpos"].contains(&name);
-    let is_statistic = |name: &str| name.starts_with("running");
-    let columns = matches!(shape, LayerShape::Dense(DenseShape { columns: Some(_), .. }));
-    let dann = matches!(shape, LayerShape::Dann(_));
-    let keeps_sign = |name: &str| (dann && ["Wex", "Wix", "Wei", "g"].contains(&name)) || (columns && name == "W");
-    let by_name = |values: Dann<f64>, name: &str| match name {
-        "Wix" => values.wix,
-        "Wei" => values.wei,
-        "alpha" => values.alpha,
-        "g" => values.g,
-        "b" => values.b,
-        _ => values.wex,
-    };
-    let (d, ne) = (shape.inputs() as f64, shape.outputs() as f64);
-    let correction = |name: &str| match name {
-        "Wix" if rule.corrections => 1.0 / ne.sqrt(),
-        "Wei" if rule.corrections => 1.0 / d,
-        "alpha" if rule.corrections => 1.0 / (ne.sqrt() * d),
-        _ => 1.0,
-    };
-    let names: Vec<&str> = params.view().arrays().iter().map(|(name, _)| *name).collect();
-    let mut directions: Vec<Vec<f64>> = gradients
-        .view()
-        .arrays()
-        .into_iter()
-        .map(|(name, array)| array.iter().map(|gradient| correction(name) * gradient).collect())
-        .collect();
+pub fn update(shape: &LayerShape, params: &mut Params<f64>, gradients: &Params<f64>, rule: &Update, kept: &mut Kept) {
+    let schema = shape.schema().expect("a possible shape");
+    params.view().check(&schema).expect("parameters of the shape");
+    gradients.view().check(&schema).expect("gradients of the shape");
+    let named = named(shape);
+    let before: Vec<Vec<f64>> = params.view().iter().map(<[f64]>::to_vec).collect();
+    let mut directions: Vec<Vec<f64>> = gradients.view().iter().map(<[f64]>::to_vec).collect();
+    scale_gradients(&named, &mut directions, rule, kept);
+    if !exponentiated(rule) {
+        kept.negative.clear();
+    }
+    add_decay_and_momentum(&named, &before, &mut directions, rule, kept);
+    let lr = learning_rate(&named, &before, &directions, rule);
+    for (k, array) in params.view_mut().into_iter().enumerate() {
+        for (i, theta) in array.iter_mut().enumerate() {
+            *theta = moved((named[k], i), *theta, directions[k][i], rule, lr, kept);
+        }
+    }
+}
+
+fn exponentiated(rule: &Update) -> bool {
+    matches!(rule.descent, Descent::Exponentiated { .. })
+}
+
+/// A number of a role; 0 for statistics, which have none.
+fn of_role(values: &PerRole<f64>, role: Role) -> f64 {
+    if role == Role::Statistic { 0.0 } else { values[role] }
+}
+
+/// Corrections, clipping and the natural gradient.
+fn scale_gradients(named: &[Named], directions: &mut [Vec<f64>], rule: &Update, kept: &Kept) {
+    if rule.corrections {
+        for (named, directions) in named.iter().zip(&mut *directions) {
+            directions.iter_mut().for_each(|d| *d *= named.correction);
+        }
+    }
     if let Some(most) = rule.clip {
-        let learnt = names.iter().zip(&directions).filter(|(name, _)| !is_statistic(name));
-        let norm = learnt.flat_map(|(_, array)| array).map(|d| d * d).sum::<f64>().sqrt();
+        let learnt = |named: &Named| named.role != Role::Statistic;
+        let arrays = named.iter().zip(&*directions).filter(|(named, _)| learnt(named));
+        let norm = arrays.flat_map(|(_, array)| array).map(|d| d * d).sum::<f64>().sqrt();
         let factor = (most / (norm + 1e-6)).min(1.0);
-        let learnt = names.iter().zip(&mut directions).filter(|(name, _)| !is_statistic(name));
-        learnt.flat_map(|(_, array)| array).for_each(|d| *d *= factor);
+        let arrays = named.iter().zip(&mut *directions).filter(|(named, _)| learnt(named));
+        arrays.flat_map(|(_, array)| array).for_each(|d| *d *= factor);
     }
     if let Some(Natural { epsilon, normalised, .. }) = rule.natural {
         let inverse = |f: &f64| 1.0 / (f + epsilon);
-        let weights = names.iter().position(|name| is_weight(name)).expect("a layer has weights");
+        let weights = named.iter().position(|named| named.role == Role::Weights).expect("a layer has weights");
         let norm = kept.fisher[weights].iter().map(|f| inverse(f).powi(2)).sum::<f64>().sqrt();
         for (directions, fisher) in directions.iter_mut().zip(&kept.fisher) {
             for (d, f) in directions.iter_mut().zip(fisher) {
@@ -372,78 +399,78 @@ pub fn update(
             }
         }
     }
-    let exponentiated = matches!(rule.descent, Descent::Exponentiated { .. });
-    if !exponentiated {
-        kept.negative.clear();
-    }
-    let before: Vec<Vec<f64>> = params.view().arrays().iter().map(|(_, array)| array.to_vec()).collect();
+}
+
+/// Weight decay and momentum.
+fn add_decay_and_momentum(
+    named: &[Named],
+    before: &[Vec<f64>],
+    directions: &mut [Vec<f64>],
+    rule: &Update,
+    kept: &mut Kept,
+) {
     if kept.velocity.is_empty() {
         kept.velocity = before.iter().map(|array| vec![0.0; array.len()]).collect();
     }
-    for (k, name) in names.iter().enumerate().filter(|(_, name)| !is_statistic(name)) {
-        let decay = by_name(rule.decay, name);
+    for (k, named) in named.iter().enumerate().filter(|(_, named)| named.role != Role::Statistic) {
         for (i, d) in directions[k].iter_mut().enumerate() {
-            if !exponentiated {
-                *d += decay * before[k][i];
+            if !exponentiated(rule) {
+                *d += rule.decay[named.role] * before[k][i];
             }
             let v = &mut kept.velocity[k][i];
             *v = rule.momentum * *v + *d;
             *d = if rule.nesterov { *d + rule.momentum * *v } else { *v };
         }
     }
-    let floor = rule.floor.unwrap_or(0.0);
-    let next = |name: &str, theta: f64, d: f64, lr: f64| theta - lr * by_name(rule.factors, name) * d;
-    let lr = match rule.angle {
-        Some(Angle { lr_min, rates, cosine_epsilon }) if !exponentiated => {
-            let grid = (0..rates).map(|i| rule.lr * (lr_min / rule.lr).powf(i as f64 / (rates.max(2) - 1) as f64));
-            let cosine = |lr: f64| {
-                let kept = names.iter().enumerate().filter(|(_, name)| keeps_sign(name));
-                let free: Vec<f64> = kept
-                    .flat_map(|(k, name)| before[k].iter().zip(&directions[k]).map(|(&w, &d)| next(name, w, d, lr)))
-                    .collect();
-                let norm = |values: Vec<f64>| values.iter().map(|value| value * value).sum::<f64>().sqrt();
-                let bounded = free.iter().map(|value| value.max(floor)).collect();
-                (norm(bounded), norm(free))
-            };
-            let fits = |&lr: &f64| {
-                let (bounded, free) = cosine(lr);
-                bounded >= (1.0 - cosine_epsilon) * free
-            };
-            let last = grid.clone().next_back().expect("at least one rate");
-            grid.clone().find(fits).unwrap_or(last)
-        }
-        _ => rule.lr,
+}
+
+/// The learning rate: that of the rule, or that which the angle rule chooses.
+fn learning_rate(named: &[Named], before: &[Vec<f64>], directions: &[Vec<f64>], rule: &Update) -> f64 {
+    let Some(Angle { lr_min, rates, cosine_epsilon }) = rule.angle.filter(|_| !exponentiated(rule)) else {
+        return rule.lr;
     };
-    for (k, (name, array)) in params.view_mut().arrays().into_iter().enumerate() {
-        let (rate, decay) = (lr * by_name(rule.factors, name), by_name(rule.decay, name));
-        for (i, theta) in array.iter_mut().enumerate() {
-            let (old, d) = (*theta, directions[k][i]);
-            let sign = if old.is_sign_negative() { -1.0 } else { 1.0 };
-            if is_statistic(name) {
-                *theta = 0.9 * old + 0.1 * d;
-                continue;
-            }
-            if let (Descent::Exponentiated { split }, true) = (rule.descent, rate > 0.0) {
-                if name == "b" {
-                    if kept.negative.len() <= i {
-                        kept.negative.push((-old).max(0.0) + split);
-                    }
-                    let negative = kept.negative[i];
-                    let positive = (old + negative) * (-rate * (d + decay)).exp();
-                    kept.negative[i] = negative * (-rate * (decay - d)).exp();
-                    *theta = positive - kept.negative[i];
-                    continue;
-                }
-                *theta = old * (-rate * sign * (d + decay * sign)).exp();
-            } else {
-                *theta = next(name, old, d, lr);
-            }
-            if keeps_sign(name) {
-                *theta = at_least(*theta, floor);
-            } else if is_weight(name) && rule.floor.is_some() {
-                *theta = sign * at_least(sign * *theta, floor);
-            }
+    let floor = rule.floor.unwrap_or(0.0);
+    let norm = |values: &[f64]| values.iter().map(|value| value * value).sum::<f64>().sqrt();
+    let fits = |&lr: &f64| {
+        let mut free: Vec<f64> = vec![];
+        for (k, named) in named.iter().enumerate().filter(|(_, named)| named.keeps_sign) {
+            let rate = lr * rule.factors[named.role];
+            free.extend(before[k].iter().zip(&directions[k]).map(|(theta, d)| theta - rate * d));
         }
+        let bounded: Vec<f64> = free.iter().map(|value| value.max(floor)).collect();
+        norm(&bounded) >= (1.0 - cosine_epsilon) * norm(&free)
+    };
+    let mut grid = (0..rates).map(|i| rule.lr * (lr_min / rule.lr).powf(i as f64 / (rates.max(2) - 1) as f64));
+    let last = grid.clone().next_back().expect("at least one rate");
+    grid.find(fits).unwrap_or(last)
+}
+
+/// Element `i` of a parameter after a step from `old` along `d`.
+fn moved((named, i): (Named, usize), old: f64, d: f64, rule: &Update, lr: f64, kept: &mut Kept) -> f64 {
+    let Named { role, keeps_sign, .. } = named;
+    let (rate, decay) = (lr * of_role(&rule.factors, role), of_role(&rule.decay, role));
+    let sign = if old.is_sign_negative() { -1.0 } else { 1.0 };
+    let next = match rule.descent {
+        _ if role == Role::Statistic => return 0.9 * old + 0.1 * d,
+        Descent::Exponentiated { split } if rate > 0.0 && role == Role::Bias => {
+            if kept.negative.len() <= i {
+                kept.negative.push((-old).max(0.0) + split);
+            }
+            let negative = kept.negative[i];
+            let positive = (old + negative) * (-rate * (d + decay)).exp();
+            kept.negative[i] = negative * (-rate * (decay - d)).exp();
+            return positive - kept.negative[i];
+        }
+        Descent::Exponentiated { .. } if rate > 0.0 => old * (-rate * sign * (d + decay * sign)).exp(),
+        _ => old - rate * d,
+    };
+    let floor = rule.floor.unwrap_or(0.0);
+    if keeps_sign {
+        at_least(next, floor)
+    } else if role == Role::Weights && rule.floor.is_some() {
+        sign * at_least(sign * next, floor)
+    } else {
+        next
     }
 }
 
@@ -482,15 +509,16 @@ impl Forward {
 ///
 /// # Panics
 /// If the parameters are not those of the shape.
-pub fn forward(shape: &LayerShape, params: &LayerParams<f64>, x: &[f64]) -> Forward {
-    match (shape, params) {
-        (LayerShape::Dann(shape), LayerArrays::Dann(params)) => Forward::Dann(dann_forward(shape, params, x)),
-        (LayerShape::Dense(shape), LayerArrays::Dense(params)) => {
-            let (z, h) = dense_forward(shape, params, x);
+pub fn forward(shape: &LayerShape, params: &Params<f64>, x: &[f64]) -> Forward {
+    const OWN: &str = "parameters of the shape's kind";
+    let params = params.clone();
+    match shape {
+        LayerShape::Dann(shape) => Forward::Dann(dann_forward(shape, &params.try_into().expect(OWN), x)),
+        LayerShape::Dense(shape) => {
+            let (z, h) = dense_forward(shape, &params.try_into().expect(OWN), x);
             Forward::Dense(z, h)
         }
-        (LayerShape::Norm(shape), LayerArrays::Norm(params)) => Forward::Norm(norm_forward(shape, params, x, false)),
-        _ => panic!("parameters of another kind of layer"),
+        LayerShape::Norm(shape) => Forward::Norm(norm_forward(shape, &params.try_into().expect(OWN), x, false)),
     }
 }
 
@@ -500,26 +528,30 @@ pub fn forward(shape: &LayerShape, params: &LayerParams<f64>, x: &[f64]) -> Forw
 /// If the parameters or the forward pass are not those of the shape.
 pub fn backward(
     shape: &LayerShape,
-    params: &LayerParams<f64>,
+    params: &Params<f64>,
     x: &[f64],
     forward: &Forward,
     dh: &[f64],
-) -> (Vec<f64>, LayerParams<f64>) {
-    match (shape, params, forward) {
-        (LayerShape::Dann(shape), LayerArrays::Dann(params), Forward::Dann(forward)) => {
-            let (dx, gradients) = dann_backward(shape, params, x, forward, dh);
-            (dx, LayerArrays::Dann(gradients))
+) -> (Vec<f64>, Params<f64>) {
+    const OWN: &str = "parameters of the shape's kind";
+    let names = params.names();
+    let params = params.clone();
+    let (dx, gradients): (_, Params<f64>) = match (shape, forward) {
+        (LayerShape::Dann(shape), Forward::Dann(forward)) => {
+            let (dx, gradients) = dann_backward(shape, &params.try_into().expect(OWN), x, forward, dh);
+            (dx, gradients.into())
         }
-        (LayerShape::Dense(shape), LayerArrays::Dense(params), Forward::Dense(z, _)) => {
-            let (dx, gradients) = dense_backward(shape, params, x, z, dh);
-            (dx, LayerArrays::Dense(gradients))
+        (LayerShape::Dense(shape), Forward::Dense(z, _)) => {
+            let (dx, gradients) = dense_backward(shape, &params.try_into().expect(OWN), x, z, dh);
+            (dx, gradients.into())
         }
-        (LayerShape::Norm(shape), LayerArrays::Norm(params), Forward::Norm(forward)) => {
-            let (dx, gradients) = norm_backward(shape, params, x, forward, dh);
-            (dx, LayerArrays::Norm(gradients))
+        (LayerShape::Norm(shape), Forward::Norm(forward)) => {
+            let (dx, gradients) = norm_backward(shape, &params.try_into().expect(OWN), x, forward, dh);
+            (dx, gradients.into())
         }
-        _ => panic!("parameters of another kind of layer"),
-    }
+        _ => panic!("the forward pass of another kind of layer"),
+    };
+    (dx, gradients.renamed(names))
 }
 
 /// Mean softmax cross-entropy of `logits [B, classes]` and its gradient.

@@ -1,12 +1,11 @@
 //! What studies of such networks look at: activity, weights and steps of a layer, as a few numbers.
 
 use crate::buffer::Activations;
-use crate::driver::Driver;
 use crate::element::Element;
-use crate::params::Nonlinearity;
-use crate::params::arrays::Letter;
-use crate::params::layer::{LayerRef, LayerShape};
-use crate::params::update::Update;
+use crate::layers::{LayerShape, Nonlinearity, Standardised, Tape};
+use crate::optim::update::Update;
+use crate::params::ParamsRef;
+use crate::params::schema::{Role, Schema};
 
 /// The statistics of one layer on some examples: see [`Network::inspect`](crate::Network::inspect).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,8 +43,8 @@ impl Observer {
     }
 
     /// Looks at a layer between a forward pass of training and its backward pass.
-    pub fn see<T: Element>(&mut self, driver: &Driver<T>) {
-        if let Some((inverse, zhat)) = driver.standardised() {
+    pub fn observe<T: Element>(&mut self, tape: &dyn Tape<T>) {
+        if let Some(Standardised { inverse, zhat }) = tape.standardised() {
             let [sum, squares, count] = self.zhat.get_or_insert([0.0; 3]);
             for_each(zhat, |_, zhat| {
                 *sum += zhat;
@@ -61,32 +60,30 @@ impl Observer {
             }
         }
         if let Some(active) = &mut self.active {
-            for_each(driver.output(), |unit, h| active[unit] |= h != 0.0);
+            for_each(&tape.buffers().h, |unit, h| active[unit] |= h != 0.0);
         }
     }
 
-    pub fn finish<T: Element>(
+    /// The statistics of what was observed, and of the parameters and their gradients.
+    pub fn summarise<T: Element>(
         self,
-        shape: &LayerShape,
-        params: LayerRef<'_, T>,
-        gradients: LayerRef<'_, T>,
+        schema: &Schema,
+        params: ParamsRef<'_, T>,
+        gradients: ParamsRef<'_, T>,
         update: &Update,
     ) -> LayerStatistics {
         let share = |part: usize, of: usize| part as f64 / of as f64;
         let (mut zeros, mut weights) = (0, 0);
-        params.for_each(|letter, array| {
-            if matches!(letter, Letter::Wex | Letter::Wix | Letter::Wei) {
+        for (parameter, array) in schema.iter().zip(params.iter()) {
+            if matches!(parameter.role, Role::Weights | Role::ToInterneurons | Role::FromInterneurons) {
                 zeros += array.iter().filter(|&&w| w == T::ZERO).count();
                 weights += array.len();
             }
-        });
-        let names = shape.arrays().into_iter().map(|(name, _)| name);
-        let mut norms = vec![];
-        gradients.for_each(|letter, array| {
-            if !array.is_empty() && !matches!(letter, Letter::Mean | Letter::Variance) {
-                norms.push(array.iter().map(|gradient| gradient.to_f64().powi(2)).sum::<f64>().sqrt());
-            }
-        });
+        }
+        let norm = |array: &[T]| array.iter().map(|gradient| gradient.to_f64().powi(2)).sum::<f64>().sqrt();
+        let moved = schema.iter().zip(gradients.iter()).filter(|(parameter, _)| parameter.moves());
+        let norms =
+            moved.filter(|(_, array)| !array.is_empty()).map(|(parameter, array)| (parameter.name, norm(array)));
         LayerStatistics {
             zhat: self.zhat.map(|[sum, squares, count]| {
                 let mean = sum / count;
@@ -95,8 +92,8 @@ impl Observer {
             gamma: self.gamma,
             silent: self.active.map(|active| share(active.iter().filter(|&&active| !active).count(), active.len())),
             zero_weights: share(zeros, weights),
-            cosine: cosine(shape, params, gradients, update),
-            gradient_norms: names.zip(norms).collect(),
+            cosine: cosine(schema, params, gradients, update),
+            gradient_norms: norms.collect(),
         }
     }
 }
@@ -113,17 +110,15 @@ fn for_each<T: Element>(activity: &Activations<T>, mut f: impl FnMut(usize, f64)
 
 /// The cosine between the free and the bounded step of projected descent.
 fn cosine<T: Element>(
-    shape: &LayerShape,
-    params: LayerRef<'_, T>,
-    gradients: LayerRef<'_, T>,
+    schema: &Schema,
+    params: ParamsRef<'_, T>,
+    gradients: ParamsRef<'_, T>,
     update: &Update,
 ) -> Option<f64> {
     let (mut product, mut free, mut bounded) = (0.0, 0.0, 0.0);
-    params.zip(gradients).for_each(|letter, (array, gradients)| {
-        if shape.signed(letter) {
-            return;
-        }
-        let rate = update.lr * update.factor(letter) * update.correction(shape, letter);
+    let arrays = schema.iter().zip(params.iter().zip(gradients.iter()));
+    for (parameter, (array, gradients)) in arrays.filter(|(parameter, _)| !parameter.signed && parameter.moves()) {
+        let rate = update.lr * update.factors[parameter.role] * update.correction(parameter);
         for (theta, gradient) in array.iter().zip(gradients) {
             let (theta, step) = (theta.to_f64(), -rate * gradient.to_f64());
             let left = (theta + step).max(update.floor.unwrap_or(0.0)) - theta;
@@ -131,7 +126,7 @@ fn cosine<T: Element>(
             free += step * step;
             bounded += left * left;
         }
-    });
+    }
     let norms = (free * bounded).sqrt();
     // Rounding could lead beyond.
     (norms > 0.0).then(|| (product / norms).clamp(-1.0, 1.0))

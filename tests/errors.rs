@@ -113,7 +113,7 @@ fn layer_calls_leave_their_outputs() {
         assert!(matches!(error, Error::LearningRate { .. }), "{error}");
     }
     for value in [f64::NAN, -1.0, f64::INFINITY] {
-        let bad = Update { factors: Dann { wix: value, ..Dann::all(1.0) }, ..fine };
+        let bad = Update { factors: PerRole::all(1.0).with(Role::ToInterneurons, value), ..fine };
         let error = update(&mut layer, x, dh, &bad, 3).unwrap_err();
         assert!(matches!(error, Error::Factor { name: "Wix", .. }), "{error}");
     }
@@ -137,7 +137,7 @@ fn layer_calls_leave_their_outputs() {
 fn imported_parameters() {
     let mut net: Network<f32> = Architecture::dann(&[3, 4, 2], &[2, 1]).unwrap().build().unwrap();
     let good = net.params().next().unwrap().to_owned();
-    let LayerArrays::Dann(dann) = &good else { unreachable!() };
+    let dann = &DannParams::try_from(good.clone()).unwrap();
     let before: Vec<_> = net.params().map(|params| params.to_owned()).collect();
     for (bad, name, index) in [
         (Dann { wex: vec![-0.5; 12], ..dann.clone() }, "Wex", 0),
@@ -147,13 +147,13 @@ fn imported_parameters() {
         (Dann { g: vec![1.0, -1e-30, 1.0, 1.0], ..dann.clone() }, "g", 1),
         (Dann { b: vec![-1.0, -2.0, f32::NEG_INFINITY, 0.0], ..dann.clone() }, "b", 2),
     ] {
-        let error = net.set_params(0, LayerArrays::Dann(bad)).unwrap_err();
+        let error = net.set_params(0, bad.into()).unwrap_err();
         assert!(matches!(error, Error::Value { name: n, index: i, .. } if n == name && i == index), "{error}");
         assert!(error.to_string().starts_with(&format!("{name}[{index}] is ")), "{error}");
     }
-    let short = LayerArrays::Dann(Dann { b: vec![0.0; 3], ..dann.clone() });
+    let short = Params::from(Dann { b: vec![0.0; 3], ..dann.clone() });
     assert_eq!(net.set_params(0, short).unwrap_err(), Error::Length { name: "b", len: 3, expected: 4 });
-    let plain = LayerArrays::Dense(Dense { w: vec![0.0; 12], b: vec![0.0; 4] });
+    let plain = Params::from(Dense { w: vec![0.0; 12], b: vec![0.0; 4] });
     assert_eq!(net.set_params(0, plain).unwrap_err(), Error::Kind { expected: "DANN" });
     assert!(matches!(net.set_params(2, good.clone()), Err(Error::Dimension { name: "k", value: 2, .. })));
     let after: Vec<_> = net.params().map(|params| params.to_owned()).collect();
@@ -215,7 +215,7 @@ fn policies_name_their_numbers() {
         // Less than 1, but not in f32.
         (Update { momentum: 1.0 - 1e-12, ..sgd }, "momentum is 0.999999999999: expected at least 0 and less than 1"),
         (Update { momentum: f64::NAN, ..sgd }, "momentum is NaN: expected at least 0 and less than 1"),
-        (Update { decay: Dann::all(-0.5), ..sgd }, "decay of Wex is -0.5: expected a finite number ≥ 0"),
+        (Update { decay: PerRole::all(-0.5), ..sgd }, "decay of Wex is -0.5: expected a finite number ≥ 0"),
         (Update { floor: Some(f64::INFINITY), ..sgd }, "floor is inf: expected a finite number ≥ 0"),
         (Update { clip: Some(0.0), ..sgd }, "clip is 0: expected a finite number > 0"),
         // Not zero, but zero in f32.
@@ -259,7 +259,7 @@ fn natural_gradients_are_refused_where_they_have_no_meaning() {
     let result = layer.update(Threads::Serial, params.view_mut(), x, dh, &update, None);
     assert!(matches!(result, Err(Error::Unsupported { .. })));
     let composed = composed::Network::<f32>::new([(NormShape::new(3, 4, Over::Units).into(), {
-        LayerParams::zeros(&NormShape::new(3, 4, Over::Units).into()).unwrap()
+        Params::zeros(&NormShape::new(3, 4, Over::Units)).unwrap()
     })]);
     assert!(matches!(composed, Err(Error::Unsupported { .. })));
 }

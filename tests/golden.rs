@@ -206,7 +206,7 @@ fn begin<T: Tolerance>(case: &Case, kind: &str, isa: Isa) -> Network<T> {
     let mut net = architecture.unwrap().isa(isa).build::<T>().unwrap();
     for k in 0..layers {
         let params = match net.shapes().nth(k).unwrap() {
-            LayerShape::Dann(_) => LayerArrays::Dann(case.dann(|letter| format!("p{k}_{letter}"))),
+            LayerShape::Dann(_) => case.dann(|letter| format!("p{k}_{letter}")).into(),
             LayerShape::Dense(DenseShape { d, columns, .. }) => {
                 if let Some(columns) = columns {
                     let sign = |input| if input < d - columns.inhibitory_inputs { 1.0 } else { -1.0 };
@@ -216,7 +216,7 @@ fn begin<T: Tolerance>(case: &Case, kind: &str, isa: Isa) -> Network<T> {
                     }
                 }
                 let w = weights(columns.is_some());
-                LayerArrays::Dense(Dense { w: case.cast(&format!("p{k}_{w}")), b: case.cast(&format!("p{k}_b")) })
+                Dense { w: case.cast(&format!("p{k}_{w}")), b: case.cast(&format!("p{k}_b")) }.into()
             }
             _ => unreachable!("a kind of layer that has no golden case"),
         };
@@ -253,15 +253,8 @@ fn network<T: Tolerance>(case: &Case, kind: &str, isa: Isa) {
     ledger.tolerance = T::network(steps);
     ledger.close("loss_end", &[net.evaluate(Threads::Serial, x, &labels).unwrap().loss]);
     for (k, params) in net.params().enumerate() {
-        match params {
-            LayerArrays::Dann(params) => {
-                params.zip(Dann::<()>::NAMES).map(|(got, name)| ledger.close(&format!("q{k}_{name}"), got));
-            }
-            LayerArrays::Dense(params) => {
-                ledger.close(&format!("q{k}_{}", weights(kind == "colei")), params.w);
-                ledger.close(&format!("q{k}_b"), params.b);
-            }
-            _ => unreachable!("a kind of layer that has no golden case"),
+        for (name, got) in params.arrays() {
+            ledger.close(&format!("q{k}_{name}"), got);
         }
     }
     let inputs = case.arrays.keys().filter(|name| name.starts_with('p') || name.ends_with("_sign"));

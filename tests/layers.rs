@@ -24,6 +24,11 @@ fn run_composed<T: composed::Gemm>(problem: &Problem, update: &Update) -> Outcom
     Outcome { h: layer.h().to_vec(), dx: layer.dx().to_vec(), gradients: layer.gradients().to_owned(), updated }
 }
 
+/// Values for the roles in their order.
+fn per_role(values: [f64; 6]) -> PerRole<f64> {
+    Role::MOVED.into_iter().zip(values).fold(PerRole::all(0.0), |all, (role, value)| all.with(role, value))
+}
+
 prop_compose! {
     fn problems()(
         dims in (select(&UNITS[..]), select(&UNITS[..]), select(&INTERNEURONS[..]), select(&BATCHES[..])),
@@ -58,17 +63,16 @@ prop_compose! {
         clip in select(&[None, Some(0.5), Some(1e6)][..]),
         angle in select(&[None, Some((1, 0.01)), Some((5, 0.01)), Some((7, 0.2))][..]),
     ) -> Update {
-        let [wex, wix, wei, alpha, g, b] = decay;
         Update {
             corrections,
             descent: if exponentiated { Descent::Exponentiated { split: 0.25 } } else { Descent::Projected },
             momentum,
             nesterov,
-            decay: Dann { wex, wix, wei, alpha, g, b },
+            decay: per_role(decay),
             floor,
             clip,
             angle: angle.map(|(rates, cosine_epsilon)| Angle { lr_min: lr / 64.0, rates, cosine_epsilon }),
-            factors: Dann { wex: 1.0, wix: 0.5, wei: 2.0, alpha: 0.1, g: 0.0, b: 1.5 },
+            factors: per_role([1.0, 0.5, 2.0, 0.1, 0.0, 1.5]),
             ..Update::sgd(lr)
         }
     }
@@ -84,7 +88,7 @@ prop_compose! {
     ) -> (Problem, DannShape, DannParams<f64>) {
         let problem = Problem::new(dims, kind, relu, seed);
         let LayerShape::Dann(shape) = problem.shape else { unreachable!() };
-        let LayerArrays::Dann(params) = problem.params.clone() else { unreachable!() };
+        let params = DannParams::try_from(problem.params.clone()).unwrap();
         (problem, shape, params)
     }
 }
@@ -134,7 +138,7 @@ proptest! {
 
     #[test]
     fn threads_and_fusion_do_not_change_a_bit(problem in problems(), corrections: bool) {
-        let factors = Dann { wex: 0.5, wix: 2.0, wei: 3.0, alpha: 0.1, g: 0.0, b: 1.5 };
+        let factors = per_role([0.5, 2.0, 3.0, 0.1, 0.0, 1.5]);
         let update = Update { corrections, factors, ..Update::sgd(0.1) };
         fn check<T: Element>(problem: &Problem, isa: Isa, update: &Update) {
             let serial = run::<T>(problem, isa, Threads::Serial, update);
@@ -227,21 +231,17 @@ proptest! {
     #[test]
     fn updates_keep_signs_and_a_zero_rate_changes_nothing(problem in problems(), lr in 0.1..100.0) {
         for isa in isas() {
+            let norm = matches!(problem.shape, LayerShape::Norm(_));
             let updated = run::<f32>(&problem, isa, Threads::Serial, &Update::sgd(lr)).updated;
             for (name, array) in updated.view().arrays() {
-                let columns = matches!(problem.shape, LayerShape::Dense(DenseShape { columns: Some(_), .. }));
-                let norm = matches!(problem.shape, LayerShape::Norm(_));
-                let signed = ["alpha", "b", "running_mean"].contains(&name)
-                    || (name == "W" && !columns)
-                    || (name == "g" && norm);
+                let signed = ["alpha", "b", "running_mean", "W"].contains(&name) || (name == "g" && norm);
                 prop_assert!(signed || array.iter().all(|&w| w >= 0.0), "{}: {}", isa, name);
             }
             let mut unchanged = run::<f32>(&problem, isa, Threads::Serial, &Update::csgd(0.0)).updated;
             let before = problem.params::<f32>();
             // Running statistics have a rate of their own.
-            if let (LayerArrays::Norm(unchanged), LayerArrays::Norm(before)) = (&mut unchanged, &before) {
-                unchanged.mean.clone_from(&before.mean);
-                unchanged.variance.clone_from(&before.variance);
+            for name in ["running_mean", "running_var"].into_iter().filter(|_| norm) {
+                unchanged[name].copy_from_slice(&before[name]);
             }
             prop_assert_eq!(unchanged, before, "{}", isa);
         }
@@ -252,10 +252,7 @@ proptest! {
         let lr = 1e-3;
         for isa in isas() {
             let [plain, corrected] = [Update::sgd(lr), Update::csgd(lr)].map(|update| {
-                let LayerArrays::Dann(updated) = run::<f64>(&problem, isa, Threads::Serial, &update).updated else {
-                    unreachable!("a layer with inhibition")
-                };
-                updated
+                DannParams::try_from(run::<f64>(&problem, isa, Threads::Serial, &update).updated).unwrap()
             });
             prop_assert!(plain.wex == corrected.wex && plain.g == corrected.g && plain.b == corrected.b);
             let (root_ne, d) = ((ne as f64).sqrt(), d as f64);
@@ -282,7 +279,7 @@ proptest! {
         let dense = DenseShape { d, ne, nonlinearity, columns: None };
         for isa in isas() {
             let x = MatRef::new("x", &problem.x, problem.batch, d).unwrap();
-            let forward = |shape: LayerShape, params: LayerRef<'_, f64>| {
+            let forward = |shape: LayerShape, params: ParamsRef<'_, f64>| {
                 let mut h = vec![f64::NAN; problem.batch * ne];
                 let out = MatMut::new("h", &mut h, problem.batch, ne).unwrap();
                 Layer::new(shape, isa).unwrap().forward(Threads::Serial, params, x, out).unwrap();
@@ -355,7 +352,7 @@ fn large_layers_agree_with_the_reference() {
 #[test]
 fn rules_can_take_turns() {
     let shape: LayerShape = DenseShape::new(1, 40).into();
-    let mut params = LayerParams::<f32>::zeros(&shape).unwrap();
+    let mut params = Params::<f32>::zeros(&shape).unwrap();
     for (i, (_, array)) in params.view_mut().arrays().into_iter().enumerate() {
         array.iter_mut().enumerate().for_each(|(j, value)| *value = (j as f32 - 17.3) * 0.0937 + i as f32);
     }
@@ -366,8 +363,8 @@ fn rules_can_take_turns() {
         params.clone()
     };
     assert_eq!(step(&Update::eg(0.0), &mut state), before, "a rate of zero");
-    let frozen = Update { factors: Dann { b: 0.0, ..Dann::all(1.0) }, ..Update::eg(0.1) };
-    let bias = |params: &LayerParams<f32>| params.view().arrays()[1].1.to_vec();
+    let frozen = Update { factors: PerRole::all(1.0).with(Role::Bias, 0.0), ..Update::eg(0.1) };
+    let bias = |params: &Params<f32>| params.view().arrays()[1].1.to_vec();
     assert_eq!(bias(&step(&frozen, &mut state)), bias(&before), "a factor of zero");
     let mut last = bias(&before);
     for update in [Update::eg(0.1), Update::sgd(2.0), Update::eg(0.1), Update::sgd(0.1), Update::eg(0.3)] {

@@ -48,7 +48,7 @@ fn all_bits<T: Element>(net: &Network<T>) -> Vec<Vec<u64>> {
     net.params().flat_map(|params| params.arrays()).map(|(_, array)| bits(array)).collect()
 }
 
-fn owned<T: Element>(net: &Network<T>) -> Vec<(LayerShape, LayerParams<T>)> {
+fn owned<T: Element>(net: &Network<T>) -> Vec<(LayerShape, Params<T>)> {
     net.shapes().zip(net.params()).map(|(shape, params)| (shape, params.to_owned())).collect()
 }
 
@@ -146,7 +146,7 @@ fn layers_called_apart_give_the_bits_of_the_networks_step() {
                 if fused {
                     layer.update(Threads::Serial, params.view_mut(), x, dh_in, &update, dx_out).unwrap();
                 } else {
-                    let mut gradients = LayerParams::zeros(&layer.shape()).unwrap();
+                    let mut gradients = Params::zeros(&layer.shape()).unwrap();
                     layer.backward(Threads::Serial, params.view(), x, dh_in, gradients.view_mut(), dx_out).unwrap();
                     let state = &mut State::new();
                     update.apply(&layer.shape(), params.view_mut(), gradients.view(), state).unwrap();
@@ -407,7 +407,7 @@ fn inspection_agrees_with_the_reference_and_the_step() {
             let before = owned(&net);
             let mut gradients = net.zero_gradients().unwrap();
             net.gradients(Threads::Serial, matrix, &labels, &mut gradients).unwrap();
-            let update = Update { factors: Dann { wix: 0.5, ..Dann::all(1.0) }, ..Update::csgd(0.3) };
+            let update = Update { factors: PerRole::all(1.0).with(Role::ToInterneurons, 0.5), ..Update::csgd(0.3) };
             let statistics = net.inspect(Threads::Serial, matrix, &labels, &update).unwrap();
             assert_eq!(owned(&net), before, "{name}: nothing is changed");
             net.train_step(Threads::Serial, matrix, &labels, &update).unwrap();
@@ -440,7 +440,7 @@ fn inspection_agrees_with_the_reference_and_the_step() {
                 let weights: Vec<f64> = weights.flat_map(|(_, array)| array.to_vec()).collect();
                 let zeros = weights.iter().filter(|&&w| w == 0.0).count();
                 assert_eq!(seen.zero_weights, zeros as f64 / weights.len() as f64, "{what}");
-                let names: Vec<&str> = shape.arrays().into_iter().map(|(name, _)| name).collect();
+                let names = shape.schema().unwrap().iter().map(|parameter| parameter.name).collect::<Vec<_>>();
                 let learnt = gradients[k]
                     .view()
                     .arrays()
@@ -460,7 +460,7 @@ fn inspection_agrees_with_the_reference_and_the_step() {
                 for (((array, before), (_, after)), (_, gradient)) in
                     params.view().arrays().into_iter().zip(after).zip(gradients[k].view().arrays())
                 {
-                    if !(columns && array == "W" || dann && bounded.contains(&array)) {
+                    if !(columns && array == "Wpos" || dann && bounded.contains(&array)) {
                         continue;
                     }
                     let (d, ne) = (shape.inputs() as f64, units as f64);

@@ -174,7 +174,7 @@ fn a_step_refuses_inputs_that_are_not_finite() {
     for isa in isas() {
         let mut net: Network<f32> = Architecture::of(shapes.clone()).unwrap().isa(isa).build().unwrap();
         let hidden = Dense { w: vec![-1.0; 6], b: vec![0.5; 3] };
-        net.set_params(0, LayerArrays::Dense(hidden)).unwrap();
+        net.set_params(0, hidden.into()).unwrap();
         let before: Vec<_> = net.params().map(|params| params.to_owned()).collect();
         for poison in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
             let x = [0.5, 0.5, 0.5, poison];
@@ -217,17 +217,16 @@ fn gamma_at_its_floor() {
     for isa in isas() {
         for (silent_input, batch) in [(true, 4), (false, 4), (true, 37), (false, 37)] {
             let mut problem = problem(Kind::Divisive, batch, true);
-            let LayerArrays::Dann(params) = &mut problem.params else { unreachable!() };
             if silent_input {
                 problem.x.chunks_exact_mut(DIMS.0).step_by(2).for_each(|x| x.fill(0.0));
             } else {
-                params.wei.chunks_exact_mut(DIMS.2).step_by(3).for_each(|wei| wei.fill(0.0));
+                problem.params["Wei"].chunks_exact_mut(DIMS.2).step_by(3).for_each(|wei| wei.fill(0.0));
             }
             let update = Update::csgd(1e-12);
             let outcome = assert_agrees::<f32>("γ = ε", &problem, isa, &update);
             assert_agrees::<f64>("γ = ε", &problem, isa, &update);
             if silent_input {
-                let LayerArrays::Dann(params) = problem.params::<f32>() else { unreachable!() };
+                let params = DannParams::try_from(problem.params::<f32>()).unwrap();
                 let h = params.b.iter().map(|b| b.max(0.0));
                 assert!(outcome.h[..DIMS.1].iter().copied().eq(h), "{isa}: without input, f(b) is left");
             }

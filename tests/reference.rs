@@ -117,7 +117,7 @@ fn gradients_of_normalised_layers_and_signed_columns() {
         let columns = DenseShape::new(d, ne).columns(d / 2, ne.div_ceil(2));
         let columns = [columns, columns.linear()].map(LayerShape::from);
         for shape in norms.chain(columns) {
-            let mut params = LayerParams::<f64>::zeros(&shape).unwrap();
+            let mut params = Params::<f64>::zeros(&shape).unwrap();
             params.view_mut().arrays().into_iter().for_each(|(_, array)| array.copy_from_slice(&draw(array.len())));
             let out = forward(&shape, &params, &x);
             // At the kink of the ReLU there is no derivative, and a variance near ε has a large third one.
@@ -129,7 +129,7 @@ fn gradients_of_normalised_layers_and_signed_columns() {
                 continue;
             }
             let (dx, gradients) = backward(&shape, &params, &x, &out, &w);
-            let loss = |params: &LayerParams<f64>, x: &[f64]| weighted(forward(&shape, params, x).h(), &w);
+            let loss = |params: &Params<f64>, x: &[f64]| weighted(forward(&shape, params, x).h(), &w);
             assert_equal("dx", &dx, &differences(&x, |x| loss(&params, x)));
             for (k, (name, analytic)) in gradients.view().arrays().into_iter().enumerate() {
                 if name.starts_with("running") {
@@ -148,8 +148,8 @@ fn gradients_of_normalised_layers_and_signed_columns() {
 }
 
 /// A layer with inhibition whose every element is `x`.
-fn dann_of(x: f64) -> LayerParams<f64> {
-    LayerArrays::Dann(Dann {
+fn dann_of(x: f64) -> Params<f64> {
+    Params::from(Dann {
         wex: vec![x; 8],
         wix: vec![x; 2],
         wei: vec![x; 4],
@@ -159,12 +159,12 @@ fn dann_of(x: f64) -> LayerParams<f64> {
     })
 }
 
-fn after(steps: usize, from: LayerParams<f64>, gradient: f64, rule: &Update) -> DannParams<f64> {
+fn after(steps: usize, from: Params<f64>, gradient: f64, rule: &Update) -> DannParams<f64> {
     let (mut params, mut kept) = (from, Kept::default());
     for _ in 0..steps {
         update(&DannShape::new(2, 4, 1).into(), &mut params, &dann_of(gradient), rule, &mut kept);
     }
-    let LayerArrays::Dann(params) = params else { unreachable!() };
+    let params = DannParams::try_from(params).unwrap();
     params
 }
 
@@ -185,7 +185,7 @@ fn policies_do_what_they_say() {
     let near = |got: f64, want: f64| assert!((got - want).abs() < 1e-12, "{got}, expected {want}");
     let sgd = Update::sgd(0.1);
     // 1 − 0.1 (1 + 0.5) and 1 − 0.1 (1 + 0.5 · 1): only Wex decays.
-    let decayed = after(1, dann_of(1.0), 1.0, &Update { decay: Dann { wex: 0.5, ..Dann::all(0.0) }, ..sgd });
+    let decayed = after(1, dann_of(1.0), 1.0, &Update { decay: PerRole::all(0.0).with(Role::Weights, 0.5), ..sgd });
     near(decayed.wex[0], 0.85);
     near(decayed.wix[0], 0.9);
     // v = 1, then 0.5 + 1: 1 − 0.1 − 0.15. Nesterov: d = 1 + 0.5, then 1 + 0.75.

@@ -3,7 +3,7 @@
 use crate::arguments::{Arguments, Checked, Input, Output, pointer_or_null};
 use crate::config::{Arrays, versioned};
 use crate::status::{Failure, Outcome};
-use kernels::{DannMut, DannRef, DenseMut, DenseRef, LayerArrays, LayerMut, LayerParams, LayerRef, LayerShape};
+use kernels::{Error, LayerShape, Params, ParamsMut, ParamsRef, Role, Schema};
 use std::ffi::CStr;
 
 /// One for each place.
@@ -20,24 +20,32 @@ pub const ATTACHED: Six<&str> = [
     "the attached b",
 ];
 
+/// The place of the parameters of a role. Kinds of layers with other roles are none that the ABI makes.
+fn place(role: Role) -> usize {
+    Role::MOVED.into_iter().position(|moved| moved == role).expect("a role that the ABI has a place for")
+}
+
 /// The number of elements in each place; 0 where the layer has no such array.
-pub fn lengths(shape: &LayerShape) -> Outcome<Six<usize>> {
-    Ok(match shape {
-        LayerShape::Dann(shape) => shape.lengths()?.into_array(),
-        LayerShape::Dense(shape) => {
-            let [w, b] = shape.lengths()?.into_array();
-            [w, 0, 0, 0, 0, b]
-        }
-        _ => unreachable!("a kind of layer that the ABI does not make"),
-    })
+pub fn lengths(schema: &Schema) -> Six<usize> {
+    let mut lengths = [0; 6];
+    schema.iter().for_each(|parameter| lengths[place(parameter.role)] = parameter.elements());
+    lengths
 }
 
 /// Name, rows and columns of each array that the layer has, in the order of the places. A vector has one column.
-pub fn describe(shape: &LayerShape) -> Outcome<Vec<(&'static CStr, usize, usize)>> {
-    let (d, ne) = (shape.inputs(), shape.outputs());
-    let (w, ni) = if let LayerShape::Dann(shape) = shape { (c"Wex", shape.ni) } else { (c"W", 0) };
-    let all = [(w, ne, d), (c"Wix", ni, d), (c"Wei", ne, ni), (c"alpha", ni, 1), (c"g", ne, 1), (c"b", ne, 1)];
-    Ok(all.into_iter().zip(lengths(shape)?).filter(|&(_, len)| len > 0).map(|(array, _)| array).collect())
+pub fn describe(schema: &Schema) -> Vec<(&'static CStr, usize, usize)> {
+    const NAMES: [&CStr; 7] = [c"Wex", c"W", c"Wix", c"Wei", c"alpha", c"g", c"b"];
+    let named = |name: &str| NAMES.into_iter().find(|c| c.to_bytes() == name.as_bytes());
+    let present = schema.iter().filter(|parameter| parameter.elements() > 0);
+    let mut arrays: Vec<_> = present
+        .map(|parameter| {
+            let (dimensions, name) =
+                (parameter.dimensions(), named(parameter.name).expect("a name that the ABI knows"));
+            (place(parameter.role), (name, dimensions[0], dimensions.get(1).copied().unwrap_or(1)))
+        })
+        .collect();
+    arrays.sort_by_key(|(place, _)| *place);
+    arrays.into_iter().map(|(_, array)| array).collect()
 }
 
 /// The pointers of a caller's struct.
@@ -118,46 +126,25 @@ pub unsafe fn slices_mut(outputs: Six<Output<f32>>, checked: &Checked) -> Six<&m
 }
 
 /// The six as the Rust crate has them.
-pub fn view<'a>(shape: &LayerShape, [wex, wix, wei, alpha, g, b]: Six<&'a [f32]>) -> LayerRef<'a, f32> {
-    match shape {
-        LayerShape::Dann(_) => DannRef { wex, wix, wei, alpha, g, b }.into(),
-        LayerShape::Dense(_) => DenseRef { w: wex, b }.into(),
-        _ => unreachable!("a kind of layer that the ABI does not make"),
-    }
+pub fn view<'a>(schema: &Schema, six: Six<&'a [f32]>) -> Result<ParamsRef<'a, f32>, Error> {
+    ParamsRef::new(schema, schema.iter().map(|parameter| six[place(parameter.role)]))
 }
 
 /// As [`view`], for writing.
-pub fn view_mut<'a>(shape: &LayerShape, [wex, wix, wei, alpha, g, b]: Six<&'a mut [f32]>) -> LayerMut<'a, f32> {
-    match shape {
-        LayerShape::Dann(_) => DannMut { wex, wix, wei, alpha, g, b }.into(),
-        LayerShape::Dense(_) => DenseMut { w: wex, b }.into(),
-        _ => unreachable!("a kind of layer that the ABI does not make"),
-    }
+pub fn view_mut<'a>(schema: &Schema, mut six: Six<&'a mut [f32]>) -> Result<ParamsMut<'a, f32>, Error> {
+    ParamsMut::new(schema, schema.iter().map(|parameter| std::mem::take(&mut six[place(parameter.role)])))
 }
 
 /// The arrays of the Rust crate in their places.
-pub fn places<'a>(params: LayerRef<'a, f32>) -> Six<&'a [f32]> {
-    match params {
-        LayerArrays::Dann(params) => params.into_array(),
-        LayerArrays::Dense(params) => [params.w, &[], &[], &[], &[], params.b],
-        _ => unreachable!("a kind of layer that the ABI does not make"),
-    }
-}
-
-/// As [`places`], for writing.
-pub fn places_mut<'a>(params: LayerMut<'a, f32>) -> Six<&'a mut [f32]> {
-    match params {
-        LayerArrays::Dann(params) => params.into_array(),
-        LayerArrays::Dense(params) => [params.w, &mut [], &mut [], &mut [], &mut [], params.b],
-        _ => unreachable!("a kind of layer that the ABI does not make"),
-    }
+pub fn places<'a>(schema: &Schema, params: ParamsRef<'a, f32>) -> Six<&'a [f32]> {
+    let mut six: Six<&[f32]> = [&[]; 6];
+    schema.iter().zip(params.iter()).for_each(|(parameter, array)| six[place(parameter.role)] = array);
+    six
 }
 
 /// A copy, or an error if there is no memory for it.
-pub fn copy(shape: &LayerShape, params: LayerRef<'_, f32>) -> Outcome<LayerParams<f32>> {
-    let mut copy = LayerParams::zeros(shape)?;
-    for (to, from) in places_mut(copy.view_mut()).into_iter().zip(places(params)) {
-        to.copy_from_slice(from);
-    }
+pub fn copy(shape: &LayerShape, params: ParamsRef<'_, f32>) -> Outcome<Params<f32>> {
+    let mut copy = Params::zeros(shape)?;
+    copy.view_mut().into_iter().zip(params.iter()).for_each(|(to, from)| to.copy_from_slice(from));
     Ok(copy)
 }

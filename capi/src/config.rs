@@ -2,7 +2,7 @@
 
 use crate::arguments::{Arguments, Checked, Input, flag, pointer};
 use crate::status::{Failure, Outcome};
-use kernels::{Dann, Update};
+use kernels::{PerRole, Role, Update};
 use std::ffi::c_char;
 use std::mem::offset_of;
 
@@ -195,9 +195,8 @@ impl UpdateInput {
     /// The factors, unless NULL, must be six readable numbers.
     pub unsafe fn get(self, checked: &Checked) -> Update {
         // SAFETY: as demanded here.
-        match *unsafe { self.factors.slice(checked) } {
-            [wex, wix, wei, alpha, g, b] => Update { factors: Dann { wex, wix, wei, alpha, g, b }, ..self.update },
-            _ => self.update,
-        }
+        let given = Role::MOVED.into_iter().zip(unsafe { self.factors.slice(checked) });
+        let factors = given.fold(PerRole::all(1.0), |factors, (role, &factor)| factors.with(role, factor));
+        Update { factors, ..self.update }
     }
 }

@@ -10,7 +10,7 @@ use crate::status::{
 };
 use crate::table::{self, ContextId, LayerId};
 use kernels::{
-    DannShape, DenseShape, Init, Layer, LayerMut, LayerParams, LayerRef, LayerShape, MatMut, MatRef, Nonlinearity,
+    DannShape, DenseShape, Init, Layer, LayerShape, MatMut, MatRef, Nonlinearity, ParamsMut, ParamsRef, Schema,
     generator,
 };
 use std::ffi::c_char;
@@ -29,7 +29,7 @@ pub struct LayerHandle {
 enum Params {
     /// Neither drawn, nor copied in, nor attached.
     None,
-    Own(LayerParams<f32>),
+    Own(kernels::Params<f32>),
     Attached(Attached),
 }
 
@@ -42,13 +42,13 @@ unsafe impl Send for Attached {}
 
 /// Parameters that a call reads.
 enum Reading<'p> {
-    Own(&'p LayerParams<f32>),
+    Own(&'p kernels::Params<f32>),
     Attached(Six<Input<f32>>),
 }
 
 /// Parameters that a call changes.
 enum Writing<'p> {
-    Own(&'p mut LayerParams<f32>),
+    Own(&'p mut kernels::Params<f32>),
     Attached(Six<Output<f32>>),
 }
 
@@ -91,13 +91,13 @@ impl Params {
     ///
     /// # Safety
     /// As [`Output::slice`], for attached arrays.
-    unsafe fn replace(&mut self, mut arguments: Arguments, lengths: &Six<usize>, new: LayerParams<f32>) -> Outcome {
+    unsafe fn replace(&mut self, mut arguments: Arguments, schema: &Schema, new: kernels::Params<f32>) -> Outcome {
         if let Self::Attached(Attached(pointers)) = self {
-            let outputs = arrays::write(&mut arguments, &ATTACHED, pointers, lengths)?;
+            let outputs = arrays::write(&mut arguments, &ATTACHED, pointers, &arrays::lengths(schema))?;
             let checked = arguments.check()?;
             // SAFETY: as demanded here.
             let outputs = unsafe { arrays::slices_mut(outputs, &checked) };
-            for (to, from) in outputs.into_iter().zip(arrays::places(new.view())) {
+            for (to, from) in outputs.into_iter().zip(arrays::places(schema, new.view())) {
                 to.copy_from_slice(from);
             }
         } else {
@@ -110,27 +110,27 @@ impl Params {
 impl Reading<'_> {
     /// # Safety
     /// As [`Input::slice`], for attached arrays.
-    unsafe fn view<'a>(&'a self, shape: &LayerShape, checked: &'a Checked) -> LayerRef<'a, f32> {
-        match self {
+    unsafe fn view<'a>(&'a self, schema: &Schema, checked: &'a Checked) -> Outcome<ParamsRef<'a, f32>> {
+        Ok(match self {
             Self::Own(params) => params.view(),
             // SAFETY: as demanded here.
-            Self::Attached(inputs) => arrays::view(shape, unsafe { arrays::slices(*inputs, checked) }),
-        }
+            Self::Attached(inputs) => arrays::view(schema, unsafe { arrays::slices(*inputs, checked) })?,
+        })
     }
 }
 
 impl<'p> Writing<'p> {
     /// # Safety
     /// As [`Output::slice`], for attached arrays.
-    unsafe fn view<'a>(self, shape: &LayerShape, checked: &'a Checked) -> LayerMut<'a, f32>
+    unsafe fn view<'a>(self, schema: &Schema, checked: &'a Checked) -> Outcome<ParamsMut<'a, f32>>
     where
         'p: 'a,
     {
-        match self {
+        Ok(match self {
             Self::Own(params) => params.view_mut(),
             // SAFETY: as demanded here.
-            Self::Attached(outputs) => arrays::view_mut(shape, unsafe { arrays::slices_mut(outputs, checked) }),
-        }
+            Self::Attached(outputs) => arrays::view_mut(schema, unsafe { arrays::slices_mut(outputs, checked) })?,
+        })
     }
 }
 
@@ -149,7 +149,8 @@ impl LayerHandle {
         let h = arguments.write("h", h, area(batch, ne)?)?;
         let checked = arguments.check()?;
         // SAFETY: as demanded here.
-        let (params, x, h) = unsafe { (params.view(&shape, &checked), x.slice(&checked), h.slice(&checked)) };
+        let (params, x, h) =
+            unsafe { (params.view(kernels.schema(), &checked)?, x.slice(&checked), h.slice(&checked)) };
         let (x, h) = (MatRef::new("x", x, batch, d)?, MatMut::new("h", h, batch, ne)?);
         if training {
             kernels.forward(context.threads()?, params, x, h)?;
@@ -189,7 +190,7 @@ pub unsafe extern "C" fn interneuron_layer_create(
         };
         let context = table::context(context)?;
         let kernels = Layer::new(shape, context.isa)?;
-        let lengths = arrays::lengths(&shape)?;
+        let lengths = arrays::lengths(kernels.schema());
         let unwanted = [(); 6].map(|()| vec![]);
         let handle = table::insert(LayerHandle { context, kernels, lengths, params: Params::None, unwanted });
         // SAFETY: the contract of the header.
@@ -210,11 +211,11 @@ pub extern "C" fn interneuron_layer_free(layer: LayerId) -> i32 {
 pub unsafe extern "C" fn interneuron_layer_init(layer: LayerId, seed: u64, rectified_input: i64) -> i32 {
     call(|| {
         let rectified_input = flag("rectified_input", rectified_input)?;
-        table::with(layer, |LayerHandle { kernels, lengths, params, .. }| {
+        table::with(layer, |LayerHandle { kernels, params, .. }| {
             let init = Init { rectified_input, ..Init::default() };
             let new = init.draw(&kernels.shape(), &mut generator(seed))?;
             // SAFETY: the contract of the header: attached arrays are alive and not in use elsewhere.
-            unsafe { params.replace(Arguments::new(), lengths, new) }
+            unsafe { params.replace(Arguments::new(), kernels.schema(), new) }
         })
     })
 }
@@ -254,7 +255,7 @@ pub unsafe extern "C" fn interneuron_layer_detach(layer: LayerId) -> i32 {
             let reading = params.read(&mut arguments, lengths)?;
             let checked = arguments.check()?;
             // SAFETY: the contract of the header: attached arrays are alive and nobody writes to them meanwhile.
-            let copy = arrays::copy(&kernels.shape(), unsafe { reading.view(&kernels.shape(), &checked) })?;
+            let copy = arrays::copy(&kernels.shape(), unsafe { reading.view(kernels.schema(), &checked)? })?;
             *params = Params::Own(copy);
             Ok(())
         })
@@ -269,7 +270,7 @@ pub unsafe extern "C" fn interneuron_layer_parameter_count(layer: LayerId, count
             let mut arguments = Arguments::new();
             params.announce(&mut arguments, lengths)?;
             let count = arguments.write("count", count, 1)?;
-            let (checked, arrays) = (arguments.check()?, arrays::describe(&kernels.shape())?);
+            let (checked, arrays) = (arguments.check()?, arrays::describe(kernels.schema()));
             // SAFETY: the contract of the header.
             unsafe { count.put(arrays.len() as i64, &checked) };
             Ok(())
@@ -293,7 +294,7 @@ pub unsafe extern "C" fn interneuron_layer_parameter(
             let mut arguments = Arguments::new();
             params.announce(&mut arguments, lengths)?;
             let outputs = DescriptionOutput::new(arguments, name, rows, columns)?;
-            let arrays = arrays::describe(&kernels.shape())?;
+            let arrays = arrays::describe(kernels.schema());
             // SAFETY: the contract of the header.
             unsafe { outputs.write(arrays[index("i", i, arrays.len())?]) }
         })
@@ -354,7 +355,7 @@ pub unsafe extern "C" fn interneuron_layer_set_parameters(layer: LayerId, arrays
             // SAFETY: the contract of the header.
             let new = unsafe { read_parameters(&mut arguments, &kernels.shape(), &pointers, lengths) }?;
             // SAFETY: the contract of the header: attached arrays are alive and not in use elsewhere.
-            unsafe { params.replace(arguments, lengths, new) }
+            unsafe { params.replace(arguments, kernels.schema(), new) }
         })
     })
 }
@@ -368,13 +369,13 @@ pub unsafe fn read_parameters(
     shape: &LayerShape,
     pointers: &Six<*mut f32>,
     lengths: &Six<usize>,
-) -> Outcome<LayerParams<f32>> {
+) -> Outcome<kernels::Params<f32>> {
     arrays::check_places(pointers, lengths)?;
     let inputs = arrays::read(arguments, &ARRAYS, pointers, lengths)?;
     // Nothing is written while these slices exist.
     let checked = Arguments::new().check()?;
     // SAFETY: as demanded here.
-    let new = arrays::view(shape, unsafe { arrays::slices(inputs, &checked) });
+    let new = arrays::view(&shape.schema()?, unsafe { arrays::slices(inputs, &checked) })?;
     new.validate(shape)?;
     arrays::copy(shape, new)
 }
@@ -390,7 +391,7 @@ pub unsafe extern "C" fn interneuron_layer_get_parameters(layer: LayerId, arrays
             let reading = params.read(&mut arguments, lengths)?;
             let (outputs, checked) = wanted(arguments, &pointers, lengths)?;
             // SAFETY: the contract of the header.
-            unsafe { copy_out(reading.view(&kernels.shape(), &checked), outputs, &checked) };
+            unsafe { copy_out(kernels.schema(), reading.view(kernels.schema(), &checked)?, outputs, &checked) };
             Ok(())
         })
     })
@@ -411,8 +412,13 @@ pub fn wanted(
 ///
 /// # Safety
 /// As [`Output::slice`], for each array.
-pub unsafe fn copy_out(params: LayerRef<'_, f32>, outputs: Six<Option<Output<f32>>>, checked: &Checked) {
-    for (output, from) in outputs.into_iter().zip(arrays::places(params)) {
+pub unsafe fn copy_out(
+    schema: &Schema,
+    params: ParamsRef<'_, f32>,
+    outputs: Six<Option<Output<f32>>>,
+    checked: &Checked,
+) {
+    for (output, from) in outputs.into_iter().zip(arrays::places(schema, params)) {
         if let Some(output) = output {
             // SAFETY: as demanded here.
             unsafe { output.slice(checked) }.copy_from_slice(from);
@@ -467,7 +473,8 @@ pub unsafe extern "C" fn interneuron_layer_backward(
             let dx = arguments.write_wanted("dx", dx, area(batch, d)?)?;
             let checked = arguments.check()?;
             // SAFETY: the contract of the header.
-            let (params, x, dh) = unsafe { (params.view(&shape, &checked), x.slice(&checked), dh.slice(&checked)) };
+            let (params, x, dh) =
+                unsafe { (params.view(kernels.schema(), &checked)?, x.slice(&checked), dh.slice(&checked)) };
             let (x, dh) = (MatRef::new("x", x, batch, d)?, MatRef::new("dh", dh, batch, ne)?);
             // SAFETY: the contract of the header.
             let dx = dx.map(|dx| unsafe { dx.slice(&checked) });
@@ -486,7 +493,7 @@ pub unsafe extern "C" fn interneuron_layer_backward(
                             None => room(unwanted, len)?,
                         };
                     }
-                    let gradients = arrays::view_mut(&shape, places);
+                    let gradients = arrays::view_mut(kernels.schema(), places)?;
                     kernels.backward(context.threads()?, params, x, dh, gradients, dx)?;
                 }
             }
@@ -532,7 +539,7 @@ pub unsafe extern "C" fn interneuron_layer_update(
             let dx = arguments.write_wanted("dx", dx, area(batch, d)?)?;
             let checked = arguments.check()?;
             // SAFETY: the contract of the header.
-            let (update, params) = unsafe { (update.get(&checked), params.view(&shape, &checked)) };
+            let (update, params) = unsafe { (update.get(&checked), params.view(kernels.schema(), &checked)?) };
             // SAFETY: the contract of the header.
             let (x, dh) = unsafe { (x.slice(&checked), dh.slice(&checked)) };
             let (x, dh) = (MatRef::new("x", x, batch, d)?, MatRef::new("dh", dh, batch, ne)?);
@@ -559,12 +566,14 @@ pub unsafe extern "C" fn interneuron_layer_inhibition(
 ) -> i32 {
     call(|| {
         table::with(layer, |LayerHandle { kernels, lengths, params, unwanted, .. }| {
-            let LayerShape::Dann(DannShape { ne, ni, divisive, .. }) = kernels.shape() else {
+            let shape = kernels.shape();
+            let (ne, ni, divisive) = (shape.outputs(), shape.interneurons(), shape.divisive());
+            if ni == 0 {
                 return Err(Failure::new(
                     INTERNEURON_INVALID_ARGUMENT,
                     "the layer has no interneurons: expected one that has",
                 ));
-            };
+            }
             let wants_division = !zhat.is_null() || !y.is_null();
             if wants_division && !divisive {
                 let text = "the layer only subtracts: expected NULL for zhat and y";

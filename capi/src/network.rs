@@ -205,7 +205,8 @@ pub unsafe extern "C" fn interneuron_network_layer_count(network: NetworkId, cou
 pub unsafe extern "C" fn interneuron_network_parameter_count(network: NetworkId, k: i64, count: *mut i64) -> i32 {
     call(|| {
         pointer("count", count)?;
-        let arrays = table::with(network, |network: &mut NetworkHandle| arrays::describe(&network.shape(k)?.1))?;
+        let arrays =
+            table::with(network, |network: &mut NetworkHandle| Ok(arrays::describe(&network.shape(k)?.1.schema()?)))?;
         // SAFETY: not NULL, aligned, and by the contract of the header writable.
         unsafe { count.write(arrays.len() as i64) };
         Ok(())
@@ -224,7 +225,8 @@ pub unsafe extern "C" fn interneuron_network_parameter(
 ) -> i32 {
     call(|| {
         let outputs = DescriptionOutput::new(Arguments::new(), name, rows, columns)?;
-        let arrays = table::with(network, |network: &mut NetworkHandle| arrays::describe(&network.shape(k)?.1))?;
+        let arrays =
+            table::with(network, |network: &mut NetworkHandle| Ok(arrays::describe(&network.shape(k)?.1.schema()?)))?;
         // SAFETY: the contract of the header.
         unsafe { outputs.write(arrays[index("i", i, arrays.len())?]) }
     })
@@ -241,7 +243,8 @@ pub unsafe extern "C" fn interneuron_network_set_parameters(network: NetworkId, 
         table::with(network, |network: &mut NetworkHandle| {
             let (k, shape) = network.shape(k)?;
             // SAFETY: the contract of the header.
-            let new = unsafe { read_parameters(&mut arguments, &shape, &pointers, &arrays::lengths(&shape)?) }?;
+            let new =
+                unsafe { read_parameters(&mut arguments, &shape, &pointers, &arrays::lengths(&shape.schema()?)) }?;
             network.network.set_params(k, new)?;
             Ok(())
         })
@@ -258,9 +261,10 @@ pub unsafe extern "C" fn interneuron_network_get_parameters(network: NetworkId, 
         table::with(network, |network: &mut NetworkHandle| {
             let (k, shape) = network.shape(k)?;
             let params = network.network.params().nth(k).expect("a layer of each shape");
-            let (outputs, checked) = wanted(arguments, &pointers, &arrays::lengths(&shape)?)?;
+            let schema = &shape.schema()?;
+            let (outputs, checked) = wanted(arguments, &pointers, &arrays::lengths(schema))?;
             // SAFETY: the contract of the header.
-            unsafe { copy_out(params, outputs, &checked) };
+            unsafe { copy_out(schema, params.view(), outputs, &checked) };
             Ok(())
         })
     })

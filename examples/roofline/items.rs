@@ -4,7 +4,7 @@ use super::cases::{Case, Op, Sizes};
 use super::machine::{Array, Kernels};
 use super::measure::{Call, Item};
 use interneuron::{
-    Error, Init, Isa, Layer, LayerParams, LayerShape, MatMut, MatRef, Network, Threads, Update, composed, generator,
+    Error, Init, Isa, Layer, LayerShape, MatMut, MatRef, Network, Params, Threads, Update, composed, generator,
 };
 use rand::RngExt;
 use rayon::ThreadPool;
@@ -61,7 +61,7 @@ pub struct Builder<'a> {
     /// None where nothing is measured with more than one thread.
     pool: Option<&'a ThreadPool>,
     networks: HashMap<(Op, Sizes, Isa), Shared<Network<f32>>>,
-    params: HashMap<LayerShape, Shared<LayerParams<f32>>>,
+    params: HashMap<LayerShape, Shared<Params<f32>>>,
 }
 
 impl<'a> Builder<'a> {
@@ -153,7 +153,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The shape and the parameters of a case that is one layer.
-    fn params(&mut self, case: &Case) -> Result<(LayerShape, Shared<LayerParams<f32>>), Error> {
+    fn params(&mut self, case: &Case) -> Result<(LayerShape, Shared<Params<f32>>), Error> {
         let shape = case.sizes.shapes().next().expect("a layer");
         let params = shared(&mut self.params, shape, || Init::first().draw(&shape, &mut generator(1)))?;
         Ok((shape, params))

@@ -2,7 +2,7 @@
 
 use interneuron::checkpoint::{self, Run};
 use interneuron::{
-    Angle, Architecture, Dann, Element, Error, Generator, Isa, MatRef, Natural, Network, Threads, Update, generator,
+    Angle, Architecture, Element, Error, Generator, Isa, MatRef, Natural, Network, PerRole, Threads, Update, generator,
 };
 use rand::RngExt;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -89,7 +89,7 @@ impl Round {
         let plain = Update { corrections: rng.random(), ..Update::sgd(lr) };
         let update = match rng.random_range(0..7) {
             0 => Update { momentum: 0.9, nesterov: rng.random(), ..plain },
-            1 => Update { decay: Dann::all(1e-3), floor: Some(1e-6), ..plain },
+            1 => Update { decay: PerRole::all(1e-3), floor: Some(1e-6), ..plain },
             2 => Update { clip: Some(1.0), ..plain },
             3 => Update { angle: Some(Angle { lr_min: lr / 64.0, rates: 5, cosine_epsilon: 0.01 }), ..plain },
             4 => Update { momentum: 0.5, ..Update::eg(lr) },

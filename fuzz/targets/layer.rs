@@ -90,7 +90,7 @@ impl Rule {
     fn update(&self) -> Update {
         const RATES: [f64; 6] = [0.0, 1e-6, 0.01, 0.3, 100.0, 1e30];
         let rate = |i: &u8| RATES[usize::from(*i) % RATES.len()];
-        let decay = Dann { wex: 0.01, ..Dann::all(0.1) };
+        let decay = PerRole::all(0.1).with(Role::Weights, 0.01);
         match self {
             Self::Plain { corrections, rate: i } => Update { corrections: *corrections, ..Update::sgd(rate(i)) },
             Self::Momentum { nesterov, floor } => {

@@ -4,9 +4,8 @@ use super::Run;
 use super::tensors::Loaded;
 use crate::element::Element;
 use crate::init::{Generator, generator};
+use crate::layers::{LayerShape, Nonlinearity};
 use crate::network::{Network, label_generator};
-use crate::params::Nonlinearity;
-use crate::params::layer::LayerShape;
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::HashMap;
 
@@ -27,10 +26,7 @@ pub(super) struct Metadata {
 
 impl Metadata {
     pub fn of<T: Element>(shapes: &[LayerShape], network: &Network<T>, run: &Run) -> Self {
-        let name = |shape: &LayerShape| match shape.nonlinearity() {
-            Nonlinearity::Relu => "relu",
-            Nonlinearity::Identity => "identity",
-        };
+        let name = |shape: &LayerShape| shape.nonlinearity().name();
         let Run { seed, generator } = run;
         let entries = [
             ("format", FORMAT.to_owned()),
@@ -99,12 +95,7 @@ impl Metadata {
                 .map(|k| if k < layers { Nonlinearity::Relu } else { Nonlinearity::Identity })
                 .collect());
         };
-        let nonlinearity = |name| match name {
-            "relu" => Some(Nonlinearity::Relu),
-            "identity" => Some(Nonlinearity::Identity),
-            _ => None,
-        };
-        let all = names.split(',').map(nonlinearity).collect::<Option<Vec<_>>>();
+        let all = names.split(',').map(Nonlinearity::of_name).collect::<Option<Vec<_>>>();
         let expected = || self.wrong("nonlinearities", &format!("relu or identity for each of {layers} layers"));
         all.filter(|all| all.len() == layers).ok_or_else(expected)
     }
@@ -155,10 +146,7 @@ fn dims(shapes: &[LayerShape]) -> String {
 }
 
 fn nis(shapes: &[LayerShape]) -> String {
-    join(shapes.iter().map(|shape| match shape {
-        LayerShape::Dann(shape) => shape.ni,
-        _ => 0,
-    }))
+    join(shapes.iter().map(LayerShape::interneurons))
 }
 
 fn join(numbers: impl Iterator<Item = usize>) -> String {

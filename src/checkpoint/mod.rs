@@ -2,7 +2,7 @@
 //!
 //! A checkpoint is a [safetensors](https://huggingface.co/docs/safetensors) file, which Python reads and writes with the
 //! package of that name. The tensors of layer `k`, counted from the input, are `layers.{k}.NAME` with the names and
-//! dimensions of [`LayerShape::arrays`], of the element type of the network:
+//! dimensions of [`LayerShape::schema`], of the element type of the network:
 //!
 //! | layer | tensors |
 //! |---|---|
@@ -57,13 +57,13 @@ use crate::error::Error;
 use crate::file;
 use crate::init::Generator;
 use crate::isa::Isa;
+use crate::layers::LayerShape;
 use crate::network::Network;
-use crate::params::layer::LayerShape;
 use header::{Named, Source};
 use metadata::Metadata;
 use std::collections::HashMap;
 use std::path::Path;
-use tensors::{NEGATIVE, SIGN, check_values, kept, layers, signs, there_are};
+use tensors::{SIGN, check_values, layers, signs};
 
 /// What a run needs beside the network to go on as if it had never stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,15 +97,15 @@ pub fn save<T: Element>(path: impl AsRef<Path>, network: &Network<T>, run: &Run)
     let signs: Vec<Option<Vec<T>>> = shapes.iter().map(signs).collect();
     let mut tensors: Vec<Named<'_, T>> = vec![];
     for (k, (shape, (params, state))) in shapes.iter().zip(network.params().zip(network.states())).enumerate() {
-        check_values(k, shape, params, state).map_err(fail)?;
-        let kept = kept(state).map(|(prefix, params, _)| (prefix, params));
-        for (prefix, params) in [("", params)].into_iter().chain(kept) {
-            for ((name, dimensions), (_, array)) in shape.arrays().into_iter().zip(there_are(params)) {
-                tensors.push((format!("layers.{k}.{prefix}{name}"), dimensions, array));
+        let schema = shape.schema()?;
+        check_values(k, &schema, params, state).map_err(fail)?;
+        let slots = state.slots.iter().map(|slot| (format!("{}.", slot.kind.name), &slot.params));
+        for (prefix, params) in [(String::new(), params)].into_iter().chain(slots) {
+            let arrays = schema.iter().zip(params.view().iter()).filter(|(_, array)| !array.is_empty());
+            for (parameter, array) in arrays {
+                let name = format!("layers.{k}.{prefix}{}", parameter.name);
+                tensors.push((name, parameter.dimensions().to_vec(), array));
             }
-        }
-        if !state.negative.is_empty() {
-            tensors.push((format!("layers.{k}.{NEGATIVE}"), vec![state.negative.len()], &state.negative));
         }
         if let Some(signs) = &signs[k] {
             tensors.push((format!("layers.{k}.{SIGN}"), vec![signs.len()], signs));

@@ -11,7 +11,6 @@ use crate::kernels::product::{Product, ProductKernel};
 use crate::kernels::update::{Elementwise, Policy};
 use crate::kernels::walk::{Block, DownColumns, Operand, Panels, Walk};
 use crate::layout::{Grouped, Split};
-use crate::params::state::Target;
 use crate::threads::Crew;
 use std::ops::Range;
 
@@ -27,7 +26,7 @@ fn work(dimensions: [usize; 3]) -> usize {
 ///
 /// # Safety
 /// As [`crate::kernels::product::product`], for all rows and groups.
-pub(super) unsafe fn run_product<T: Element, W: Walk, E>(
+pub(crate) unsafe fn run_product<T: Element, W: Walk, E>(
     crew: &Crew<'_>,
     (kernels, rows): (&Kernels<T>, usize),
     kernel: ProductKernel<T, W, E>,
@@ -53,7 +52,7 @@ type InParts<T, W, E> = (ProductKernel<T, W, Store<T>>, ProductKernel<T, W, E>);
 ///
 /// # Safety
 /// As [`run_product`]; `partial` is like an output, and the epilogue may write it.
-pub(super) unsafe fn run_in_parts<T: Element, W: Side, E>(
+pub(crate) unsafe fn run_in_parts<T: Element, W: Side, E>(
     crew: &Crew<'_>,
     (kernels, rows): (&Kernels<T>, usize),
     (part_kernel, kernel): InParts<T, W, E>,
@@ -92,7 +91,7 @@ pub(super) fn panel_stride(depth: usize) -> usize {
 }
 
 /// Elements of the panels of a matrix with so many columns.
-pub(super) fn panels_len(columns: usize) -> usize {
+pub(crate) fn panels_len(columns: usize) -> usize {
     panels(columns) * panel_stride(PANEL_DEPTH)
 }
 
@@ -105,7 +104,7 @@ fn panels(columns: usize) -> usize {
 /// Whether the input gradient of a layer with `rows` inputs and sums of length `k` is made from a copy of the weights in
 /// panels. Tiles of it walk down the columns of the weights. In a large matrix each step is on another page, and where
 /// rows are a large power of two apart all steps fall in the same few cache sets.
-pub(super) fn in_panels<T>(rows: usize, k: usize, examples: Split) -> bool {
+pub(crate) fn in_panels<T>(rows: usize, k: usize, examples: Split) -> bool {
     /// Bytes of weights that a second-level cache of 1 MiB nearly holds.
     const SMALL: usize = 2 << 20;
     /// Fewer examples do not pay for the copy.
@@ -120,7 +119,7 @@ pub(super) fn in_panels<T>(rows: usize, k: usize, examples: Split) -> bool {
 ///
 /// # Safety
 /// As [`run_product`]; `partial` is like an output, and the epilogue may write it; the weights have `rows` columns.
-pub(super) unsafe fn run_in_panels<T: Element, E>(
+pub(crate) unsafe fn run_in_panels<T: Element, E>(
     crew: &Crew<'_>,
     (kernels, rows): (&Kernels<T>, usize),
     (part_kernel, kernel): InParts<T, Panels, E>,
@@ -160,7 +159,7 @@ pub(super) unsafe fn run_in_panels<T: Element, E>(
 ///
 /// # Safety
 /// As [`crate::kernels::gradient::gradient`], for all rows and groups of each gradient.
-pub(super) unsafe fn run_gradients<T: Element, E>(
+pub(crate) unsafe fn run_gradients<T: Element, E>(
     crew: &Crew<'_>,
     kernel: GradientKernel<T, E>,
     gradients: &[Gradient<T, E>],
@@ -182,35 +181,11 @@ pub(super) unsafe fn run_gradients<T: Element, E>(
     });
 }
 
-/// Takes the step of an array whose gradient is there.
-pub(super) fn run_elementwise<T: Element>(
-    crew: &Crew<'_>,
-    kernels: &Kernels<T>,
-    target: &mut Target<'_, T>,
-    gradient: &[T],
-) {
-    assert_eq!(target.array.len(), gradient.len(), "elements of a parameter and its gradient");
-    let (len, policy) = (gradient.len(), target.policy(0));
-    // SAFETY: the arrays are borrowed, of one length, and a step does not write the gradient.
-    unsafe { each_element(crew, kernels, len, policy, gradient.as_ptr().cast_mut(), false) };
-}
-
-/// Overwrites the gradient of an array with the direction of its step.
-pub(super) fn run_direction<T: Element>(
-    crew: &Crew<'_>,
-    kernels: &Kernels<T>,
-    target: &mut Target<'_, T>,
-    gradient: &mut [T],
-) {
-    assert_eq!(target.array.len(), gradient.len(), "elements of a parameter and its gradient");
-    let (len, policy) = (gradient.len(), target.policy(0));
-    // SAFETY: the arrays are borrowed mutably and of one length.
-    unsafe { each_element(crew, kernels, len, policy, gradient.as_mut_ptr(), true) };
-}
-
+/// Takes the step of an array whose gradient is there, or overwrites the gradient with the direction of the step.
+///
 /// # Safety
 /// The arrays have `len` elements and are valid for what the kernel does with them.
-unsafe fn each_element<T: Element>(
+pub(crate) unsafe fn run_elementwise<T: Element>(
     crew: &Crew<'_>,
     kernels: &Kernels<T>,
     len: usize,

@@ -115,12 +115,27 @@ pub(crate) fn to_rows<T: Element>(
     });
 }
 
+/// Copies all units to the example-major form, `to [B, units] = fromᵀ`.
+pub(crate) fn all_to_examples<T: Element>(crew: &Crew<'_>, from: &Activations<T>, to: &mut Activations<T>) {
+    let (examples, units) = (from.columns(), to.columns());
+    assert_eq!((from.rows(), examples.len()), (units.len(), to.rows()), "units and examples");
+    let (from, to, groups) = (from.grouped(), to.grouped_mut(), examples.groups());
+    // By groups of units: each is read and written whole by one task.
+    crew.run(units.len().saturating_mul(16 * examples.len()), units.groups(), |tasks| {
+        for group in units.iter(tasks) {
+            let rows = group.start..group.start + group.len;
+            // SAFETY: both are borrowed and have these units and examples; tasks are disjoint.
+            unsafe { to_examples(from, (to, units), rows, examples.iter(0..groups)) };
+        }
+    });
+}
+
 /// Copies the units `rows` of some groups of examples to the example-major form.
 ///
 /// # Safety
 /// `from` is valid for reading in these rows and groups; `to`, with the columns `units`, for writing those columns in
 /// the groups' examples, and nothing else accesses them.
-pub(super) unsafe fn to_examples<T: Element>(
+pub(crate) unsafe fn to_examples<T: Element>(
     from: Grouped<T>,
     (to, units): (Grouped<T>, Split),
     rows: Range<usize>,

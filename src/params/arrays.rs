@@ -1,26 +1,11 @@
-//! The arrays of one kind of layer: a struct with one field for each parameter, and what every such struct can do.
+//! The arrays of one kind of layer as a struct with one field for each: for code that knows the kind.
 
-/// A parameter, whatever kind of layer has it: what decides its sign, its correction and its factor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Letter {
-    /// `Wex`, and the weights of a layer without interneurons.
-    Wex,
-    Wix,
-    Wei,
-    Alpha,
-    G,
-    B,
-    /// Statistics that a layer keeps for evaluation; no gradient moves them.
-    Mean,
-    Variance,
-}
-
-/// Defines the arrays of a kind of layer: `field: Letter = "name"` for each parameter.
+/// Defines the arrays of a kind of layer: `field = "name"` for each.
 macro_rules! arrays {
     (
         $(#[$doc:meta])*
-        $name:ident, $params:ident, $ref:ident, $mut:ident for $shape:ident {
-            $($(#[$field_doc:meta])* $field:ident: $letter:ident = $text:literal,)*
+        $name:ident, $params:ident, $ref:ident, $mut:ident for $shape:ident: $kind:literal {
+            $($(#[$field_doc:meta])* $field:ident = $text:literal,)*
         }
     ) => {
         $(#[$doc])*
@@ -36,31 +21,35 @@ macro_rules! arrays {
         /// Arrays that are written: parameters to update, or gradients to fill.
         pub type $mut<'a, T> = $name<&'a mut [T]>;
 
-        impl<A> $name<A> {
-            /// The names of the parameters, as in the equations.
+        impl $name<()> {
+            /// The names of the arrays, as in the equations.
             pub const NAMES: $name<&'static str> = $name { $($field: $text),* };
 
-            pub(crate) const LETTERS: $name<Letter> = $name { $($field: Letter::$letter),* };
+            pub(crate) const KIND: &Names = &Names { kind: $kind, arrays: &[$($text),*] };
 
-            /// The same value for each parameter.
-            pub fn all(value: A) -> Self
-            where
-                A: Clone,
-            {
-                $name { $($field: value.clone()),* }
+            fn of_kind(names: &Names) -> Result<(), Error> {
+                if names.kind == $kind { Ok(()) } else { Err(Error::Kind { expected: $kind }) }
+            }
+        }
+
+        impl<A> $name<A> {
+            /// One for each field, in the order of the fields.
+            pub(crate) fn of(mut all: impl Iterator<Item = A>) -> Self {
+                let mut next = || all.next().expect("a field for each array");
+                $name { $($field: next()),* }
             }
 
-            /// `f` of each parameter, in the order of the fields.
+            /// `f` of each field, in the order of the fields.
             pub fn map<B>(self, mut f: impl FnMut(A) -> B) -> $name<B> {
                 $name { $($field: f(self.$field)),* }
             }
 
-            /// Each parameter together with its counterpart.
+            /// Each field together with its counterpart.
             pub fn zip<B>(self, other: $name<B>) -> $name<(A, B)> {
                 $name { $($field: (self.$field, other.$field)),* }
             }
 
-            /// The parameters in the order of the fields.
+            /// The fields in their order.
             pub fn into_array(self) -> [A; [$($text),*].len()] {
                 [$(self.$field),*]
             }
@@ -72,10 +61,11 @@ macro_rules! arrays {
             /// # Errors
             /// [`Error::Dimension`] if a dimension is zero, [`Error::TooLarge`] if an array does not fit in memory.
             pub fn zeros(shape: &$shape) -> Result<Self, Error> {
-                let lengths = shape.lengths()?;
-                Ok($name { $($field: zeros(lengths.$field)?),* })
+                Params::zeros(shape)?.try_into()
             }
+        }
 
+        impl<T> $params<T> {
             /// A view for reading.
             pub fn view(&self) -> $ref<'_, T> {
                 $name { $($field: &self.$field),* }
@@ -87,36 +77,58 @@ macro_rules! arrays {
             }
         }
 
-        impl<T: Element> $ref<'_, T> {
-            /// Checks the length of each array.
-            pub(crate) fn check(&self, shape: &$shape) -> Result<(), Error> {
-                let arrays = self.map(<[T]>::len).zip(shape.lengths()?).zip(shape.names());
-                arrays.into_array().into_iter().try_for_each(|((len, expected), name)| length(name, len, expected))
-            }
-
-            /// Checks that the arrays can be a layer's parameters: their lengths, that all values are finite, and that
-            /// those that keep their sign are nowhere negative.
-            ///
-            /// # Errors
-            /// [`Error::Length`] or [`Error::Value`], naming the parameter; [`Error::Dimension`] if the shape itself is
-            /// impossible.
-            pub fn validate(&self, shape: &$shape) -> Result<(), Error> {
-                self.check(shape)?;
-                let arrays = self.zip(shape.names()).zip($name::<()>::LETTERS);
-                arrays
-                    .into_array()
-                    .into_iter()
-                    .try_for_each(|((array, name), letter)| values(name, array, shape.signed(letter)))
-            }
-        }
-
-        impl<T: Element> $mut<'_, T> {
+        impl<T> $mut<'_, T> {
             /// A view for reading.
             pub fn view(&self) -> $ref<'_, T> {
                 $name { $($field: self.$field),* }
             }
         }
+
+        impl<T> From<$params<T>> for Params<T> {
+            fn from(arrays: $params<T>) -> Self {
+                Params::of($name::KIND, arrays.into_array().into())
+            }
+        }
+
+        impl<'a, T> From<$ref<'a, T>> for ParamsRef<'a, T> {
+            fn from(arrays: $ref<'a, T>) -> Self {
+                ParamsRef::of($name::KIND, arrays.into_array())
+            }
+        }
+
+        impl<'a, T> From<$mut<'a, T>> for ParamsMut<'a, T> {
+            fn from(arrays: $mut<'a, T>) -> Self {
+                ParamsMut::of($name::KIND, arrays.into_array())
+            }
+        }
+
+        impl<T> TryFrom<Params<T>> for $params<T> {
+            type Error = Error;
+
+            fn try_from(params: Params<T>) -> Result<Self, Error> {
+                $name::of_kind(params.names())?;
+                Ok($name::of(params.into_arrays().into_iter()))
+            }
+        }
+
+        impl<'a, T> TryFrom<ParamsRef<'a, T>> for $ref<'a, T> {
+            type Error = Error;
+
+            fn try_from(params: ParamsRef<'a, T>) -> Result<Self, Error> {
+                $name::of_kind(params.names())?;
+                Ok($name::of(params.iter()))
+            }
+        }
+
+        impl<'a, T> TryFrom<ParamsMut<'a, T>> for $mut<'a, T> {
+            type Error = Error;
+
+            fn try_from(params: ParamsMut<'a, T>) -> Result<Self, Error> {
+                $name::of_kind(params.names())?;
+                Ok($name::of(params.into_iter()))
+            }
+        }
     };
 }
 
-pub(super) use arrays;
+pub(crate) use arrays;

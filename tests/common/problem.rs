@@ -71,7 +71,7 @@ pub fn shape((d, ne, ni, _): (usize, usize, usize, usize), kind: Kind, relu: boo
 pub struct Problem {
     pub shape: LayerShape,
     pub batch: usize,
-    pub params: LayerParams<f64>,
+    pub params: Params<f64>,
     pub x: Vec<f64>,
     pub dh: Vec<f64>,
 }
@@ -109,8 +109,8 @@ impl Problem {
         Self { shape, batch, params, x, dh }
     }
 
-    pub fn params<T: Element>(&self) -> LayerParams<T> {
-        let mut params = LayerParams::zeros(&self.shape).unwrap();
+    pub fn params<T: Element>(&self) -> Params<T> {
+        let mut params = Params::zeros(&self.shape).unwrap();
         for ((_, to), (_, from)) in params.view_mut().arrays().into_iter().zip(self.params.view().arrays()) {
             to.iter_mut().zip(from).for_each(|(to, &from)| *to = T::from_f64(from));
         }
@@ -171,13 +171,13 @@ fn perturb(array: &mut [f64], change: f64, rng: &mut Generator) {
 pub struct Outcome<T> {
     pub h: Vec<T>,
     pub dx: Vec<T>,
-    pub gradients: LayerParams<T>,
-    pub updated: LayerParams<T>,
+    pub gradients: Params<T>,
+    pub updated: Params<T>,
 }
 
 impl<T: Element> Outcome<T> {
     pub fn arrays(&self) -> Vec<(String, &[T])> {
-        let named = |prefix: &'static str, params: &'_ LayerParams<T>| -> Vec<String> {
+        let named = |prefix: &'static str, params: &'_ Params<T>| -> Vec<String> {
             params.view().arrays().iter().map(|(name, _)| format!("{prefix}{name}")).collect()
         };
         let names = [vec!["h".into(), "dx".into()], named("d", &self.gradients), named("updated ", &self.updated)];
@@ -289,11 +289,8 @@ pub fn check_evaluation<T: Element>(problem: &Problem, isa: Isa) {
     /// Roundings of one f32 that outputs may be off by: sums of up to 130 products, of which a running mean that is as
     /// large may be subtracted.
     const ROUNDINGS: f64 = 130.0;
-    let (LayerShape::Norm(shape @ NormShape { over: Over::Examples, d, ne, .. }), LayerArrays::Norm(params)) =
-        (problem.shape, &problem.params)
-    else {
-        return;
-    };
+    let LayerShape::Norm(shape @ NormShape { over: Over::Examples, d, ne, .. }) = problem.shape else { return };
+    let params = &NormParams::try_from(problem.params.clone()).unwrap();
     let (x, own) = (cast::<T>(&problem.x), problem.params::<T>());
     let x = MatRef::new("x", &x, problem.batch, d).unwrap();
     let mut h = vec![T::from_f64(f64::NAN); problem.batch * ne];

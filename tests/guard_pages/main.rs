@@ -56,7 +56,7 @@ fn numbers<T: Element>(len: usize) -> Vec<T> {
 /// Rules with all that an update may keep and do, which take turns.
 fn update(i: usize) -> Update {
     let plain = Update::csgd(0.01);
-    let decay = Dann::all(0.01);
+    let decay = PerRole::all(0.01);
     [
         plain,
         Update { momentum: 0.9, nesterov: true, decay, ..plain },
@@ -78,12 +78,12 @@ fn layer<T: Element>(
     isa: Isa,
     threads: Threads<'_>,
     turn: usize,
-) -> (Vec<LayerParams<T>>, [Vec<T>; 2]) {
+) -> (Vec<Params<T>>, [Vec<T>; 2]) {
     let (d, ne) = (shape.inputs(), shape.outputs());
     let gap = if turn.is_multiple_of(3) { 3 } else { 0 };
-    let mut params = LayerParams::<T>::zeros(&shape).unwrap();
+    let mut params = Params::<T>::zeros(&shape).unwrap();
     params.view_mut().arrays().into_iter().for_each(|(_, array)| array.copy_from_slice(&numbers(array.len())));
-    let mut gradients = LayerParams::<T>::zeros(&shape).unwrap();
+    let mut gradients = Params::<T>::zeros(&shape).unwrap();
     let (x, dh) = (matrix::<T>(batch, d, gap), matrix::<T>(batch, ne, gap));
     let (mut h, mut dx) = (matrix::<T>(batch, ne, gap), matrix::<T>(batch, d, gap));
     let x = MatRef::with_stride("x", &x, batch, d, d + gap).unwrap();
@@ -121,7 +121,7 @@ fn network<T: Element>(
     isa: Isa,
     threads: Threads<'_>,
     turn: usize,
-) -> (Vec<LayerParams<T>>, [Vec<T>; 2]) {
+) -> (Vec<Params<T>>, [Vec<T>; 2]) {
     let mut net: Network<T> = architecture.clone().isa(isa).build().unwrap();
     let (inputs, classes) = (net.inputs(), net.classes());
     let x = numbers::<T>(batch * inputs);
@@ -144,8 +144,8 @@ fn network<T: Element>(
 
 /// Runs a case on ordinary memory, then guarded on either side: with the same results, or memory was read that nobody
 /// had written.
-fn on_both_sides<T: Element>(case: &str, run: impl Fn() -> (Vec<LayerParams<T>>, [Vec<T>; 2])) {
-    let bits = |(params, outputs): (Vec<LayerParams<T>>, [Vec<T>; 2])| -> Vec<Vec<u64>> {
+fn on_both_sides<T: Element>(case: &str, run: impl Fn() -> (Vec<Params<T>>, [Vec<T>; 2])) {
+    let bits = |(params, outputs): (Vec<Params<T>>, [Vec<T>; 2])| -> Vec<Vec<u64>> {
         let arrays = params.iter().flat_map(|params| params.view().arrays()).map(|(_, array)| common::bits(array));
         arrays.chain(outputs.iter().map(|output| common::bits(output))).collect()
     };

@@ -4,8 +4,8 @@ use super::*;
 use crate::layer::*;
 use crate::network::*;
 use kernels::{
-    Architecture, Dann, DannParams, DannShape, Dense, Init, Isa, Layer, LayerArrays, MatMut, MatRef, Network, Threads,
-    Update, generator,
+    Architecture, DannParams, DannShape, Init, Isa, Layer, MatMut, MatRef, Network, PerRole, Role, Threads, Update,
+    generator,
 };
 use std::ptr::{null, null_mut};
 
@@ -24,7 +24,10 @@ struct Expected {
 }
 
 fn update() -> Update {
-    Update { factors: Dann { wix: 0.5, alpha: 0.0, ..Dann::all(1.0) }, ..Update::csgd(0.05) }
+    Update {
+        factors: PerRole::all(1.0).with(Role::ToInterneurons, 0.5).with(Role::LogStrength, 0.0),
+        ..Update::csgd(0.05)
+    }
 }
 
 fn expected(shape: DannShape, isa: Isa) -> Expected {
@@ -122,7 +125,7 @@ fn layer(layer: &OwnLayer, expected: &Expected, attached: bool) {
 
         dx.fill(UNTOUCHED);
         forward();
-        let factors = update().factors.into_array();
+        let factors: Vec<f64> = update().factors.iter().map(|(_, &factor)| factor).collect();
         let step = UpdateConfig { factors: factors.as_ptr(), ..update_config(0.05, 1) };
         ok(interneuron_layer_update(layer.0, batch, x.as_ptr(), dh.as_ptr(), &step, dx.as_mut_ptr()));
         assert_eq!(bits(&dx), bits(&expected.dx));
@@ -220,11 +223,10 @@ fn parameters(network: &OwnNetwork, rust: &Network<f32>) {
         for (k, params) in (0..layers).zip(rust.params()) {
             let mut count = 0;
             ok(interneuron_network_parameter_count(network.0, k, &mut count));
-            let mut expected = match params {
-                LayerArrays::Dann(params) => params.into_array().map(<[f32]>::to_vec),
-                LayerArrays::Dense(Dense { w, b }) => [w, &[], &[], &[], &[], b].map(<[f32]>::to_vec),
-                _ => unreachable!(),
-            };
+            let places = ["Wex", "Wix", "Wei", "alpha", "g", "b"];
+            let place = |name: &str| places.iter().position(|&place| place == name).unwrap_or(0);
+            let mut expected: [Vec<f32>; 6] = Default::default();
+            params.arrays().into_iter().for_each(|(name, array)| expected[place(name)] = array.to_vec());
             let mut lengths = vec![];
             for i in 0..count {
                 let (mut rows, mut columns) = (0, 0);

@@ -1,12 +1,10 @@
 //! Update rules: projected or exponentiated gradient descent, the corrections from the Fisher information, and policies
 //! that can be added to them.
 
-use super::arrays::Letter;
-use super::dann::{Dann, DannShape};
-use super::layer::LayerShape;
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::update::Rule;
+use crate::params::schema::{Parameter, PerRole, Role};
 
 /// How a step changes the parameters. Projected gradient descent alone is
 ///
@@ -27,12 +25,15 @@ use crate::kernels::update::Rule;
 /// `1/(√ne · d)`. Source: Cornford et al., ICLR 2021, section 4.
 ///
 /// ```
-/// use interneuron::{Dann, Update};
+/// use interneuron::{PerRole, Role, Update};
 ///
 /// let corrected = Update::csgd(0.1);
 /// let plain = Update::sgd(0.004);
-/// let frozen_inhibition = Update { factors: Dann { wix: 0.0, wei: 0.0, alpha: 0.0, ..Dann::all(1.0) }, ..corrected };
-/// let heavy = Update { momentum: 0.9, decay: Dann { wex: 1e-4, ..Dann::all(0.0) }, clip: Some(1.0), ..corrected };
+/// let fixed = [Role::ToInterneurons, Role::FromInterneurons, Role::LogStrength];
+/// let factors = fixed.into_iter().fold(PerRole::all(1.0), |factors, role| factors.with(role, 0.0));
+/// let frozen_inhibition = Update { factors, ..corrected };
+/// let decay = PerRole::all(0.0).with(Role::Weights, 1e-4);
+/// let heavy = Update { momentum: 0.9, decay, clip: Some(1.0), ..corrected };
 /// assert!(plain.corrections != frozen_inhibition.corrections && heavy.corrections);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,14 +42,13 @@ pub struct Update {
     pub lr: f64,
     /// Whether the gradients of inhibitory parameters are corrected.
     pub corrections: bool,
-    /// Further factors on the learning rate of each parameter, finite and ≥ 0. The weights of a layer without
-    /// interneurons take `wex`.
-    pub factors: Dann<f64>,
+    /// Further factors on the learning rate of the parameters of each role, finite and ≥ 0.
+    pub factors: PerRole<f64>,
     /// How a parameter moves.
     pub descent: Descent,
-    /// Weight decay λ of each parameter, finite and ≥ 0: adds `λ · θ` to the gradient, or `λ · sign(θ)` where the step is
+    /// Weight decay λ of the parameters of each role, finite and ≥ 0: adds `λ · θ` to the gradient, or `λ · sign(θ)` where the step is
     /// exponentiated. 0 leaves a parameter alone.
-    pub decay: Dann<f64>,
+    pub decay: PerRole<f64>,
     /// Momentum μ, at least 0 and less than 1: `v ← μ · v + d`, and `v` takes the place of the gradient `d`. Velocities
     /// begin at zero and are kept beside the parameters, also while a rule without momentum takes its turn.
     pub momentum: f64,
@@ -131,7 +131,7 @@ impl Default for Natural {
 
 /// What a step of one layer multiplies with, beside what the [`Update`] says.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
+pub(crate) struct StepScale {
     /// The learning rate: that of the update, unless the angle rule found another.
     pub lr: f64,
     /// What clipping leaves of the gradients.
@@ -146,9 +146,9 @@ impl Update {
         Self {
             lr,
             corrections: false,
-            factors: Dann::all(1.0),
+            factors: PerRole::all(1.0),
             descent: Descent::Projected,
-            decay: Dann::all(0.0),
+            decay: PerRole::all(0.0),
             momentum: 0.0,
             nesterov: false,
             floor: None,
@@ -180,17 +180,17 @@ impl Update {
         if !valid(self.lr) {
             return Err(Error::LearningRate { lr: self.lr });
         }
-        let factors = self.factors.zip(Dann::<()>::NAMES).into_array();
-        if let Some((value, name)) = factors.into_iter().find(|&(factor, _)| !valid(factor) || !valid(factor * self.lr))
+        if let Some((role, &value)) =
+            self.factors.iter().find(|&(_, &factor)| !valid(factor) || !valid(factor * self.lr))
         {
-            return Err(Error::Factor { name, value });
+            return Err(Error::Factor { name: role.letter(), value });
         }
         let rule = |name, value, fine: bool, expected| {
             if fine { Ok(()) } else { Err(Error::Policy { name, value, expected }) }
         };
         let positive = |x: f64| x > 0.0 && finite(x) && T::from_f64(x) > T::ZERO;
-        for (decay, name) in self.decay.zip(DECAY_NAMES).into_array() {
-            rule(name, decay, valid(decay), "a finite number ≥ 0")?;
+        for (role, &decay) in self.decay.iter() {
+            rule(DECAY_NAMES[role], decay, valid(decay), "a finite number ≥ 0")?;
         }
         let less_than_one = self.momentum >= 0.0 && T::from_f64(self.momentum) < T::ONE;
         rule("momentum", self.momentum, less_than_one, "at least 0 and less than 1")?;
@@ -230,25 +230,12 @@ impl Update {
     }
 
     /// What a parameter's gradient is multiplied with first of all.
-    pub(crate) fn correction(&self, shape: &LayerShape, letter: Letter) -> f64 {
-        let LayerShape::Dann(DannShape { d, ne, .. }) = *shape else { return 1.0 };
-        let (root_ne, d) = ((ne as f64).sqrt(), d as f64);
-        match letter {
-            _ if !self.corrections => 1.0,
-            Letter::Wix => 1.0 / root_ne,
-            Letter::Wei => 1.0 / d,
-            Letter::Alpha => 1.0 / (root_ne * d),
-            _ => 1.0,
-        }
-    }
-
-    /// The factor on a parameter's learning rate.
-    pub(crate) fn factor(&self, letter: Letter) -> f64 {
-        by_letter(&self.factors, letter)
+    pub(crate) fn correction(&self, parameter: &Parameter) -> f64 {
+        if self.corrections { parameter.correction } else { 1.0 }
     }
 
     /// How the elements of one parameter move.
-    pub(crate) fn rule<T: Element>(&self, shape: &LayerShape, letter: Letter, moment: &Moment) -> Rule<T> {
+    pub(crate) fn rule<T: Element>(&self, parameter: &Parameter, scale: &StepScale) -> Rule<T> {
         let plain = Rule {
             correction: T::ONE,
             rate: T::ZERO,
@@ -260,14 +247,15 @@ impl Update {
             exponentiated: false,
             natural: None,
         };
-        if matches!(letter, Letter::Mean | Letter::Variance) {
+        if !parameter.moves() {
             // The "gradient" is the batch's statistic: θ ← θ − 0.1 (θ − statistic).
             return Rule { correction: -T::ONE, decay: Some(T::ONE), rate: T::from_f64(RUNNING_SHARE), ..plain };
         }
-        let (correction, rate) = (moment.clip * self.correction(shape, letter), moment.lr * self.factor(letter));
-        let decay = Some(by_letter(&self.decay, letter)).filter(|&decay| decay > 0.0);
+        let &Parameter { role, signed, .. } = parameter;
+        let (correction, rate) = (scale.clip * self.correction(parameter), scale.lr * self.factors[role]);
+        let decay = Some(self.decay[role]).filter(|&decay| decay > 0.0);
         // A rate of zero moves nothing, not by a rounding either.
-        let (signed, exponentiated) = (shape.signed(letter), self.split().is_some() && rate > 0.0);
+        let exponentiated = self.split().is_some() && rate > 0.0;
         // Where nothing comes between them, both are one factor, which is rounded once.
         let alone =
             decay.is_none() && self.momentum == 0.0 && !exponentiated && self.natural.is_none() && self.angle.is_none();
@@ -279,33 +267,15 @@ impl Update {
             momentum: T::from_f64(self.momentum),
             nesterov: self.nesterov,
             low: if signed { T::NEG_INFINITY } else { T::from_f64(self.floor.unwrap_or(0.0)) },
-            floor: self.floor.filter(|_| signed && letter == Letter::Wex).map(T::from_f64),
+            floor: self.floor.filter(|_| signed && role == Role::Weights).map(T::from_f64),
             exponentiated,
-            natural: self.natural.map(|natural| (T::from_f64(moment.natural), T::from_f64(natural.epsilon))),
+            natural: self.natural.map(|natural| (T::from_f64(scale.natural), T::from_f64(natural.epsilon))),
         }
     }
 }
 
-const DECAY_NAMES: Dann<&str> = Dann {
-    wex: "decay of Wex",
-    wix: "decay of Wix",
-    wei: "decay of Wei",
-    alpha: "decay of alpha",
-    g: "decay of g",
-    b: "decay of b",
-};
+const DECAY_NAMES: PerRole<&str> =
+    PerRole::new(["decay of Wex", "decay of Wix", "decay of Wei", "decay of alpha", "decay of g", "decay of b"]);
 
 /// How much of a batch's statistics goes into the running ones.
 const RUNNING_SHARE: f64 = 0.1;
-
-fn by_letter(values: &Dann<f64>, letter: Letter) -> f64 {
-    match letter {
-        Letter::Wex => values.wex,
-        Letter::Wix => values.wix,
-        Letter::Wei => values.wei,
-        Letter::Alpha => values.alpha,
-        Letter::G => values.g,
-        Letter::B => values.b,
-        Letter::Mean | Letter::Variance => 0.0,
-    }
-}

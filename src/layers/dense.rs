@@ -1,0 +1,304 @@
+//! The layer without interneurons: a plain one, or one whose columns keep their signs.
+
+#[cfg(feature = "checkpoint")]
+use super::Tensors;
+use super::buffers::{Input, LayerBuffers};
+use super::collect::{Collect, WeightGradient};
+use super::sink::{Fused, GradientSink, input_gradient};
+use super::{Kind, Nonlinearity, Tape};
+use crate::buffer::Activations;
+use crate::driver::phase::run_in_parts;
+use crate::driver::{Side, transpose};
+use crate::element::Element;
+use crate::error::Error;
+use crate::init::Init;
+use crate::isa::Isa;
+use crate::kernels::Forward;
+use crate::kernels::backward::ExciteBackward;
+use crate::kernels::forward::Excite;
+use crate::kernels::product::Product;
+use crate::params::arrays::arrays;
+use crate::params::schema::{Names, Parameter, Role, Schema, Shape};
+use crate::params::{Params, ParamsMut, ParamsRef, array, dimension};
+use crate::threads::Crew;
+use rand::Rng;
+use rand_distr::{Distribution, Exp1};
+use std::f64::consts::PI;
+use std::marker::PhantomData;
+
+/// Dimensions of a layer `h = f(x Wᵀ + b)`, and whether it obeys Dale's principle by its columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DenseShape {
+    /// Inputs `d`.
+    pub d: usize,
+    /// Outputs `ne`.
+    pub ne: usize,
+    /// The nonlinearity `f`.
+    pub nonlinearity: Nonlinearity,
+    /// Excitatory and inhibitory units side by side; none in a plain layer.
+    pub columns: Option<Columns>,
+}
+
+/// Dale's principle by sign-constrained columns, ColumnEI: `z = (W⁺ D) x + b` with `W⁺ ≥ 0` and `D` diagonal, +1 for the
+/// excitatory units of the layer below and −1 for its inhibitory ones, which are the last.
+///
+/// `D` is never multiplied with a matrix: `(W⁺ D) x = W⁺ (D x)`, so each unit hands on what it does with its own sign.
+/// The layer computes `h = D' f(x W⁺ᵀ + b)`, where `D'` has −1 for the last `inhibitory_outputs` units, and its input
+/// has gone through the `D` of the layer below in the same way. What comes in as `dh` are gradients by that signed output,
+/// and `dx` are gradients by the signed input.
+///
+/// Source: Song, Yang, Wang, "Training excitatory-inhibitory recurrent neural networks", PLoS Computational Biology 2016,
+/// as the baseline of Cornford et al., ICLR 2021.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Columns {
+    /// How many of the inputs, the last ones, are inhibitory and come in with a negative sign. The initialisation
+    /// balances them against the others.
+    pub inhibitory_inputs: usize,
+    /// How many of the outputs, the last ones, are inhibitory and go out with a negative sign.
+    pub inhibitory_outputs: usize,
+}
+
+impl DenseShape {
+    /// A hidden layer: ReLU, weights of any sign.
+    pub fn new(d: usize, ne: usize) -> Self {
+        Self { d, ne, nonlinearity: Nonlinearity::Relu, columns: None }
+    }
+
+    /// The same with the identity instead of ReLU, for output layers.
+    #[must_use]
+    pub fn linear(self) -> Self {
+        Self { nonlinearity: Nonlinearity::Identity, ..self }
+    }
+
+    /// The same with weights ≥ 0, and so many inhibitory units among inputs and outputs: see [`Columns`].
+    #[must_use]
+    pub fn columns(self, inhibitory_inputs: usize, inhibitory_outputs: usize) -> Self {
+        Self { columns: Some(Columns { inhibitory_inputs, inhibitory_outputs }), ..self }
+    }
+
+    /// The length of every parameter array.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if a dimension is zero, an array would not fit in memory, or more units are inhibitory than
+    /// there are.
+    pub fn lengths(&self) -> Result<Dense<usize>, Error> {
+        Ok(Dense::of(self.schema()?.iter().map(Parameter::elements)))
+    }
+
+    /// The output from which on signs are negative.
+    fn negative_from(&self) -> usize {
+        self.ne - self.columns.unwrap_or_default().inhibitory_outputs
+    }
+}
+
+/// The names where columns keep their signs.
+const COLUMNS: &Names = &Names { arrays: &["Wpos", "b"], ..*Dense::KIND };
+
+impl Shape for DenseShape {
+    fn schema(&self) -> Result<Schema, Error> {
+        let &Self { d, ne, columns, .. } = self;
+        dimension("d", d)?;
+        dimension("ne", ne)?;
+        let Columns { inhibitory_inputs, inhibitory_outputs } = columns.unwrap_or_default();
+        let at_most = |name, value, most, expected| {
+            if value > most { Err(Error::Dimension { name, value, expected }) } else { Ok(()) }
+        };
+        at_most("inhibitory_inputs", inhibitory_inputs, d, "at most d, the inputs")?;
+        at_most("inhibitory_outputs", inhibitory_outputs, ne, "at most ne, the outputs")?;
+        let (w, b) = (Parameter::matrix(Role::Weights, ne, d), Parameter::vector(Role::Bias, ne));
+        match columns {
+            None => Schema::new(Dense::KIND, [w, b]),
+            Some(_) => Schema::new(COLUMNS, [w.non_negative(), b]),
+        }
+    }
+}
+
+/// The places of the arrays in the schema.
+const PLACES: Dense<usize> = Dense { w: 0, b: 1 };
+
+arrays! {
+    /// One `A` for each parameter of a layer without interneurons: the arrays themselves, views of them, gradients.
+    Dense, DenseParams, DenseRef, DenseMut for DenseShape: "dense" {
+        /// `W [ne, d]`: weights, row-major; ≥ 0 (`Wpos`) where columns keep their signs.
+        w = "W",
+        /// `b [ne]`: bias.
+        b = "b",
+    }
+}
+
+impl Kind for DenseShape {
+    fn inputs(&self) -> usize {
+        self.d
+    }
+
+    fn outputs(&self) -> usize {
+        self.ne
+    }
+
+    fn nonlinearity(&self) -> Nonlinearity {
+        self.nonlinearity
+    }
+
+    fn inhibitory(&self) -> Option<[usize; 2]> {
+        self.columns.map(|columns| [columns.inhibitory_inputs, columns.inhibitory_outputs])
+    }
+
+    #[cfg(feature = "checkpoint")]
+    fn with_inhibitory_outputs(self, inhibitory_outputs: usize) -> Self {
+        Self { columns: self.columns.map(|columns| Columns { inhibitory_outputs, ..columns }), ..self }
+    }
+
+    fn draw<T: Element>(&self, init: Init, rng: &mut impl Rng) -> Result<Params<T>, Error> {
+        let params: Params<T> = init.draw_dense(self, rng)?.into();
+        Ok(params.renamed(self.schema()?.names))
+    }
+
+    fn tape<T: Element>(&self, isa: Isa) -> Result<Box<dyn Tape<T>>, Error> {
+        let buffers = LayerBuffers::new((self.d, self.ne), self.nonlinearity, isa);
+        Ok(Box::new(DenseTape { shape: *self, buffers }))
+    }
+
+    #[cfg(feature = "checkpoint")]
+    fn of_tensors(tensors: &mut dyn Tensors, nonlinearity: Nonlinearity) -> Result<Option<Self>, String> {
+        if tensors.has("Wpos") {
+            let [ne, d] = tensors.matrix("Wpos")?;
+            let columns = Columns { inhibitory_inputs: tensors.take_signs(d)?, inhibitory_outputs: 0 };
+            return Ok(Some(Self { d, ne, nonlinearity, columns: Some(columns) }));
+        }
+        if !tensors.has("W") {
+            return Ok(None);
+        }
+        let [ne, d] = tensors.matrix("W")?;
+        Ok(Some(Self { d, ne, nonlinearity, columns: None }))
+    }
+}
+
+impl Init {
+    /// Draws the parameters of a layer without interneurons.
+    ///
+    /// # Errors
+    /// As [`Init::draw`].
+    pub fn draw_dense<T: Element>(self, shape: &DenseShape, rng: &mut impl Rng) -> Result<DenseParams<T>, Error> {
+        let lengths = shape.lengths()?;
+        let Some(Columns { inhibitory_inputs, .. }) = shape.columns else {
+            return Ok(Dense { w: self.normal(lengths.w, shape.d, rng)?, b: array(lengths.b, |_| 0.0)? });
+        };
+        let (d, excitatory) = (shape.d, shape.d - inhibitory_inputs);
+        let (scales, bias) = if inhibitory_inputs == 0 || excitatory == 0 {
+            let root = (d as f64).sqrt();
+            ([1.0 / root; 2], if excitatory == 0 { root } else { -root } * self.mean_input)
+        } else {
+            let (ne, ni) = (excitatory as f64, inhibitory_inputs as f64);
+            let scale = 1.0 / ((2.0 * PI - 1.0) / (2.0 * PI) * (ne + ne * ne / ni)).sqrt();
+            ([scale, ne / ni * scale], 0.0)
+        };
+        let exponential = |i: usize| {
+            let scale = scales[usize::from(i % d >= excitatory)];
+            scale * Distribution::<f64>::sample(&Exp1, rng)
+        };
+        Ok(Dense { w: array(lengths.w, exponential)?, b: array(lengths.b, |_| bias)? })
+    }
+}
+
+/// What a pass through a layer without interneurons keeps, and the order of its phases.
+#[derive(Clone)]
+struct DenseTape<T: Element> {
+    shape: DenseShape,
+    buffers: LayerBuffers<T>,
+}
+
+impl<T: Element> DenseTape<T> {
+    /// The arrays of this layer.
+    fn own<'a>(&self, params: ParamsRef<'a, T>) -> DenseRef<'a, T> {
+        let own = DenseRef::try_from(params).expect("checked by the layer");
+        let lengths = self.shape.lengths().expect("checked by the layer");
+        assert_eq!(own.map(<[T]>::len), lengths, "elements of the arrays");
+        own
+    }
+
+    fn forward_from<W: Side>(
+        &mut self,
+        crew: &Crew<'_>,
+        params: DenseRef<'_, T>,
+        x: &Activations<T>,
+        forward: &Forward<T, W>,
+        training: bool,
+    ) {
+        let Self { shape, buffers, .. } = self;
+        let (DenseShape { d, ne, .. }, negative_from) = (*shape, shape.negative_from());
+        let as_examples = training || W::EXAMPLES;
+        buffers.assert_output(as_examples);
+        let (kernels, examples, h) = (buffers.kernels, buffers.examples, buffers.h.grouped_mut());
+        let to = as_examples.then(|| (buffers.h_examples.grouped_mut(), buffers.h_examples.columns()));
+        let product = Product {
+            init: None,
+            terms: [Some(W::operand(params.w, d, x)), None],
+            examples,
+            epilogue: Excite { b: params.b.as_ptr(), relu: buffers.relu(), h, negative_from },
+        };
+        // SAFETY: parameters and x are borrowed and were checked, h and its copy are borrowed mutably and have the size
+        // of the batch.
+        unsafe {
+            run_in_parts(crew, (kernels, ne), (forward.store, forward.excite), product, h, |rows, groups| {
+                if let Some(to) = to {
+                    transpose::to_examples(h, to, rows, examples.iter(groups));
+                }
+            });
+        }
+    }
+}
+
+impl<T: Element> Tape<T> for DenseTape<T> {
+    fn clone_box(&self) -> Box<dyn Tape<T>> {
+        Box::new(self.clone())
+    }
+
+    fn buffers(&self) -> &LayerBuffers<T> {
+        &self.buffers
+    }
+
+    fn buffers_mut(&mut self) -> &mut LayerBuffers<T> {
+        &mut self.buffers
+    }
+
+    fn prepare(&mut self, batch: usize, training: bool) -> Result<(), Error> {
+        self.buffers.prepare(batch, training, self.shape.ne)
+    }
+
+    /// `h = f(x Wᵀ + b)`
+    fn forward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool) {
+        let (kernels, params) = (self.buffers.kernels, self.own(params));
+        match x.checked(&self.buffers) {
+            Input::Units(x) => self.forward_from(crew, params, x, &kernels.along, training),
+            Input::Examples(x) => self.forward_from(crew, params, x, &kernels.dots, training),
+        }
+    }
+
+    fn sink<'a>(&'a mut self, _: ParamsRef<'a, T>) -> GradientSink<'a, T> {
+        let Self { shape, buffers } = self;
+        buffers.assert_prepared_for_training();
+        let (units, examples, squares) = (shape.ne, buffers.examples, buffers.squares);
+        let epilogue = ExciteBackward {
+            h: buffers.derivative(),
+            du: buffers.du.grouped_mut(),
+            db: buffers.db.partials(squares),
+            negative_from: shape.negative_from(),
+        };
+        GradientSink::Excite(Fused { epilogue, units, examples, borrow: PhantomData })
+    }
+
+    /// `dx = du W`
+    fn input_gradient(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, into: GradientSink<'_, T>) {
+        let params = self.own(params);
+        self.buffers.assert_prepared_for_training();
+        input_gradient(crew, &mut self.buffers, params.w, None, into);
+    }
+
+    /// `dW = duᵀ x`
+    fn gradients(&mut self, x: &Activations<T>, collect: &mut Collect<'_, '_, T>) {
+        self.buffers.assert_prepared_for_training();
+        let LayerBuffers { du, db, slabs, .. } = &mut self.buffers;
+        collect.matrices(slabs, [WeightGradient { parameter: PLACES.w, terms: [Some((&*du, x)), None] }]);
+        collect.vector(PLACES.b, db);
+    }
+}

@@ -1,0 +1,165 @@
+//! The list of the kinds of layers. Everything that is decided by the kind is decided here, once.
+
+#[cfg(feature = "checkpoint")]
+use super::Tensors;
+use super::dann::DannShape;
+use super::dense::DenseShape;
+use super::norm::NormShape;
+use super::{Kind, Nonlinearity, Tape};
+use crate::element::Element;
+use crate::error::Error;
+use crate::init::Init;
+use crate::isa::Isa;
+use crate::params::Params;
+use crate::params::schema::{Schema, Shape};
+use rand::Rng;
+
+/// Makes [`LayerShape`] of the kinds, each a shape that implements [`Kind`].
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident($shape:ident),)*) => {
+        /// The shape of a layer of any kind.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum LayerShape {
+            $($(#[$doc])* $variant($shape),)*
+        }
+
+        $(impl From<$shape> for LayerShape {
+            fn from(shape: $shape) -> Self {
+                Self::$variant(shape)
+            }
+        })*
+
+        /// The same expression for the shape of each kind.
+        macro_rules! each {
+            ($value:expr, $own:ident => $call:expr) => {
+                match $value {
+                    $(LayerShape::$variant($own) => $call,)*
+                }
+            };
+        }
+
+        #[cfg(feature = "checkpoint")]
+        impl LayerShape {
+            /// The shape of the layer that a file's tensors make: the first kind that knows them.
+            pub(crate) fn of_tensors(tensors: &mut dyn Tensors, nonlinearity: Nonlinearity) -> Result<Self, String> {
+                $(if let Some(shape) = $shape::of_tensors(tensors, nonlinearity)? {
+                    return Ok(shape.into());
+                })*
+                Err(format!("{} has no tensors of any kind of layer", tensors.layer()))
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Separate excitatory and inhibitory units.
+    Dann(DannShape),
+    /// Layer or batch normalisation.
+    Norm(NormShape),
+    /// No interneurons: a plain layer, or columns that keep their signs.
+    Dense(DenseShape),
+}
+
+impl LayerShape {
+    /// Inputs `d`.
+    pub fn inputs(&self) -> usize {
+        each!(self, shape => shape.inputs())
+    }
+
+    /// Outputs `ne`.
+    pub fn outputs(&self) -> usize {
+        each!(self, shape => shape.outputs())
+    }
+
+    /// Interneurons `ni`; 0 in a layer that has none.
+    pub fn interneurons(&self) -> usize {
+        each!(self, shape => shape.interneurons())
+    }
+
+    /// Whether inhibition divides.
+    pub fn divisive(&self) -> bool {
+        each!(self, shape => shape.divisive())
+    }
+
+    /// How many of the inputs, and of the outputs, the last ones, come in and go out with a negative sign, in a kind that
+    /// has such inputs and outputs.
+    pub(crate) fn inhibitory(&self) -> Option<[usize; 2]> {
+        each!(self, shape => shape.inhibitory())
+    }
+
+    /// The same with so many of the outputs going out with a negative sign, if its kind can do that.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn with_inhibitory_outputs(self, outputs: usize) -> Self {
+        each!(self, shape => shape.with_inhibitory_outputs(outputs).into())
+    }
+
+    /// The same without division.
+    pub(crate) fn without_division(self) -> Self {
+        each!(self, shape => shape.without_division().into())
+    }
+
+    /// The nonlinearity at its end.
+    pub fn nonlinearity(&self) -> Nonlinearity {
+        each!(self, shape => shape.nonlinearity())
+    }
+
+    /// Its arrays in their order: their names, dimensions, roles and signs.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if a dimension is zero or an array would not fit in memory.
+    pub fn schema(&self) -> Result<Schema, Error> {
+        each!(self, shape => shape.schema())
+    }
+
+    /// Whether what it does with an example depends on the others of the batch.
+    pub(crate) fn has_batch_statistics(&self) -> bool {
+        each!(self, shape => shape.has_batch_statistics())
+    }
+
+    /// The buffers of a pass.
+    pub(crate) fn tape<T: Element>(&self, isa: Isa) -> Result<Box<dyn Tape<T>>, Error> {
+        each!(self, shape => shape.tape(isa))
+    }
+
+    /// Useful floating-point operations of a train step with `batch` examples, forward and backward, with or without
+    /// the input gradient: `2·B·d·(ne+ni)·c + 12·B·ne·ni`, c = 3 or 2. Half of the last term is division's and is not
+    /// counted in the subtractive variant. Normalisation is not counted: it is no product.
+    pub fn train_flops(&self, batch: usize, input_gradient: bool) -> f64 {
+        let products = if input_gradient { 3.0 } else { 2.0 };
+        let (b, d, ne, ni) = self.sizes(batch);
+        2.0 * b * d * (ne + ni) * products + 6.0 * self.inhibitions() * b * ne * ni
+    }
+
+    /// Useful floating-point operations of a forward pass: `2·B·d·(ne+ni) + 4·B·ne·ni`, half of the last term being
+    /// division's.
+    pub fn forward_flops(&self, batch: usize) -> f64 {
+        let (b, d, ne, ni) = self.sizes(batch);
+        2.0 * b * d * (ne + ni) + 2.0 * self.inhibitions() * b * ne * ni
+    }
+
+    /// Products with the weights of interneurons: subtractive, or subtractive and divisive.
+    fn inhibitions(&self) -> f64 {
+        if self.divisive() { 2.0 } else { 1.0 }
+    }
+
+    fn sizes(&self, batch: usize) -> (f64, f64, f64, f64) {
+        (batch as f64, self.inputs() as f64, self.outputs() as f64, self.interneurons() as f64)
+    }
+}
+
+impl Shape for LayerShape {
+    fn schema(&self) -> Result<Schema, Error> {
+        self.schema()
+    }
+}
+
+impl Init {
+    /// Draws a layer's parameters. Numbers are drawn in f64, so `f32` and `f64` layers of a seed differ by rounding.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if a dimension is zero or overflows, [`Error::TooLarge`] if an array does not fit in memory.
+    pub fn draw<T: Element>(self, shape: &LayerShape, rng: &mut impl Rng) -> Result<Params<T>, Error> {
+        each!(shape, shape => shape.draw(self, rng))
+    }
+}

@@ -1,0 +1,420 @@
+//! The layer with layer or batch normalisation.
+
+#[cfg(feature = "checkpoint")]
+use super::Tensors;
+use super::buffers::{Input, LayerBuffers};
+use super::collect::{Collect, Sums, WeightGradient};
+use super::sink::{Fused, GradientSink, input_gradient};
+use super::{Kind, Nonlinearity, Standardised, Tape};
+use crate::buffer::{Activations, Buffer};
+use crate::driver::phase::run_in_parts;
+use crate::driver::{Side, transpose};
+use crate::element::Element;
+use crate::error::Error;
+use crate::init::Init;
+use crate::isa::Isa;
+use crate::kernels::Forward;
+use crate::kernels::backward::{GainBackward, Store};
+use crate::kernels::normalise::{Normalise, NormaliseBackward};
+use crate::kernels::product::Product;
+use crate::params::arrays::arrays;
+use crate::params::schema::{Names, Parameter, Role, Schema, Shape};
+use crate::params::{Params, ParamsMut, ParamsRef, array, dimension};
+use crate::threads::Crew;
+use rand::Rng;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// ε beside the variance.
+const EPSILON: f64 = 1e-5;
+
+/// What a layer is normalised over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Over {
+    /// The units, for each example: layer normalisation.
+    Units,
+    /// The examples of a batch, for each unit: batch normalisation. Running statistics take the batch's place in
+    /// evaluation.
+    Examples,
+}
+
+/// Dimensions of a layer that is normalised, and over what:
+///
+/// ```text
+/// u = x Wᵀ      ẑ = (u − mean(u)) / √(var(u) + ε),  ε = 1e-5      h = f(g ⊙ ẑ + b)
+/// ```
+///
+/// with the mean and the variance (divided by the number) of one example's units, or of one unit in all examples of the
+/// batch. In evaluation the latter are the running statistics, of which each step takes in a tenth:
+/// `mean ← 0.9 mean + 0.1 mean(u)` and `variance ← 0.9 variance + 0.1 var(u) · B/(B−1)`, whatever the learning rate is.
+///
+/// Sources: Ba, Kiros, Hinton, "Layer normalization", 2016; Ioffe, Szegedy, "Batch normalization", ICML 2015.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NormShape {
+    /// Inputs `d`.
+    pub d: usize,
+    /// Outputs `ne`.
+    pub ne: usize,
+    /// The nonlinearity `f`.
+    pub nonlinearity: Nonlinearity,
+    /// What is normalised over.
+    pub over: Over,
+}
+
+impl NormShape {
+    /// A hidden layer: ReLU.
+    pub fn new(d: usize, ne: usize, over: Over) -> Self {
+        Self { d, ne, nonlinearity: Nonlinearity::Relu, over }
+    }
+
+    /// The same with the identity instead of ReLU, for output layers.
+    #[must_use]
+    pub fn linear(self) -> Self {
+        Self { nonlinearity: Nonlinearity::Identity, ..self }
+    }
+
+    /// The length of every parameter array. Layer normalisation has no running statistics.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if a dimension is zero or an array would not fit in memory.
+    pub fn lengths(&self) -> Result<Norm<usize>, Error> {
+        Ok(Norm::of(self.schema()?.iter().map(Parameter::elements)))
+    }
+}
+
+impl Shape for NormShape {
+    fn schema(&self) -> Result<Schema, Error> {
+        let &Self { d, ne, .. } = self;
+        dimension("d", d)?;
+        dimension("ne", ne)?;
+        let running = self.has_batch_statistics();
+        let parameters = [
+            Parameter::matrix(Role::Weights, ne, d),
+            Parameter::vector(Role::Gain, ne),
+            Parameter::vector(Role::Bias, ne),
+            Parameter::vector(Role::Statistic, ne).only_if(running),
+            Parameter::vector(Role::Statistic, ne).non_negative().only_if(running),
+        ];
+        Schema::new(Norm::KIND, parameters)
+    }
+}
+
+/// The places of the arrays in the schema.
+const PLACES: Norm<usize> = Norm { w: 0, g: 1, b: 2, mean: 3, variance: 4 };
+
+arrays! {
+    /// One `A` for each array of a normalised layer: the arrays themselves, views of them, gradients.
+    ///
+    /// Among gradients, `mean` and `variance` are no gradients but the statistics of the batch, as the running ones take
+    /// them in.
+    Norm, NormParams, NormRef, NormMut for NormShape: "normalised" {
+        /// `W [ne, d]`: weights, row-major.
+        w = "W",
+        /// `g [ne]`: gain, of any sign.
+        g = "g",
+        /// `b [ne]`: bias.
+        b = "b",
+        /// Running mean `[ne]` of batch normalisation; empty in layer normalisation.
+        mean = "running_mean",
+        /// Running variance `[ne]` of batch normalisation; empty in layer normalisation.
+        variance = "running_var",
+    }
+}
+
+impl Kind for NormShape {
+    fn inputs(&self) -> usize {
+        self.d
+    }
+
+    fn outputs(&self) -> usize {
+        self.ne
+    }
+
+    fn nonlinearity(&self) -> Nonlinearity {
+        self.nonlinearity
+    }
+
+    fn has_batch_statistics(&self) -> bool {
+        self.over == Over::Examples
+    }
+
+    fn draw<T: Element>(&self, init: Init, rng: &mut impl Rng) -> Result<Params<T>, Error> {
+        Ok(init.draw_norm(self, rng)?.into())
+    }
+
+    fn tape<T: Element>(&self, isa: Isa) -> Result<Box<dyn Tape<T>>, Error> {
+        Ok(Box::new(NormTape {
+            shape: *self,
+            buffers: LayerBuffers::new((self.d, self.ne), self.nonlinearity, isa),
+            zhat: Activations::new(),
+            inverse: Buffer::default(),
+            statistics: [Buffer::default(), Buffer::default()],
+            dg: Sums::new(self.ne),
+        }))
+    }
+
+    #[cfg(feature = "checkpoint")]
+    fn of_tensors(tensors: &mut dyn Tensors, nonlinearity: Nonlinearity) -> Result<Option<Self>, String> {
+        if !tensors.has("W") || !tensors.has("g") {
+            return Ok(None);
+        }
+        let [ne, d] = tensors.matrix("W")?;
+        let over = if tensors.has("running_mean") { Over::Examples } else { Over::Units };
+        Ok(Some(Self { d, ne, nonlinearity, over }))
+    }
+}
+
+impl Init {
+    /// Draws the parameters of a normalised layer.
+    ///
+    /// # Errors
+    /// As [`Init::draw`].
+    pub fn draw_norm<T: Element>(self, shape: &NormShape, rng: &mut impl Rng) -> Result<NormParams<T>, Error> {
+        let lengths = shape.lengths()?;
+        Ok(Norm {
+            w: self.normal(lengths.w, shape.d, rng)?,
+            g: array(lengths.g, |_| 1.0)?,
+            b: array(lengths.b, |_| 0.0)?,
+            mean: array(lengths.mean, |_| 0.0)?,
+            variance: array(lengths.variance, |_| 1.0)?,
+        })
+    }
+}
+
+/// What a pass through a normalised layer keeps, and the order of its phases.
+#[derive(Clone)]
+struct NormTape<T: Element> {
+    shape: NormShape,
+    buffers: LayerBuffers<T>,
+    /// `u`, then `ẑ [ne, B]`
+    zhat: Activations<T>,
+    /// `1/√(var + ε)` of each example with the padding, or of each unit.
+    inverse: Buffer<T>,
+    /// Mean and variance of each unit in the batch, for batch normalisation.
+    statistics: [Buffer<T>; 2],
+    dg: Sums<T>,
+}
+
+impl<T: Element> NormTape<T> {
+    /// The arrays of this layer.
+    fn own<'a>(&self, params: ParamsRef<'a, T>) -> NormRef<'a, T> {
+        let own = NormRef::try_from(params).expect("checked by the layer");
+        let lengths = self.shape.lengths().expect("checked by the layer");
+        assert_eq!(own.map(<[T]>::len), lengths, "elements of the arrays");
+        own
+    }
+
+    fn excite<W: Side>(&mut self, crew: &Crew<'_>, w: &[T], x: &Activations<T>, forward: &Forward<T, W>) {
+        let NormShape { d, ne, .. } = self.shape;
+        let LayerBuffers { kernels, examples, .. } = self.buffers;
+        self.zhat.assert_shape("u", ne, examples);
+        let u = self.zhat.grouped_mut();
+        let terms = [Some(W::operand(w, d, x)), None];
+        let product = Product { init: None, terms, examples, epilogue: Store { out: u } };
+        // SAFETY: the weights and x are borrowed and were checked; u is borrowed mutably and has the size of the batch.
+        unsafe { run_in_parts(crew, (kernels, ne), (forward.store, forward.store), product, u, |_, _| ()) };
+    }
+
+    fn normalise(&mut self, crew: &Crew<'_>, params: NormRef<'_, T>, training: bool) {
+        let NormShape { ne, over, .. } = self.shape;
+        let LayerBuffers { kernels, examples, .. } = self.buffers;
+        self.buffers.assert_output(false);
+        self.zhat.assert_shape("u", ne, examples);
+        self.assert_inverse();
+        let running = over == Over::Examples && !training;
+        let statistics = if running {
+            // The kernel only reads them.
+            [params.mean, params.variance].map(|statistic| statistic.as_ptr().cast_mut())
+        } else {
+            self.statistics.each_mut().map(|statistic| statistic.as_mut_ptr())
+        };
+        let work = Normalise {
+            units: ne,
+            examples,
+            zhat: self.zhat.grouped_mut(),
+            g: params.g.as_ptr(),
+            b: params.b.as_ptr(),
+            relu: self.buffers.relu(),
+            h: self.buffers.h.grouped_mut(),
+            inverse: self.inverse.as_mut_ptr(),
+            statistics,
+            running,
+            share: self.inverse_count(),
+            epsilon: T::from_f64(EPSILON),
+            one: T::ONE,
+        };
+        let kernel = match over {
+            Over::Units => kernels.normalisation.over_units,
+            Over::Examples => kernels.normalisation.over_examples,
+        };
+        // SAFETY: the parameters are borrowed and were checked; what is written is borrowed mutably and has the size of
+        // the batch.
+        self.pass(crew, |range| unsafe { kernel(&work, range) });
+    }
+
+    /// 1/n, where n are the units or examples that are normalised over.
+    fn inverse_count(&self) -> T {
+        let number = match self.shape.over {
+            Over::Units => self.shape.ne,
+            Over::Examples => self.buffers.examples.len(),
+        };
+        T::ONE / T::from_f64(number as f64)
+    }
+
+    /// Runs a pass over all activations: by groups of examples where units are normalised over, by units otherwise.
+    fn pass(&self, crew: &Crew<'_>, task: impl Fn(Range<usize>) + Sync) {
+        /// Operations of a pass for each activation.
+        const OPERATIONS: usize = 8;
+        let (ne, examples) = (self.shape.ne, self.buffers.examples);
+        let tasks = match self.shape.over {
+            Over::Units => examples.groups(),
+            Over::Examples => ne,
+        };
+        crew.run(ne.saturating_mul(OPERATIONS * examples.len()), tasks, task);
+    }
+
+    /// Panics unless there is room for the deviations.
+    fn assert_inverse(&self) {
+        let NormShape { ne, over, .. } = self.shape;
+        match over {
+            Over::Units => assert_eq!(self.inverse.len(), self.buffers.examples.padded(), "deviations of the examples"),
+            Over::Examples => {
+                let lengths = [&self.inverse, &self.statistics[0], &self.statistics[1]].map(|buffer| buffer.len());
+                assert_eq!(lengths, [ne; 3], "statistics of the units");
+            }
+        }
+    }
+
+    /// Panics unless the buffers have the size of the batch: the last `prepare` may have been for inference.
+    fn assert_prepared_for_training(&self) {
+        let NormShape { ne, .. } = self.shape;
+        let examples = self.buffers.examples;
+        self.buffers.assert_prepared_for_training();
+        self.zhat.assert_shape("ẑ", ne, examples);
+        self.assert_inverse();
+        self.dg.assert_prepared("dg", examples);
+    }
+}
+
+impl<T: Element> Tape<T> for NormTape<T> {
+    fn clone_box(&self) -> Box<dyn Tape<T>> {
+        Box::new(self.clone())
+    }
+
+    fn buffers(&self) -> &LayerBuffers<T> {
+        &self.buffers
+    }
+
+    fn buffers_mut(&mut self) -> &mut LayerBuffers<T> {
+        &mut self.buffers
+    }
+
+    fn prepare(&mut self, batch: usize, training: bool) -> Result<(), Error> {
+        let NormShape { ne, over, .. } = self.shape;
+        self.buffers.prepare(batch, training, ne)?;
+        let examples = self.buffers.examples;
+        self.zhat.resize(ne, examples)?;
+        match over {
+            Over::Units => self.inverse.resize(examples.padded())?,
+            Over::Examples => {
+                self.inverse.resize(ne)?;
+                self.statistics.iter_mut().try_for_each(|statistic| statistic.resize(ne))?;
+            }
+        }
+        if training { self.dg.prepare(examples) } else { Ok(()) }
+    }
+
+    /// `u = x Wᵀ`, then `h = f(g ⊙ ẑ + b)`.
+    fn forward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool) {
+        let (kernels, params) = (self.buffers.kernels, self.own(params));
+        match x.checked(&self.buffers) {
+            Input::Units(x) => self.excite(crew, params.w, x, &kernels.along),
+            Input::Examples(x) => self.excite(crew, params.w, x, &kernels.dots),
+        }
+        self.normalise(crew, params, training);
+        let buffers = &mut self.buffers;
+        let examples = buffers.examples;
+        let as_examples = training || buffers.uses_dot_products(examples.len());
+        buffers.assert_output(as_examples);
+        if as_examples {
+            transpose::all_to_examples(crew, &buffers.h, &mut buffers.h_examples);
+        }
+    }
+
+    fn standardised(&self) -> Option<Standardised<'_, T>> {
+        Some(Standardised { inverse: None, zhat: &self.zhat })
+    }
+
+    fn sink<'a>(&'a mut self, params: ParamsRef<'a, T>) -> GradientSink<'a, T> {
+        let params = self.own(params);
+        self.assert_prepared_for_training();
+        let Self { shape, buffers, zhat, dg, .. } = self;
+        let (units, examples, squares) = (shape.ne, buffers.examples, buffers.squares);
+        let epilogue = GainBackward {
+            h: buffers.derivative(),
+            g: params.g.as_ptr(),
+            zhat: zhat.grouped(),
+            dzhat: buffers.du.grouped_mut(),
+            db: buffers.db.partials(squares),
+            dg: dg.partials(squares),
+        };
+        GradientSink::Gain(Fused { epilogue, units, examples, borrow: PhantomData })
+    }
+
+    /// `du` from `dẑ`
+    fn inner_backward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>) {
+        let NormShape { ne, over, .. } = self.shape;
+        let params = self.own(params);
+        self.assert_prepared_for_training();
+        let LayerBuffers { kernels, examples, accumulated, .. } = self.buffers;
+        let gradients = match over {
+            Over::Units => [std::ptr::null(); 3],
+            // The whole batch is one slab, so that there are no gradients of slabs before.
+            Over::Examples => {
+                assert!(!accumulated, "batch normalisation of a part of a batch");
+                let (db, dg) = (self.buffers.db.total(false), self.dg.total(false));
+                [params.g.as_ptr(), db.as_ptr(), dg.as_ptr()]
+            }
+        };
+        let work = NormaliseBackward {
+            units: ne,
+            examples,
+            zhat: self.zhat.grouped(),
+            du: self.buffers.du.grouped_mut(),
+            inverse: self.inverse.as_ptr(),
+            gradients,
+            share: self.inverse_count(),
+        };
+        let kernel = match over {
+            Over::Units => kernels.normalisation.over_units_backward,
+            Over::Examples => kernels.normalisation.over_examples_backward,
+        };
+        // SAFETY: the parameters are borrowed and were checked; du is borrowed mutably and has the size of the batch.
+        self.pass(crew, |range| unsafe { kernel(&work, range) });
+    }
+
+    /// `dx = du W`
+    fn input_gradient(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, into: GradientSink<'_, T>) {
+        let params = self.own(params);
+        self.buffers.assert_prepared_for_training();
+        input_gradient(crew, &mut self.buffers, params.w, None, into);
+    }
+
+    /// `dW = duᵀ x`, and the statistics of the batch.
+    fn gradients(&mut self, x: &Activations<T>, collect: &mut Collect<'_, '_, T>) {
+        self.assert_prepared_for_training();
+        let LayerBuffers { du, db, slabs, examples, .. } = &mut self.buffers;
+        collect.matrices(slabs, [WeightGradient { parameter: PLACES.w, terms: [Some((&*du, x)), None] }]);
+        collect.vector(PLACES.b, db);
+        collect.vector(PLACES.g, &mut self.dg);
+        if self.shape.over == Over::Examples {
+            // The estimate of the variance for all examples that there are: `B/(B−1)` of that of the batch.
+            let examples = examples.len() as f64;
+            let ratio = T::from_f64(examples / (examples - 1.0).max(1.0));
+            let [mean, variance] = &mut self.statistics;
+            variance.iter_mut().for_each(|variance| *variance = *variance * ratio);
+            collect.statistic(PLACES.mean, mean);
+            collect.statistic(PLACES.variance, variance);
+        }
+    }
+}

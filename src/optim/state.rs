@@ -1,0 +1,178 @@
+//! What an update keeps of a layer from step to step.
+
+use super::update::Update;
+use crate::element::Element;
+use crate::error::Error;
+use crate::params::schema::{Parameter, Role, Schema};
+use crate::params::{Params, ParamsRef, length};
+
+/// What an [`Update`] keeps of one layer from step to step: velocities, the estimate of the Fisher information, the
+/// subtracted part of a bias. It begins empty; a step makes room for what its rule needs and finds missing.
+#[derive(Clone, Debug)]
+pub struct State<T> {
+    pub(crate) slots: Vec<Slot<T>>,
+    /// Room for the gradients of rules that need all of them first.
+    pub(crate) gradients: Option<Params<T>>,
+    /// `F` before a batch, so that a step that fails leaves no part of one there.
+    pub(crate) fisher_before: Option<Params<T>>,
+}
+
+/// Numbers that an update keeps for each element of some parameters.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot<T> {
+    pub kind: &'static SlotKind,
+    pub params: Params<T>,
+}
+
+/// A kind of [`Slot`].
+#[derive(Debug)]
+pub(crate) struct SlotKind {
+    /// What checkpoints call it.
+    pub name: &'static str,
+    /// Whether its numbers may be negative.
+    #[cfg_attr(not(feature = "checkpoint"), expect(dead_code, reason = "checked when a file is read"))]
+    pub signed: bool,
+    /// The parameters that have it.
+    pub of: fn(&Parameter) -> bool,
+    /// The updates that need it.
+    pub wanted: fn(&Update) -> bool,
+    /// What an element begins with, beside a parameter of this value.
+    pub begin: fn(&Update, f64) -> f64,
+    /// Whether other updates leave it alone; else they make it wrong, and it is forgotten.
+    pub lasts: bool,
+}
+
+/// `v` of momentum.
+pub(crate) static VELOCITY: SlotKind = SlotKind {
+    name: "velocity",
+    signed: true,
+    of: |_| true,
+    wanted: |update| update.momentum > 0.0,
+    begin: |_, _| 0.0,
+    lasts: true,
+};
+
+/// `F` of the natural gradient.
+pub(crate) static FISHER: SlotKind = SlotKind {
+    name: "fisher",
+    signed: false,
+    of: |_| true,
+    wanted: |update| update.natural.is_some(),
+    begin: |_, _| 0.0,
+    lasts: true,
+};
+
+/// `b⁻` of exponentiated steps: a bias is the difference of two positive parts. Other steps move the bias as a whole,
+/// and its parts are no longer known.
+pub(crate) static NEGATIVE: SlotKind = SlotKind {
+    name: "negative",
+    signed: false,
+    of: |parameter| parameter.role == Role::Bias,
+    wanted: |update| update.split().is_some(),
+    begin: |update, bias| (-bias).max(0.0) + update.split().unwrap_or(0.0),
+    lasts: false,
+};
+
+/// Every kind of slot.
+pub(crate) static SLOTS: [&SlotKind; 3] = [&VELOCITY, &FISHER, &NEGATIVE];
+
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self { slots: vec![], gradients: None, fisher_before: None }
+    }
+}
+
+/// Equal if all that is kept is; room for gradients is nothing of that kind.
+impl<T: PartialEq> PartialEq for State<T> {
+    fn eq(&self, other: &Self) -> bool {
+        SLOTS.into_iter().all(|kind| self.slot(kind) == other.slot(kind))
+    }
+}
+
+impl<T> State<T> {
+    /// Nothing kept yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What is kept in a kind of slot.
+    pub(crate) fn slot(&self, kind: &SlotKind) -> Option<&Params<T>> {
+        self.slots.iter().find(|slot| slot.kind.name == kind.name).map(|slot| &slot.params)
+    }
+
+    pub(crate) fn slot_mut(&mut self, kind: &SlotKind) -> Option<&mut Params<T>> {
+        self.slots.iter_mut().find(|slot| slot.kind.name == kind.name).map(|slot| &mut slot.params)
+    }
+}
+
+impl<T: Element> State<T> {
+    /// Makes room for what a step needs, and checks that what is kept already is of a layer of this schema.
+    pub(crate) fn prepare(&mut self, schema: &Schema, update: &Update, params: ParamsRef<'_, T>) -> Result<(), Error> {
+        for slot in &self.slots {
+            slot.check(schema)?;
+        }
+        [&self.gradients, &self.fisher_before].into_iter().flatten().try_for_each(|kept| kept.view().check(schema))?;
+        let room = |wanted, place: &mut Option<_>| {
+            if wanted && place.is_none() {
+                *place = Some(Params::zeros_where(schema, |_| true)?);
+            }
+            Ok::<_, Error>(())
+        };
+        room(update.natural.is_some(), &mut self.fisher_before)?;
+        room(update.needs_gradients(), &mut self.gradients)?;
+        for kind in SLOTS.into_iter().filter(|kind| (kind.wanted)(update)) {
+            if self.slot(kind).is_none() {
+                let mut slot = Params::zeros_where(schema, kind.of)?;
+                for (to, from) in slot.view_mut().into_iter().zip(params.iter()) {
+                    to.iter_mut()
+                        .zip(from)
+                        .for_each(|(to, from)| *to = T::from_f64((kind.begin)(update, from.to_f64())));
+                }
+                self.slots.push(Slot { kind, params: slot });
+            }
+        }
+        self.slots.retain(|slot| slot.kind.lasts || (slot.kind.wanted)(update));
+        Ok(())
+    }
+
+    /// Keeps `F` as it is before a batch.
+    pub(crate) fn keep_fisher(&mut self) {
+        let mut before = self.fisher_before.take().expect("the state was prepared");
+        let fisher = self.slot(&FISHER).expect("the state was prepared");
+        before.view_mut().into_iter().zip(fisher.view().iter()).for_each(|(to, from)| to.copy_from_slice(from));
+        self.fisher_before = Some(before);
+    }
+
+    /// Takes `F` back as it was before the batch.
+    pub(crate) fn restore_fisher(&mut self) {
+        let mut before = self.fisher_before.take().expect("the state was prepared");
+        std::mem::swap(&mut before, self.slot_mut(&FISHER).expect("the state was prepared"));
+        self.fisher_before = Some(before);
+    }
+
+    /// One divided by the norm of `1/(F + ε)` over the layer's `Wex`, if the update asks for it; 0 where that is no
+    /// number, so that nothing moves.
+    pub(crate) fn natural_scale(&self, schema: &Schema, update: &Update) -> f64 {
+        let natural = update.natural.filter(|natural| natural.normalised);
+        let (Some(natural), Some(fisher)) = (natural, self.slot(&FISHER)) else { return 1.0 };
+        let weights = schema.iter().zip(fisher.view().iter()).find(|(parameter, _)| parameter.role == Role::Weights);
+        let squares = |array: &[T]| array.iter().map(|f| (f.to_f64() + natural.epsilon).powi(-2)).sum::<f64>();
+        let sum = weights.map_or(0.0, |(_, array)| squares(array));
+        if sum > 0.0 && sum.is_finite() { 1.0 / sum.sqrt() } else { 0.0 }
+    }
+}
+
+impl<T: Element> Slot<T> {
+    /// Checks that it is of a layer of this schema.
+    fn check(&self, schema: &Schema) -> Result<(), Error> {
+        let names = self.params.names();
+        if names.kind != schema.names.kind {
+            return Err(Error::Kind { expected: schema.names.kind });
+        }
+        let mut arrays = schema.iter().zip(self.params.view().iter());
+        arrays.try_for_each(|(parameter, array)| {
+            let expected = if (self.kind.of)(parameter) { parameter.elements() } else { 0 };
+            length(parameter.name, array.len(), expected)
+        })
+    }
+}
