@@ -528,7 +528,7 @@ mod tests {
                 let labels: Vec<u32> = (0..batch as u32).map(|i| i % 5).collect();
                 let mut net: Network<f64> = architecture.clone().seed(4).isa(isa).build().unwrap();
                 // Away from the beginning, where some gradients are zero by symmetry.
-                let matrix = MatRef::new("x", &x, batch, 13).unwrap();
+                let matrix = MatRef::new(&x, batch, 13).unwrap();
                 for _ in 0..3 {
                     net.train_step(Threads::Serial, matrix, &labels, &Update::csgd(0.05)).unwrap();
                 }
@@ -538,7 +538,7 @@ mod tests {
                 let mut drawn = vec![];
                 let mut labels_of = net.label_generator.clone();
                 for (start, len) in slabs(batch) {
-                    let x = MatRef::new("x", &x[start * 13..][..len * 13], len, 13).unwrap();
+                    let x = MatRef::new(&x[start * 13..][..len * 13], len, 13).unwrap();
                     net.evaluate(Threads::Serial, x, &labels[..len]).unwrap();
                     let mut here = vec![];
                     draw_labels(net.last().driver.output(), &mut labels_of, &mut here);
@@ -589,7 +589,7 @@ mod tests {
         let architecture = Architecture::dann(&[13, 21, 5], &[2, 1]).unwrap();
         let x: Vec<f64> = (0..40 * 13).map(|i| (i * i % 17) as f64 / 16.0).collect();
         let labels: Vec<u32> = (0..40).map(|i| i % 5).collect();
-        let x = MatRef::new("x", &x, 40, 13).unwrap();
+        let x = MatRef::new(&x, 40, 13).unwrap();
         for normalised in [false, true] {
             let natural = Natural { epsilon: 1e-3, normalised, ..Natural::default() };
             for update in [
@@ -624,7 +624,7 @@ mod tests {
         fn check<T: Element>(architecture: &Architecture, isa: Isa) {
             for batch in [1, 33, 300] {
                 let x: Vec<T> = (0..batch * 37).map(|i| T::from_f64((i * i % 11) as f64 / 8.0)).collect();
-                let x = MatRef::new("x", &x, batch, 37).unwrap();
+                let x = MatRef::new(&x, batch, 37).unwrap();
                 let labels: Vec<u32> = (0..batch as u32).map(|i| i % 5).collect();
                 let run = |threads: Threads<'_>| {
                     let mut net: Network<T> = architecture.clone().isa(isa).build().unwrap();
@@ -676,7 +676,7 @@ mod tests {
         for (architecture, update) in shared_architectures().iter().flat_map(|a| updates.iter().map(move |u| (a, u))) {
             for batch in [2, 33, 200] {
                 let x: Vec<f32> = (0..batch * 37).map(|i| (i * i % 11) as f32 / 8.0).collect();
-                let x = MatRef::new("x", &x, batch, 37).unwrap();
+                let x = MatRef::new(&x, batch, 37).unwrap();
                 let labels: Vec<u32> = (0..batch as u32).map(|i| i % 5).collect();
                 let run = |threads: Threads<'_>| -> Result<Vec<u64>, Error> {
                     let mut net: Network<f32> = architecture.clone().build()?;
