@@ -68,22 +68,22 @@ impl Problem {
     fn bench(&mut self, group: &mut BenchmarkGroup<'_, WallTime>, operation: Operation, isa: Isa) {
         let Self { shape: DannShape { d, ne, .. }, batch, .. } = *self;
         let mut layer = Layer::<f32>::new(self.shape, isa).unwrap();
-        let x = MatRef::new("x", &self.x, batch, d).unwrap();
-        let dh = MatRef::new("dh", &self.dh, batch, ne).unwrap();
+        let x = MatRef::new(&self.x, batch, d).unwrap();
+        let dh = MatRef::new(&self.dh, batch, ne).unwrap();
         let update = Update::csgd(1e-6);
         for threads in THREADS {
             let pool = pool(threads);
             group.bench_function(format!("{isa}/{threads}"), |b| match operation {
                 Operation::Forward => timed(b, &pool, |threads| {
-                    let h = MatMut::new("h", &mut self.h, batch, ne).unwrap();
+                    let h = MatMut::new(&mut self.h, batch, ne).unwrap();
                     layer.infer(threads, self.params.view(), x, h).unwrap();
                 }),
                 _ => timed_after(b, &pool, |threads| {
-                    let h = MatMut::new("h", &mut self.h, batch, ne).unwrap();
+                    let h = MatMut::new(&mut self.h, batch, ne).unwrap();
                     layer.forward(threads, self.params.view(), x, h).unwrap();
                     let start = Instant::now();
                     if let Operation::Backward = operation {
-                        let dx = MatMut::new("dx", &mut self.dx, batch, d).unwrap();
+                        let dx = MatMut::new(&mut self.dx, batch, d).unwrap();
                         let gradients = self.gradients.view_mut();
                         layer.backward(threads, self.params.view(), x, dh, gradients, Some(dx)).unwrap();
                     } else {

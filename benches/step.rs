@@ -36,7 +36,7 @@ fn update() -> Update {
 fn step(c: &mut Criterion) {
     let batch = 32;
     let (x, labels) = examples(batch);
-    let matrix = MatRef::new("x", &x, batch, DIMS[0]).unwrap();
+    let matrix = MatRef::new(&x, batch, DIMS[0]).unwrap();
     let networks = [("dann", Architecture::dann(&DIMS, &NIS).unwrap()), ("mlp", Architecture::mlp(&DIMS).unwrap())];
     for (name, architecture) in networks {
         let net: Network<f32> = architecture.clone().build().unwrap();
@@ -64,7 +64,7 @@ fn step(c: &mut Criterion) {
 fn policies(c: &mut Criterion) {
     let batch = 32;
     let (x, labels) = examples(batch);
-    let matrix = MatRef::new("x", &x, batch, DIMS[0]).unwrap();
+    let matrix = MatRef::new(&x, batch, DIMS[0]).unwrap();
     let policies = [
         ("none", update()),
         ("decay", Update { decay: PerRole::all(1e-6), ..update() }),
@@ -95,7 +95,7 @@ fn batches(c: &mut Criterion) {
     for batch in [1, 2, 3, 4, 6, 8, 12, 15, 16, 17, 24, 31, 32, 33, 48, 49, 64, 65, 80, 96, 97, 112, 128, 129, 130] {
         let mut group = c.benchmark_group(format!("batch/{NAME}/b{batch}"));
         group.throughput(flops(&net, batch));
-        let matrix = MatRef::new("x", &x[..batch * DIMS[0]], batch, DIMS[0]).unwrap();
+        let matrix = MatRef::new(&x[..batch * DIMS[0]], batch, DIMS[0]).unwrap();
         for threads in THREADS {
             let pool = pool(threads);
             group.bench_function(format!("{isa}/{threads}"), |b| {

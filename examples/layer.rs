@@ -11,17 +11,17 @@ fn main() -> Result<(), Error> {
     let mut layer = Layer::new(shape, Isa::select()?)?;
     let x: Vec<f32> = (0..BATCH * 20).map(|i| (i * i % 101) as f32 / 101.0).collect();
     let target: Vec<f32> = (0..BATCH * 30).map(|i| (i * 7 % 13) as f32 / 13.0).collect();
-    let x = MatRef::new("x", &x, BATCH, 20)?;
+    let x = MatRef::new(&x, BATCH, 20)?;
     let (mut h, mut dh) = (vec![0.0; BATCH * 30], vec![0.0; BATCH * 30]);
     for step in 0..=200 {
-        layer.forward(Threads::Serial, params.view(), x, MatMut::new("h", &mut h, BATCH, 30)?)?;
+        layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h, BATCH, 30)?)?;
         // The loss is |h − target|² / 2, averaged over the batch; dh is its gradient.
         let loss: f32 = h.iter().zip(&target).map(|(h, target)| (h - target).powi(2)).sum::<f32>() / 2.0 / BATCH as f32;
         dh.iter_mut().zip(&h).zip(&target).for_each(|((dh, h), target)| *dh = (h - target) / BATCH as f32);
         if step % 50 == 0 {
             println!("step {step}: loss {loss:.4}");
         }
-        let dh = MatRef::new("dh", &dh, BATCH, 30)?;
+        let dh = MatRef::new(&dh, BATCH, 30)?;
         layer.update(Threads::Serial, params.view_mut(), x, dh, &Update::csgd(0.05), None)?;
     }
     Ok(())

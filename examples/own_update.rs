@@ -8,7 +8,7 @@ use interneuron::{Architecture, Error, MatRef, Network, Threads};
 fn main() -> Result<(), Error> {
     let x: Vec<f32> = (0..128).map(|i| ((i * 37 + i / 2 * 5) % 64) as f32 / 64.0).collect();
     let labels: Vec<u32> = x.chunks(2).map(|point| u32::from(point[0] > point[1])).collect();
-    let x = MatRef::new("x", &x, 64, 2)?;
+    let x = MatRef::new(&x, 64, 2)?;
     let mut net: Network<f32> = Architecture::dann(&[2, 32, 2], &[4, 1])?.seed(1).build()?;
     let mut gradients = net.zero_gradients()?;
     for step in 0..=200 {

@@ -28,11 +28,11 @@ use crate::threads::{Crew, Threads};
 ///
 /// let x = [0.5, 0.0, 1.0, 0.2, 0.9, 0.0]; // two examples
 /// let mut h = [0.0; 8];
-/// let x = MatRef::new("x", &x, 2, 3)?;
-/// layer.forward(Threads::Serial, params.view(), x, MatMut::new("h", &mut h, 2, 4)?)?;
+/// let x = MatRef::new(&x, 2, 3)?;
+/// layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h, 2, 4)?)?;
 ///
 /// let dh = h; // the gradient of a loss of |h|²/2
-/// let dh = MatRef::new("dh", &dh, 2, 4)?;
+/// let dh = MatRef::new(&dh, 2, 4)?;
 /// layer.update(Threads::Serial, params.view_mut(), x, dh, &Update::csgd(0.1), None)?;
 /// # Ok::<(), Error>(())
 /// ```

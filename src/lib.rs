@@ -50,7 +50,7 @@
 //! // Two classes of points: those where the first coordinate is the larger one, and the others.
 //! let x: Vec<f32> = (0..64).map(|i| ((i * 37 + i / 2) % 64) as f32 / 64.0).collect();
 //! let labels: Vec<u32> = x.chunks(2).map(|point| u32::from(point[0] > point[1])).collect();
-//! let x = MatRef::new("x", &x, 32, 2)?;
+//! let x = MatRef::new(&x, 32, 2)?;
 //!
 //! // Two inputs, a hidden layer of 24 excitatory and 4 inhibitory units, two classes and one interneuron.
 //! let mut net: Network<f32> = Architecture::dann(&[2, 24, 2], &[4, 1])?.seed(1).build()?;

@@ -9,10 +9,12 @@ use crate::error::Error;
 /// use interneuron::MatRef;
 ///
 /// let pixels = [0.0_f32; 6];
-/// let x = MatRef::new("x", &pixels, 2, 3)?; // two examples of three inputs
+/// let x = MatRef::new(&pixels, 2, 3)?; // two examples of three inputs
 /// assert_eq!((x.rows(), x.cols(), x.stride()), (2, 3, 3));
-/// let first_two_columns = MatRef::with_stride("x", &pixels, 2, 2, 3)?;
+/// let first_two_columns = MatRef::with_stride(&pixels, 2, 2, 3)?;
 /// assert_eq!(first_two_columns.row(1).len(), 2);
+/// let error = MatRef::new(&pixels, 2, 4).unwrap_err();
+/// assert_eq!(error.to_string(), "data has 6 elements: expected 8");
 /// # Ok::<(), interneuron::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -56,28 +58,30 @@ impl<T> SharedRows<T> {
 }
 
 /// Checks that `len` elements hold the matrix.
-fn check(name: &'static str, len: usize, rows: usize, cols: usize, stride: usize) -> Result<(), Error> {
-    if rows == 0 || cols == 0 {
-        return Err(Error::Dimension { name, value: 0, expected: "at least one row and one column" });
+fn check(len: usize, rows: usize, cols: usize, stride: usize) -> Result<(), Error> {
+    for (name, value) in [("rows", rows), ("cols", cols)] {
+        if value == 0 {
+            return Err(Error::Dimension { name, value, expected: "at least 1" });
+        }
     }
     if stride < cols {
-        return Err(Error::Stride { name, stride, width: cols });
+        return Err(Error::Stride { name: "data", stride, width: cols });
     }
     let needed = (rows - 1).checked_mul(stride).and_then(|n| n.checked_add(cols));
     match needed {
         Some(needed) if needed <= len => Ok(()),
-        _ => Err(Error::Length { name, len, expected: needed.unwrap_or(usize::MAX) }),
+        _ => Err(Error::Length { name: "data", len, expected: needed.unwrap_or(usize::MAX) }),
     }
 }
 
 impl<'a, T> MatRef<'a, T> {
-    /// `rows` rows of `cols` elements, one after the other. `name` is what errors call the array.
+    /// `rows` rows of `cols` elements, one after the other.
     ///
     /// # Errors
     /// [`Error::Length`] if `data` has not exactly `rows · cols` elements, [`Error::Dimension`] if that is zero.
-    pub fn new(name: &'static str, data: &'a [T], rows: usize, cols: usize) -> Result<Self, Error> {
-        exact(name, data.len(), rows, cols)?;
-        Self::with_stride(name, data, rows, cols, cols)
+    pub fn new(data: &'a [T], rows: usize, cols: usize) -> Result<Self, Error> {
+        exact(data.len(), rows, cols)?;
+        Self::with_stride(data, rows, cols, cols)
     }
 
     /// `rows` rows of `cols` elements, `stride` elements apart.
@@ -85,14 +89,8 @@ impl<'a, T> MatRef<'a, T> {
     /// # Errors
     /// [`Error::Stride`] if `stride < cols`, [`Error::Length`] if `data` ends before the last row does,
     /// [`Error::Dimension`] if the matrix is empty.
-    pub fn with_stride(
-        name: &'static str,
-        data: &'a [T],
-        rows: usize,
-        cols: usize,
-        stride: usize,
-    ) -> Result<Self, Error> {
-        check(name, data.len(), rows, cols, stride)?;
+    pub fn with_stride(data: &'a [T], rows: usize, cols: usize, stride: usize) -> Result<Self, Error> {
+        check(data.len(), rows, cols, stride)?;
         Ok(Self { data, rows, cols, stride })
     }
 
@@ -157,13 +155,13 @@ impl<'a, T> MatRef<'a, T> {
 }
 
 impl<'a, T> MatMut<'a, T> {
-    /// `rows` rows of `cols` elements, one after the other. `name` is what errors call the array.
+    /// `rows` rows of `cols` elements, one after the other.
     ///
     /// # Errors
     /// [`Error::Length`] if `data` has not exactly `rows · cols` elements, [`Error::Dimension`] if that is zero.
-    pub fn new(name: &'static str, data: &'a mut [T], rows: usize, cols: usize) -> Result<Self, Error> {
-        exact(name, data.len(), rows, cols)?;
-        Self::with_stride(name, data, rows, cols, cols)
+    pub fn new(data: &'a mut [T], rows: usize, cols: usize) -> Result<Self, Error> {
+        exact(data.len(), rows, cols)?;
+        Self::with_stride(data, rows, cols, cols)
     }
 
     /// `rows` rows of `cols` elements, `stride` elements apart.
@@ -171,14 +169,8 @@ impl<'a, T> MatMut<'a, T> {
     /// # Errors
     /// [`Error::Stride`] if `stride < cols`, [`Error::Length`] if `data` ends before the last row does,
     /// [`Error::Dimension`] if the matrix is empty.
-    pub fn with_stride(
-        name: &'static str,
-        data: &'a mut [T],
-        rows: usize,
-        cols: usize,
-        stride: usize,
-    ) -> Result<Self, Error> {
-        check(name, data.len(), rows, cols, stride)?;
+    pub fn with_stride(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Result<Self, Error> {
+        check(data.len(), rows, cols, stride)?;
         Ok(Self { data, rows, cols, stride })
     }
 
@@ -214,9 +206,9 @@ impl<'a, T> MatMut<'a, T> {
 }
 
 /// Checks that `len` elements are the matrix and no more.
-fn exact(name: &'static str, len: usize, rows: usize, cols: usize) -> Result<(), Error> {
+fn exact(len: usize, rows: usize, cols: usize) -> Result<(), Error> {
     match rows.checked_mul(cols) {
         Some(expected) if expected == len => Ok(()),
-        expected => Err(Error::Length { name, len, expected: expected.unwrap_or(usize::MAX) }),
+        expected => Err(Error::Length { name: "data", len, expected: expected.unwrap_or(usize::MAX) }),
     }
 }

@@ -123,9 +123,9 @@ mod tests {
         let mut net: Network<f32> = Architecture::mlp(&[inputs, 60, 10]).unwrap().isa(isa).build().unwrap();
         let x: Vec<f32> = (0..batch * inputs).map(|i| size * (i * i % 97) as f32 / 97.0).collect();
         let labels: Vec<u32> = (0..batch).map(|i| i as u32 % 10).collect();
-        let x = MatRef::new("x", &x, batch, inputs).unwrap();
+        let x = MatRef::new(&x, batch, inputs).unwrap();
         let mut numbers = vec![0.0; batch * 10];
-        net.logits(threads, x, MatMut::new("logits", &mut numbers, batch, 10).unwrap()).unwrap();
+        net.logits(threads, x, MatMut::new(&mut numbers, batch, 10).unwrap()).unwrap();
         net.train_step(threads, x, &labels, &Update::sgd(1.0)).unwrap();
         net.params().flat_map(|params| params.arrays()).for_each(|(_, array)| numbers.extend(array));
         numbers.into_iter().map(f32::to_bits).collect()

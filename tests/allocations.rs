@@ -47,7 +47,7 @@ const REPETITIONS: usize = 3;
 fn steps_after_the_first_allocate_nothing() {
     let x: Vec<f32> = (0..300 * DIMS[0]).map(|i| (i % 11) as f32 / 11.0).collect();
     let labels: Vec<u32> = (0..300).map(|i| i % 10).collect();
-    let x = MatRef::new("x", &x, 300, DIMS[0]).unwrap();
+    let x = MatRef::new(&x, 300, DIMS[0]).unwrap();
     // More than a slab, less than a vector, and so few that they go forward by dot products.
     let parts = [300, 50, 7, 1].map(|n| (x.slice(0, n).unwrap(), n));
     let update = Update::csgd(0.05);

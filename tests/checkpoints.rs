@@ -38,7 +38,7 @@ fn steps<T: Element>(net: &mut Network<T>, run: &mut Run, count: usize, update: 
     let mut step = || {
         let x: Vec<T> = (0..BATCH * DIMS[0]).map(|_| T::from_f64(run.generator.random_range(0.0..1.0))).collect();
         let labels: Vec<u32> = (0..BATCH).map(|_| run.generator.random_range(0..3)).collect();
-        let x = MatRef::new("x", &x, BATCH, DIMS[0]).unwrap();
+        let x = MatRef::new(&x, BATCH, DIMS[0]).unwrap();
         net.train_step(Threads::Serial, x, &labels, update).unwrap().to_bits()
     };
     (0..count).map(|_| step()).collect()
@@ -478,7 +478,7 @@ fn a_diverged_network_never_replaces_the_last_finite_one() {
             let mut last = net.clone();
             for _ in 0..30 {
                 let x: Vec<f32> = (0..BATCH * DIMS[0]).map(|_| run.generator.random_range(0.0..1.0)).collect();
-                let x = MatRef::new("x", &x, BATCH, DIMS[0]).unwrap();
+                let x = MatRef::new(&x, BATCH, DIMS[0]).unwrap();
                 match net.train_step(Threads::Serial, x, &[0, 1, 2, 0, 1, 2], &update) {
                     Ok(_) => {}
                     Err(Error::Unsupported { .. }) if natural => break,

@@ -37,36 +37,37 @@ fn dimensions() {
 #[test]
 fn views() {
     let data = [0.0_f32; 12];
-    assert!(matches!(MatRef::new("x", &data, 3, 3), Err(Error::Length { name: "x", len: 12, expected: 9 })));
-    assert!(matches!(MatRef::new("x", &data, 0, 3), Err(Error::Length { .. })));
-    assert!(matches!(MatRef::new("x", &data[..0], 0, 3), Err(Error::Dimension { .. })));
-    assert!(matches!(MatRef::new("x", &data, usize::MAX, 2), Err(Error::Length { .. })));
-    let stride = MatRef::with_stride("x", &data, 2, 4, 3).unwrap_err();
-    assert_eq!(stride, Error::Stride { name: "x", stride: 3, width: 4 });
-    assert!(matches!(MatRef::with_stride("x", &data, 3, 4, 5), Err(Error::Length { expected: 14, .. })));
-    assert!(matches!(MatRef::with_stride("x", &data, 3, 1, usize::MAX), Err(Error::Length { .. })));
-    assert!(MatRef::with_stride("x", &data, 3, 2, 5).is_ok(), "the last row ends with the data");
-    let x = MatRef::new("x", &data, 4, 3).unwrap();
+    assert!(matches!(MatRef::new(&data, 3, 3), Err(Error::Length { name: "data", len: 12, expected: 9 })));
+    assert!(matches!(MatRef::new(&data, 0, 3), Err(Error::Length { .. })));
+    assert!(matches!(MatRef::new(&data[..0], 0, 3), Err(Error::Dimension { name: "rows", .. })));
+    assert!(matches!(MatRef::new(&data[..0], 3, 0), Err(Error::Dimension { name: "cols", .. })));
+    assert!(matches!(MatRef::new(&data, usize::MAX, 2), Err(Error::Length { .. })));
+    let stride = MatRef::with_stride(&data, 2, 4, 3).unwrap_err();
+    assert_eq!(stride, Error::Stride { name: "data", stride: 3, width: 4 });
+    assert!(matches!(MatRef::with_stride(&data, 3, 4, 5), Err(Error::Length { expected: 14, .. })));
+    assert!(matches!(MatRef::with_stride(&data, 3, 1, usize::MAX), Err(Error::Length { .. })));
+    assert!(MatRef::with_stride(&data, 3, 2, 5).is_ok(), "the last row ends with the data");
+    let x = MatRef::new(&data, 4, 3).unwrap();
     assert!(
         x.slice(3, 1).is_ok() && x.slice(3, 2).is_err() && x.slice(0, 0).is_err() && x.slice(usize::MAX, 2).is_err()
     );
     let mut out = [0.0_f32; 4];
-    assert!(matches!(MatMut::new("h", &mut out, 3, 2), Err(Error::Length { name: "h", .. })));
-    assert!(matches!(MatMut::with_stride("h", &mut out, 3, 2, 2), Err(Error::Length { name: "h", .. })));
+    assert!(matches!(MatMut::new(&mut out, 3, 2), Err(Error::Length { name: "data", .. })));
+    assert!(matches!(MatMut::with_stride(&mut out, 3, 2, 2), Err(Error::Length { name: "data", .. })));
 }
 
 #[test]
 fn layer_calls_leave_their_outputs() {
     let (mut layer, params) = layer();
     let x = [0.5_f32; 6];
-    let x = MatRef::new("x", &x, 2, 3).unwrap();
+    let x = MatRef::new(&x, 2, 3).unwrap();
     let wide = [0.5_f32; 8];
-    let wide = MatRef::new("x", &wide, 2, 4).unwrap();
+    let wide = MatRef::new(&wide, 2, 4).unwrap();
     let mark = [7.0_f32; 12];
 
     let mut forward = |params: DannRef<'_, f32>, x, rows, cols| {
         let mut h = mark;
-        let out = MatMut::new("h", &mut h[..rows * cols], rows, cols).unwrap();
+        let out = MatMut::new(&mut h[..rows * cols], rows, cols).unwrap();
         let result = layer.forward(Threads::Serial, params, x, out);
         assert!(result.is_ok() || h == mark, "h was written");
         result
@@ -81,28 +82,28 @@ fn layer_calls_leave_their_outputs() {
 
     let dense = DenseParams::<f32>::zeros(&DenseShape::new(3, 4)).unwrap();
     let mut h = mark;
-    let wrong_kind = layer.forward(Threads::Serial, dense.view(), x, MatMut::new("h", &mut h[..8], 2, 4).unwrap());
+    let wrong_kind = layer.forward(Threads::Serial, dense.view(), x, MatMut::new(&mut h[..8], 2, 4).unwrap());
     assert_eq!(wrong_kind, Err(Error::Kind { expected: "DANN" }));
 
     let dh = [1.0_f32; 8];
-    let dh = MatRef::new("dh", &dh, 2, 4).unwrap();
+    let dh = MatRef::new(&dh, 2, 4).unwrap();
     let mut changed = params.clone();
     let mut update = |layer: &mut Layer<f32>, x, dh, update: &Update, dx_cols| {
         let mut dx = mark;
-        let out = MatMut::new("dx", &mut dx[..2 * dx_cols], 2, dx_cols).unwrap();
+        let out = MatMut::new(&mut dx[..2 * dx_cols], 2, dx_cols).unwrap();
         let result = layer.update(Threads::Serial, changed.view_mut(), x, dh, update, Some(out));
         assert!(result.is_ok() || (dx == mark && changed == params), "something was written");
         result
     };
     let fine = Update::csgd(0.1);
-    layer.forward(Threads::Serial, params.view(), x, MatMut::new("h", &mut h[..8], 2, 4).unwrap()).unwrap();
+    layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h[..8], 2, 4).unwrap()).unwrap();
     assert_eq!(update(&mut layer, wide, dh, &fine, 3), mismatch("columns of x", 4, 3, "the layer's inputs"));
     assert_eq!(update(&mut layer, x, wide.slice(0, 1).unwrap(), &fine, 3), mismatch("rows of dh", 1, 2, "x"));
     assert_eq!(update(&mut layer, x, x, &fine, 3), mismatch("columns of dh", 3, 4, "the layer's outputs"));
     assert_eq!(update(&mut layer, x, dh, &fine, 4), mismatch("columns of dx", 4, 3, "the layer's inputs"));
     let mut dx = mark;
     let mut alone = |rows, cols| {
-        let out = MatMut::new("dx", &mut dx[..rows * cols], rows, cols).unwrap();
+        let out = MatMut::new(&mut dx[..rows * cols], rows, cols).unwrap();
         layer.input_gradient(Threads::Serial, params.view(), dh, out)
     };
     assert_eq!(alone(2, 4), mismatch("columns of dx", 4, 3, "the layer's inputs"));
@@ -122,13 +123,13 @@ fn layer_calls_leave_their_outputs() {
     let mut again = params.clone();
     let mut backward = |layer: &mut Layer<f32>| layer.update(Threads::Serial, again.view_mut(), x, dh, &fine, None);
     assert!(matches!(backward(&mut layer), Err(Error::NoForward { .. })));
-    layer.forward(Threads::Serial, params.view(), x, MatMut::new("h", &mut h[..8], 2, 4).unwrap()).unwrap();
+    layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h[..8], 2, 4).unwrap()).unwrap();
     assert_eq!(backward(&mut layer), Ok(()));
     assert!(matches!(backward(&mut layer), Err(Error::NoForward { .. })), "one backward for each forward");
-    layer.infer(Threads::Serial, params.view(), x, MatMut::new("h", &mut h[..8], 2, 4).unwrap()).unwrap();
+    layer.infer(Threads::Serial, params.view(), x, MatMut::new(&mut h[..8], 2, 4).unwrap()).unwrap();
     assert!(matches!(backward(&mut layer), Err(Error::NoForward { .. })), "infer keeps nothing");
     let mut zi = mark;
-    let out = MatMut::new("zi", &mut zi[..4], 2, 2).unwrap();
+    let out = MatMut::new(&mut zi[..4], 2, 2).unwrap();
     assert!(matches!(layer.interneurons(out), Err(Error::NoForward { .. })));
     assert_eq!(zi, mark);
 }
@@ -166,9 +167,9 @@ fn network_calls() {
     let mut net: Network<f32> = Architecture::dann(&[3, 4, 2], &[2, 1]).unwrap().build().unwrap();
     let before: Vec<_> = net.params().map(|params| params.to_owned()).collect();
     let x = [0.5_f32; 6];
-    let x = MatRef::new("x", &x, 2, 3).unwrap();
+    let x = MatRef::new(&x, 2, 3).unwrap();
     let narrow = [0.5_f32; 4];
-    let narrow = MatRef::new("x", &narrow, 2, 2).unwrap();
+    let narrow = MatRef::new(&narrow, 2, 2).unwrap();
     let fine = Update::csgd(0.1);
     let error = net.train_step(Threads::Serial, narrow, &[0, 1], &fine).unwrap_err();
     assert_eq!(error, Error::Mismatch { name: "columns of x", value: 2, expected: 3, other: "the network's inputs" });
@@ -181,15 +182,15 @@ fn network_calls() {
     let error = net.train_step(Threads::Serial, x, &[0, 1], &Update::sgd(f64::NAN)).unwrap_err();
     assert!(matches!(error, Error::LearningRate { .. }));
     let poisoned = [f32::NAN; 6];
-    let poisoned = MatRef::new("x", &poisoned, 2, 3).unwrap();
+    let poisoned = MatRef::new(&poisoned, 2, 3).unwrap();
     let error = net.train_step(Threads::Serial, poisoned, &[0, 1], &fine).unwrap_err();
     assert_eq!(error.to_string(), "x[0] is NaN: expected a finite number");
     let huge = [f32::MAX; 6];
-    let huge = MatRef::new("x", &huge, 2, 3).unwrap();
+    let huge = MatRef::new(&huge, 2, 3).unwrap();
     let error = net.train_step(Threads::Serial, huge, &[0, 1], &fine).unwrap_err();
     assert!(matches!(error, Error::Diverged { step: 0, .. }), "{error}");
     let mut logits = [7.0; 4];
-    let out = MatMut::new("logits", &mut logits[..2], 1, 2).unwrap();
+    let out = MatMut::new(&mut logits[..2], 1, 2).unwrap();
     assert!(matches!(net.logits(Threads::Serial, x, out), Err(Error::Mismatch { name: "rows of logits", .. })));
     let mut gradients = net.zero_gradients().unwrap();
     gradients.pop();
@@ -205,7 +206,7 @@ fn network_calls() {
 fn policies_name_their_numbers() {
     let mut net: Network<f32> = Architecture::dann(&[3, 4, 2], &[2, 1]).unwrap().build().unwrap();
     let x = [0.5_f32; 6];
-    let x = MatRef::new("x", &x, 2, 3).unwrap();
+    let x = MatRef::new(&x, 2, 3).unwrap();
     let before: Vec<_> = net.params().map(|params| params.to_owned()).collect();
     let sgd = Update::sgd(0.1);
     let angle = Angle { lr_min: 0.01, rates: 3, cosine_epsilon: 0.1 };
@@ -245,7 +246,7 @@ fn policies_name_their_numbers() {
 fn natural_gradients_are_refused_where_they_have_no_meaning() {
     let update = Update::natural(0.1, Natural::default());
     let x = [0.5_f32; 6];
-    let x = MatRef::new("x", &x, 2, 3).unwrap();
+    let x = MatRef::new(&x, 2, 3).unwrap();
     let mut net: Network<f32> = Architecture::batch_norm(&[3, 4, 2]).unwrap().build().unwrap();
     let error = net.train_step(Threads::Serial, x, &[0, 1], &update).unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }), "{error}");
@@ -254,8 +255,8 @@ fn natural_gradients_are_refused_where_they_have_no_meaning() {
     assert!(matches!(net.apply(&update, &gradients), Err(Error::Unsupported { .. })));
     let (mut layer, mut params) = layer();
     let mut h = [0.0; 8];
-    layer.forward(Threads::Serial, params.view(), x, MatMut::new("h", &mut h, 2, 4).unwrap()).unwrap();
-    let dh = MatRef::new("dh", &h, 2, 4).unwrap();
+    layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h, 2, 4).unwrap()).unwrap();
+    let dh = MatRef::new(&h, 2, 4).unwrap();
     let result = layer.update(Threads::Serial, params.view_mut(), x, dh, &update, None);
     assert!(matches!(result, Err(Error::Unsupported { .. })));
     let composed = composed::Network::<f32>::new([(NormShape::new(3, 4, Over::Units).into(), {
@@ -268,7 +269,7 @@ fn natural_gradients_are_refused_where_they_have_no_meaning() {
 #[test]
 fn states_of_other_layers_are_refused() {
     let x = [0.5_f32; 6];
-    let x = MatRef::new("x", &x, 2, 3).unwrap();
+    let x = MatRef::new(&x, 2, 3).unwrap();
     let shapes: [LayerShape; 4] = [
         DannShape::new(3, 4, 2).into(),
         DannShape::new(3, 4, 3).into(),
@@ -291,8 +292,8 @@ fn states_of_other_layers_are_refused() {
                 let mut layer = Layer::<f32>::new(*shape, Isa::best()).unwrap();
                 layer.set_state(state.clone());
                 let mut h = [0.0; 8];
-                layer.forward(Threads::Serial, before.view(), x, MatMut::new("h", &mut h, 2, 4).unwrap()).unwrap();
-                let dh = MatRef::new("dh", &h, 2, 4).unwrap();
+                layer.forward(Threads::Serial, before.view(), x, MatMut::new(&mut h, 2, 4).unwrap()).unwrap();
+                let dh = MatRef::new(&h, 2, 4).unwrap();
                 let mut fused = before.clone();
                 let result = layer.update(Threads::Serial, fused.view_mut(), x, dh, &rule, None);
                 assert_eq!(result.is_ok(), i == j, "{shape:?}: {result:?}");

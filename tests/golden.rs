@@ -127,15 +127,15 @@ fn layer<T: Tolerance>(case: &Case, isa: Isa) {
     let what = format!("{} on {isa} in {}", case.name, std::any::type_name::<T>());
     let mut ledger = Ledger { case, what, tolerance: T::LAYER, seen: vec![] };
     let (x, dh) = (case.cast::<T>("x"), case.cast::<T>("dh"));
-    let (x, dh) = (MatRef::new("x", &x, batch, d).unwrap(), MatRef::new("dh", &dh, batch, ne).unwrap());
+    let (x, dh) = (MatRef::new(&x, batch, d).unwrap(), MatRef::new(&dh, batch, ne).unwrap());
     let zeros = |n: usize| vec![T::ZERO; n];
 
     let mut layer = Layer::<T>::new(shape, isa).unwrap();
     let mut h = zeros(batch * ne);
-    layer.forward(Threads::Serial, params.view(), x, MatMut::new("h", &mut h, batch, ne).unwrap()).unwrap();
+    layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h, batch, ne).unwrap()).unwrap();
     let (mut zi, mut zhat, mut gamma) = (zeros(batch * ni), zeros(batch * ne), zeros(batch * ne));
-    layer.interneurons(MatMut::new("zi", &mut zi, batch, ni).unwrap()).unwrap();
-    let [zhat_out, gamma_out] = [&mut zhat, &mut gamma].map(|out| MatMut::new("out", out, batch, ne).unwrap());
+    layer.interneurons(MatMut::new(&mut zi, batch, ni).unwrap()).unwrap();
+    let [zhat_out, gamma_out] = [&mut zhat, &mut gamma].map(|out| MatMut::new(out, batch, ne).unwrap());
     layer.standardised(zhat_out, gamma_out).unwrap();
     ledger.close("h", &h);
     ledger.close("zi", &zi);
@@ -149,7 +149,7 @@ fn layer<T: Tolerance>(case: &Case, isa: Isa) {
 
     let mut gradients = DannParams::<T>::zeros(&shape).unwrap();
     let mut dx = zeros(batch * d);
-    let dx_out = MatMut::new("dx", &mut dx, batch, d).unwrap();
+    let dx_out = MatMut::new(&mut dx, batch, d).unwrap();
     layer.backward(Threads::Serial, params.view(), x, dh, gradients.view_mut(), Some(dx_out)).unwrap();
     ledger.close("dx", &dx);
     gradients.view().zip(Dann::<()>::NAMES).map(|(got, name)| ledger.close(&format!("d{name}"), got));
@@ -157,7 +157,7 @@ fn layer<T: Tolerance>(case: &Case, isa: Isa) {
     let lr = case.array("lr")[0];
     let mut step = |update: Update| {
         let mut after = params.clone();
-        let h = MatMut::new("h", &mut h, batch, ne).unwrap();
+        let h = MatMut::new(&mut h, batch, ne).unwrap();
         layer.forward(Threads::Serial, params.view(), x, h).unwrap();
         layer.update(Threads::Serial, after.view_mut(), x, dh, &update, None).unwrap();
         after
@@ -240,10 +240,10 @@ fn network<T: Tolerance>(case: &Case, kind: &str, isa: Isa) {
     let labels: Vec<u32> = case.array("y").iter().map(|&y| y as u32).collect();
     let batch = labels.len();
     let x = case.cast::<T>("x");
-    let x = MatRef::new("x", &x, batch, dims[0]).unwrap();
+    let x = MatRef::new(&x, batch, dims[0]).unwrap();
 
     let mut logits = vec![T::ZERO; batch * dims[layers]];
-    net.logits(Threads::Serial, x, MatMut::new("logits", &mut logits, batch, dims[layers]).unwrap()).unwrap();
+    net.logits(Threads::Serial, x, MatMut::new(&mut logits, batch, dims[layers]).unwrap()).unwrap();
     ledger.close("logits0", &logits);
     let update = rule(kind, case.array("lr")[0]);
     let step = |_| net.train_step(Threads::Serial, x, &labels, &update).unwrap();
@@ -270,7 +270,7 @@ fn tolerance_of_25_steps() {
         let kind = case.kind.as_deref().unwrap();
         let mut net = begin::<f64>(case, kind, isa);
         let labels: Vec<u32> = case.array("y").iter().map(|&y| y as u32).collect();
-        let x = MatRef::new("x", case.array("x"), labels.len(), case.integer("dims")).unwrap();
+        let x = MatRef::new(case.array("x"), labels.len(), case.integer("dims")).unwrap();
         let update = rule(kind, case.array("lr")[0] * (1.0 + change));
         let losses = (0..STEPS).map(|_| net.train_step(Threads::Serial, x, &labels, &update).unwrap()).collect();
         let weights = net.params().next().unwrap().arrays()[0].1.to_vec();

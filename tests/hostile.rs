@@ -362,7 +362,7 @@ fn a_good_checkpoint_takes_hardly_more_than_itself() {
     for architecture in architectures {
         let mut net: Network<f32> = architecture.unwrap().build().unwrap();
         let x = vec![0.5; 600];
-        let x = MatRef::new("x", &x, 2, 300).unwrap();
+        let x = MatRef::new(&x, 2, 300).unwrap();
         net.train_step(Threads::Serial, x, &[0, 1], &Update { momentum: 0.5, ..Update::sgd(0.01) }).unwrap();
         let run = Run { seed: 1, generator: generator(1) };
         let (_, bytes) = peak(|| checkpoint::save(&path, &net, &run).unwrap());

@@ -166,15 +166,15 @@ proptest! {
         fn check<T: Element>(problem: &Problem, isa: Isa, update: &Update) {
             let Problem { shape, batch, .. } = *problem;
             let (x, dh) = (cast::<T>(&problem.x), cast::<T>(&problem.dh));
-            let x = MatRef::new("x", &x, batch, shape.inputs()).unwrap();
-            let dh = MatRef::new("dh", &dh, batch, shape.outputs()).unwrap();
+            let x = MatRef::new(&x, batch, shape.inputs()).unwrap();
+            let dh = MatRef::new(&dh, batch, shape.outputs()).unwrap();
             let mut layer = Layer::<T>::new(shape, isa).unwrap();
             let (mut fused, mut apart, mut state) = (problem.params::<T>(), problem.params::<T>(), State::new());
             let mut gradients = fused.clone();
             let mut h = vec![T::ZERO; batch * shape.outputs()];
             for step in 0..3 {
                 let mut forward = |layer: &mut Layer<T>| {
-                    let h = MatMut::new("h", &mut h, batch, shape.outputs()).unwrap();
+                    let h = MatMut::new(&mut h, batch, shape.outputs()).unwrap();
                     layer.forward(Threads::Serial, apart.view(), x, h).unwrap();
                 };
                 forward(&mut layer);
@@ -278,10 +278,10 @@ proptest! {
         let DannShape { d, ne, nonlinearity, .. } = shape;
         let dense = DenseShape { d, ne, nonlinearity, columns: None };
         for isa in isas() {
-            let x = MatRef::new("x", &problem.x, problem.batch, d).unwrap();
+            let x = MatRef::new(&problem.x, problem.batch, d).unwrap();
             let forward = |shape: LayerShape, params: ParamsRef<'_, f64>| {
                 let mut h = vec![f64::NAN; problem.batch * ne];
-                let out = MatMut::new("h", &mut h, problem.batch, ne).unwrap();
+                let out = MatMut::new(&mut h, problem.batch, ne).unwrap();
                 Layer::new(shape, isa).unwrap().forward(Threads::Serial, params, x, out).unwrap();
                 h
             };
@@ -306,15 +306,15 @@ proptest! {
         for isa in isas() {
             let want = run::<f32>(&problem, isa, Threads::Serial, &update);
             // The last row ends with its last element: the gap after it is not part of the view.
-            let x = MatRef::with_stride("x", &x[..x.len() - gap], batch, d, d + gap).unwrap();
-            let dh = MatRef::with_stride("dh", &dh[..dh.len() - gap], batch, ne, ne + gap).unwrap();
+            let x = MatRef::with_stride(&x[..x.len() - gap], batch, d, d + gap).unwrap();
+            let dh = MatRef::with_stride(&dh[..dh.len() - gap], batch, ne, ne + gap).unwrap();
             let mut h = vec![f32::INFINITY; batch * (ne + gap)];
             let mut dx = vec![f32::INFINITY; batch * (d + gap)];
             let mut params = problem.params::<f32>();
             let mut layer = Layer::<f32>::new(problem.shape, isa).unwrap();
-            let h_out = MatMut::with_stride("h", &mut h, batch, ne, ne + gap).unwrap();
+            let h_out = MatMut::with_stride(&mut h, batch, ne, ne + gap).unwrap();
             layer.forward(Threads::Serial, params.view(), x, h_out).unwrap();
-            let dx_out = MatMut::with_stride("dx", &mut dx, batch, d, d + gap).unwrap();
+            let dx_out = MatMut::with_stride(&mut dx, batch, d, d + gap).unwrap();
             layer.update(Threads::Serial, params.view_mut(), x, dh, &update, Some(dx_out)).unwrap();
             prop_assert_eq!(&params, &want.updated);
             for (got, want, width) in [(&h, &want.h, ne), (&dx, &want.dx, d)] {
@@ -406,12 +406,9 @@ fn a_fresh_layer_standardises() {
             let mut layer = Layer::new(shape, isa).unwrap();
             let mut h = vec![0.0; batch * shape.ne];
             let (mut zhat, mut gamma) = (h.clone(), h.clone());
-            let x = MatRef::new("x", &x, batch, shape.d).unwrap();
-            layer
-                .forward(Threads::Serial, params.view(), x, MatMut::new("h", &mut h, batch, shape.ne).unwrap())
-                .unwrap();
-            let [zhat_out, gamma_out] =
-                [&mut zhat, &mut gamma].map(|out| MatMut::new("out", out, batch, shape.ne).unwrap());
+            let x = MatRef::new(&x, batch, shape.d).unwrap();
+            layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h, batch, shape.ne).unwrap()).unwrap();
+            let [zhat_out, gamma_out] = [&mut zhat, &mut gamma].map(|out| MatMut::new(out, batch, shape.ne).unwrap());
             layer.standardised(zhat_out, gamma_out).unwrap();
             for (zhat, expected) in zhat.chunks_exact(shape.ne).zip(&expected) {
                 let (mean, variance) = reference::mean_and_variance(zhat);
@@ -509,17 +506,17 @@ fn a_poisoned_batch_leaves_nothing_behind() {
             let mut poisoned = large.params::<f32>();
             let mut layer = Layer::<f32>::new(large.shape, isa).unwrap();
             let mut h = vec![0.0; 32 * ne];
-            let x = MatRef::new("x", &poison, 32, d).unwrap();
-            let dh = MatRef::new("dh", &poison_dh, 32, ne).unwrap();
-            layer.forward(Threads::Serial, poisoned.view(), x, MatMut::new("h", &mut h, 32, ne).unwrap()).unwrap();
+            let x = MatRef::new(&poison, 32, d).unwrap();
+            let dh = MatRef::new(&poison_dh, 32, ne).unwrap();
+            layer.forward(Threads::Serial, poisoned.view(), x, MatMut::new(&mut h, 32, ne).unwrap()).unwrap();
             layer.update(Threads::Serial, poisoned.view_mut(), x, dh, &Update::sgd(0.1), None).unwrap();
 
             let mut run_small = |layer: &mut Layer<f32>| {
                 let mut params = small.params::<f32>();
                 let (x, dh) = (cast::<f32>(&small.x), cast::<f32>(&small.dh));
-                let x = MatRef::new("x", &x, batch, d).unwrap();
-                let dh = MatRef::new("dh", &dh, batch, ne).unwrap();
-                let out = MatMut::new("h", &mut h[..batch * ne], batch, ne).unwrap();
+                let x = MatRef::new(&x, batch, d).unwrap();
+                let dh = MatRef::new(&dh, batch, ne).unwrap();
+                let out = MatMut::new(&mut h[..batch * ne], batch, ne).unwrap();
                 layer.forward(Threads::Serial, params.view(), x, out).unwrap();
                 layer.update(Threads::Serial, params.view_mut(), x, dh, &Update::sgd(0.1), None).unwrap();
                 params

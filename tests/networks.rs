@@ -72,7 +72,7 @@ fn threads_and_fusion_do_not_change_a_bit_of_a_run() {
         if cfg!(debug_assertions) { (DIMS, NIS, BATCH) } else { ([211, 199, 203, 24], [50, 41, 24], 221) };
     fn check<T: Element>(architecture: &Architecture, isa: Isa, (inputs, batch): (usize, usize), what: &str) {
         let (x, labels) = examples_of::<T>(batch, inputs);
-        let x = MatRef::new("x", &x, batch, inputs).unwrap();
+        let x = MatRef::new(&x, batch, inputs).unwrap();
         let update = Update::csgd(0.05);
         let steps = |threads: Threads<'_>| {
             run::<T>((architecture, isa), |net| net.train_step(threads, x, &labels, &update).unwrap())
@@ -120,7 +120,7 @@ fn layers_called_apart_give_the_bits_of_the_networks_step() {
         // Inhibition that does not match the excitation diverges at higher rates.
         let update = Update::csgd(0.01);
         let whole = run::<T>((architecture, isa), |net| {
-            let x = MatRef::new("x", &x, batch, DIMS[0]).unwrap();
+            let x = MatRef::new(&x, batch, DIMS[0]).unwrap();
             net.train_step(Threads::Serial, x, &labels, &update).unwrap()
         });
         let net: Network<T> = architecture.clone().isa(isa).build().unwrap();
@@ -131,8 +131,8 @@ fn layers_called_apart_give_the_bits_of_the_networks_step() {
             for (layer, params) in &mut layers {
                 let (d, ne) = (layer.shape().inputs(), layer.shape().outputs());
                 let mut h = vec![T::ZERO; batch * ne];
-                let x = MatRef::new("x", inputs.last().unwrap(), batch, d).unwrap();
-                layer.forward(Threads::Serial, params.view(), x, MatMut::new("h", &mut h, batch, ne).unwrap()).unwrap();
+                let x = MatRef::new(inputs.last().unwrap(), batch, d).unwrap();
+                layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h, batch, ne).unwrap()).unwrap();
                 inputs.push(h);
             }
             let mut dh = softmax_gradient(&inputs.pop().unwrap(), &labels);
@@ -140,9 +140,9 @@ fn layers_called_apart_give_the_bits_of_the_networks_step() {
                 let (d, ne) = (layer.shape().inputs(), layer.shape().outputs());
                 let mut dx = vec![T::ZERO; batch * d];
                 let input = inputs.pop().unwrap();
-                let x = MatRef::new("x", &input, batch, d).unwrap();
-                let dh_in = MatRef::new("dh", &dh, batch, ne).unwrap();
-                let dx_out = Some(MatMut::new("dx", &mut dx, batch, d).unwrap());
+                let x = MatRef::new(&input, batch, d).unwrap();
+                let dh_in = MatRef::new(&dh, batch, ne).unwrap();
+                let dx_out = Some(MatMut::new(&mut dx, batch, d).unwrap());
                 if fused {
                     layer.update(Threads::Serial, params.view_mut(), x, dh_in, &update, dx_out).unwrap();
                 } else {
@@ -189,7 +189,7 @@ fn softmax_gradient<T: Element>(logits: &[T], labels: &[u32]) -> Vec<T> {
 fn steps_agree_with_the_composed_network() {
     fn check<T: Tolerance + composed::Gemm>(name: &str, architecture: &Architecture, isa: Isa, batch: usize) {
         let (x, labels) = examples::<T>(batch);
-        let matrix = MatRef::new("x", &x, batch, DIMS[0]).unwrap();
+        let matrix = MatRef::new(&x, batch, DIMS[0]).unwrap();
         let update = Update::csgd(0.05);
         let mut net: Network<T> = architecture.clone().isa(isa).build().unwrap();
         let mut composed = composed::Network::new(owned(&net)).unwrap();
@@ -236,8 +236,8 @@ fn evaluation_takes_any_number_of_examples() {
             for count in [1, 255, 256, 257, 600] {
                 let (x, labels) = examples::<f64>(count);
                 let mut logits = vec![f64::NAN; count * 10];
-                let x = MatRef::new("x", &x, count, DIMS[0]).unwrap();
-                net.logits(Threads::Serial, x, MatMut::new("logits", &mut logits, count, 10).unwrap()).unwrap();
+                let x = MatRef::new(&x, count, DIMS[0]).unwrap();
+                net.logits(Threads::Serial, x, MatMut::new(&mut logits, count, 10).unwrap()).unwrap();
                 let (loss, _) = reference::softmax_cross_entropy(&logits, &labels);
                 let wrong = logits.chunks_exact(10).zip(&labels).filter(|(logits, label)| {
                     // The first of the largest: outputs of silent units are equal.
@@ -259,7 +259,7 @@ fn evaluation_takes_any_number_of_examples() {
 fn evaluation_between_steps_changes_nothing() {
     let (_, architecture) = architectures().swap_remove(0);
     let (x, labels) = examples::<f32>(300);
-    let x = MatRef::new("x", &x, 300, DIMS[0]).unwrap();
+    let x = MatRef::new(&x, 300, DIMS[0]).unwrap();
     let mut nets: [Network<f32>; 2] = std::array::from_fn(|_| architecture.clone().build().unwrap());
     for start in 0..6 {
         // Batches of many sizes: scratch that a larger one left behind must not show.
@@ -277,7 +277,7 @@ fn evaluation_between_steps_changes_nothing() {
     }
     let logits = |net: &mut Network<f32>| {
         let mut logits = vec![0.0; 3000];
-        net.logits(Threads::Serial, x, MatMut::new("logits", &mut logits, 300, 10).unwrap()).unwrap();
+        net.logits(Threads::Serial, x, MatMut::new(&mut logits, 300, 10).unwrap()).unwrap();
         bits(&logits)
     };
     assert!(logits(&mut fresh) == logits(&mut nets[1]), "a network is its parameters");
@@ -286,7 +286,7 @@ fn evaluation_between_steps_changes_nothing() {
 #[test]
 fn networks_learn_their_examples() {
     let (x, labels) = examples::<f32>(BATCH);
-    let x = MatRef::new("x", &x, BATCH, DIMS[0]).unwrap();
+    let x = MatRef::new(&x, BATCH, DIMS[0]).unwrap();
     for (name, architecture) in architectures() {
         // Inhibition that does not match the excitation starts with losses in the hundreds.
         let lr = if name == "iid" { 0.01 } else { 0.1 };
@@ -308,7 +308,7 @@ fn networks_learn_their_examples() {
 #[test]
 fn a_diverged_loss_is_an_error_and_leaves_the_parameters() {
     let (x, labels) = examples::<f32>(BATCH);
-    let x = MatRef::new("x", &x, BATCH, DIMS[0]).unwrap();
+    let x = MatRef::new(&x, BATCH, DIMS[0]).unwrap();
     for isa in isas() {
         let mut net: Network<f32> = Architecture::mlp(&DIMS).unwrap().isa(isa).build().unwrap();
         let update = Update::sgd(1e30);
@@ -340,7 +340,7 @@ fn a_failed_step_leaves_nothing_behind() {
     for (name, architecture) in architectures() {
         for isa in isas() {
             let step = |net: &mut Network<f64>, x: &[f64], batch: usize| {
-                let x = MatRef::new("x", &x[..batch * DIMS[0]], batch, DIMS[0]).unwrap();
+                let x = MatRef::new(&x[..batch * DIMS[0]], batch, DIMS[0]).unwrap();
                 let evaluation = net.evaluate(Threads::Serial, x, &labels[..batch]).unwrap();
                 (evaluation, net.train_step(Threads::Serial, x, &labels[..batch], &Update::csgd(0.01)))
             };
@@ -367,7 +367,7 @@ fn large_networks_agree_with_the_composed_network() {
     let (batch, dims) = (41, [30, 793, 700, 5]);
     let (x, labels) = examples_of::<f64>(batch, dims[0]);
     let labels: Vec<u32> = labels.iter().map(|label| label % 5).collect();
-    let matrix = MatRef::new("x", &x, batch, dims[0]).unwrap();
+    let matrix = MatRef::new(&x, batch, dims[0]).unwrap();
     let dann = Architecture::dann(&dims, &[3, 9, 2]).unwrap();
     for architecture in [dann.clone(), dann.subtractive(), Architecture::mlp(&dims).unwrap()] {
         for isa in isas() {
@@ -397,7 +397,7 @@ fn inspection_agrees_with_the_reference_and_the_step() {
         [BATCH, 400].into_iter().flat_map(|n| architectures().into_iter().map(move |a| (n, a)))
     {
         let (x, labels) = examples::<f64>(batch);
-        let matrix = MatRef::new("x", &x, batch, DIMS[0]).unwrap();
+        let matrix = MatRef::new(&x, batch, DIMS[0]).unwrap();
         for isa in isas() {
             let mut net: Network<f64> = architecture.clone().isa(isa).build().unwrap();
             // Away from the beginning: some weights at zero, γ no longer alike.
@@ -498,7 +498,7 @@ fn natural_steps_that_fail_change_nothing() {
         for isa in isas() {
             let [mut net, mut other] = std::array::from_fn(|_| architecture.clone().isa(isa).build::<f32>().unwrap());
             let step = |net: &mut Network<f32>, x: &[f32]| {
-                net.train_step(Threads::Serial, MatRef::new("x", x, 400, DIMS[0]).unwrap(), &labels, &update)
+                net.train_step(Threads::Serial, MatRef::new(x, 400, DIMS[0]).unwrap(), &labels, &update)
             };
             for net in [&mut net, &mut other] {
                 step(net, &x).unwrap();
@@ -517,7 +517,7 @@ fn natural_steps_that_fail_change_nothing() {
     let shapes = vec![DenseShape::new(4, 3).linear().into()];
     let mut net: Network<f32> = Architecture::of(shapes).unwrap().build().unwrap();
     let huge = [3e20_f32, 0.0, 1e22, 1.0];
-    let x = MatRef::new("x", &huge, 1, 4).unwrap();
+    let x = MatRef::new(&huge, 1, 4).unwrap();
     for _ in 0..3 {
         match net.train_step(Threads::Serial, x, &[1], &update) {
             Ok(_) | Err(Error::Diverged { .. }) => {}

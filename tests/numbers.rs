@@ -29,14 +29,14 @@ fn class(x: f64) -> f64 {
 fn rows<T: Element>(problem: &Problem, isa: Isa) -> [Vec<T>; 3] {
     let (d, ne, batch) = (problem.shape.inputs(), problem.shape.outputs(), problem.batch);
     let (x, dh, params) = (cast::<T>(&problem.x), cast::<T>(&problem.dh), problem.params::<T>());
-    let x = MatRef::new("x", &x, batch, d).unwrap();
-    let dh = MatRef::new("dh", &dh, batch, ne).unwrap();
+    let x = MatRef::new(&x, batch, d).unwrap();
+    let dh = MatRef::new(&dh, batch, ne).unwrap();
     let mut layer = Layer::<T>::new(problem.shape, isa).unwrap();
     let [mut h, mut inferred, mut dx] = [ne, ne, d].map(|width| vec![T::ONE; batch * width]);
-    let out = MatMut::new("h", &mut inferred, batch, ne).unwrap();
+    let out = MatMut::new(&mut inferred, batch, ne).unwrap();
     layer.infer(Threads::Serial, params.view(), x, out).unwrap();
-    layer.forward(Threads::Serial, params.view(), x, MatMut::new("h", &mut h, batch, ne).unwrap()).unwrap();
-    let out = MatMut::new("dx", &mut dx, batch, d).unwrap();
+    layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h, batch, ne).unwrap()).unwrap();
+    let out = MatMut::new(&mut dx, batch, d).unwrap();
     layer.input_gradient(Threads::Serial, params.view(), dh, out).unwrap();
     [h, inferred, dx]
 }
@@ -178,7 +178,7 @@ fn a_step_refuses_inputs_that_are_not_finite() {
         let before: Vec<_> = net.params().map(|params| params.to_owned()).collect();
         for poison in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
             let x = [0.5, 0.5, 0.5, poison];
-            let x = MatRef::new("x", &x, 2, 2).unwrap();
+            let x = MatRef::new(&x, 2, 2).unwrap();
             if poison == f32::INFINITY {
                 assert!(
                     net.evaluate(Threads::Serial, x, &[0, 1]).unwrap().loss.is_finite(),
@@ -343,7 +343,7 @@ fn subnormal_numbers_count() {
 #[test]
 fn rates_that_diverge() {
     let x: Vec<f32> = (0..20 * 9).map(|i| (i * i % 17) as f32 / 16.0).collect();
-    let x = MatRef::new("x", &x, 20, 9).unwrap();
+    let x = MatRef::new(&x, 20, 9).unwrap();
     let labels: Vec<u32> = (0..20).map(|i| i % 3).collect();
     let dims = [9, 12, 7, 3];
     let dann = Architecture::dann(&dims, &[3, 2, 1]).unwrap();

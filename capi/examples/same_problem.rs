@@ -29,11 +29,11 @@ fn main() -> Result<(), Error> {
     for _ in 0..5 {
         for examples in (0..steps).map(|step| begin(step)..begin(step + 1)) {
             let inputs = &x[examples.start * INPUTS..examples.end * INPUTS];
-            let inputs = MatRef::new("x", inputs, examples.len(), INPUTS)?;
+            let inputs = MatRef::new(inputs, examples.len(), INPUTS)?;
             network.train_step(Threads::Serial, inputs, &labels[examples], &Update::csgd(0.1))?;
         }
     }
-    let all = MatRef::new("x", &x, EXAMPLES, INPUTS)?;
+    let all = MatRef::new(&x, EXAMPLES, INPUTS)?;
     let result = network.evaluate(Threads::Serial, all, &labels)?;
     let (loss, errors) = (result.loss, result.errors);
     println!("loss {loss:.9}, bits {:016x}, {errors} of {EXAMPLES} wrong", loss.to_bits());

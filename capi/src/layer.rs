@@ -151,7 +151,7 @@ impl LayerHandle {
         // SAFETY: as demanded here.
         let (params, x, h) =
             unsafe { (params.view(kernels.schema(), &checked)?, x.slice(&checked), h.slice(&checked)) };
-        let (x, h) = (MatRef::new("x", x, batch, d)?, MatMut::new("h", h, batch, ne)?);
+        let (x, h) = (MatRef::new(x, batch, d)?, MatMut::new(h, batch, ne)?);
         if training {
             kernels.forward(context.threads()?, params, x, h)?;
         } else {
@@ -475,10 +475,10 @@ pub unsafe extern "C" fn interneuron_layer_backward(
             // SAFETY: the contract of the header.
             let (params, x, dh) =
                 unsafe { (params.view(kernels.schema(), &checked)?, x.slice(&checked), dh.slice(&checked)) };
-            let (x, dh) = (MatRef::new("x", x, batch, d)?, MatRef::new("dh", dh, batch, ne)?);
+            let (x, dh) = (MatRef::new(x, batch, d)?, MatRef::new(dh, batch, ne)?);
             // SAFETY: the contract of the header.
             let dx = dx.map(|dx| unsafe { dx.slice(&checked) });
-            let dx = dx.map(|dx| MatMut::new("dx", dx, batch, d)).transpose()?;
+            let dx = dx.map(|dx| MatMut::new(dx, batch, d)).transpose()?;
             match dx {
                 Some(dx) if gradients.iter().all(Option::is_none) => {
                     kernels.input_gradient(context.threads()?, params, dh, dx)?;
@@ -542,10 +542,10 @@ pub unsafe extern "C" fn interneuron_layer_update(
             let (update, params) = unsafe { (update.get(&checked), params.view(kernels.schema(), &checked)?) };
             // SAFETY: the contract of the header.
             let (x, dh) = unsafe { (x.slice(&checked), dh.slice(&checked)) };
-            let (x, dh) = (MatRef::new("x", x, batch, d)?, MatRef::new("dh", dh, batch, ne)?);
+            let (x, dh) = (MatRef::new(x, batch, d)?, MatRef::new(dh, batch, ne)?);
             // SAFETY: the contract of the header.
             let dx = dx.map(|dx| unsafe { dx.slice(&checked) });
-            let dx = dx.map(|dx| MatMut::new("dx", dx, batch, d)).transpose()?;
+            let dx = dx.map(|dx| MatMut::new(dx, batch, d)).transpose()?;
             kernels.update(context.threads()?, params, x, dh, &update, dx)?;
             Ok(())
         })
@@ -595,12 +595,12 @@ pub unsafe extern "C" fn interneuron_layer_inhibition(
                 let (zhat, y) = unsafe { (zhat.map(|o| o.slice(&checked)), y.map(|o| o.slice(&checked))) };
                 let zhat = zhat.map_or_else(|| room(first, batch * ne), Ok)?;
                 let y = y.map_or_else(|| room(second, batch * ne), Ok)?;
-                kernels.standardised(MatMut::new("zhat", zhat, batch, ne)?, MatMut::new("y", y, batch, ne)?)?;
+                kernels.standardised(MatMut::new(zhat, batch, ne)?, MatMut::new(y, batch, ne)?)?;
             }
             if let Some(zi) = zi {
                 // SAFETY: the contract of the header.
                 let zi = unsafe { zi.slice(&checked) };
-                kernels.interneurons(MatMut::new("zi", zi, batch, ni)?)?;
+                kernels.interneurons(MatMut::new(zi, batch, ni)?)?;
             }
             Ok(())
         })

@@ -55,7 +55,7 @@ impl Examples {
     unsafe fn get<'a>(&self, checked: &'a Checked) -> Outcome<(MatRef<'a, f32>, &'a [u32])> {
         // SAFETY: as demanded here.
         let (x, labels) = unsafe { (self.x.slice(checked), self.labels.slice(checked)) };
-        Ok((MatRef::new("x", x, self.batch, self.inputs)?, labels))
+        Ok((MatRef::new(x, self.batch, self.inputs)?, labels))
     }
 }
 
@@ -181,8 +181,8 @@ pub unsafe extern "C" fn interneuron_network_logits(
             let checked = arguments.check()?;
             // SAFETY: the contract of the header.
             let (x, logits) = unsafe { (x.slice(&checked), logits.slice(&checked)) };
-            let logits = MatMut::new("logits", logits, batch, classes)?;
-            network.logits(context.threads()?, MatRef::new("x", x, batch, inputs)?, logits)?;
+            let logits = MatMut::new(logits, batch, classes)?;
+            network.logits(context.threads()?, MatRef::new(x, batch, inputs)?, logits)?;
             Ok(())
         })
     })

@@ -27,7 +27,7 @@ impl Examples {
         data.images.gather(indices.clone(), &mut self.x);
         self.labels.clear();
         self.labels.extend(indices.into_iter().map(|i| u32::from(data.labels[i])));
-        let x = MatRef::new("x", &self.x, self.labels.len(), data.images.size())?;
+        let x = MatRef::new(&self.x, self.labels.len(), data.images.size())?;
         Ok((x, &self.labels))
     }
 

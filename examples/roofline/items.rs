@@ -44,11 +44,11 @@ impl Inputs {
     }
 
     fn x(&self, batch: usize, d: usize) -> Result<MatRef<'_, f32>, Error> {
-        MatRef::new("x", &self.x[..batch * d], batch, d)
+        MatRef::new(&self.x[..batch * d], batch, d)
     }
 
     fn dh(&self, batch: usize, ne: usize) -> Result<MatRef<'_, f32>, Error> {
-        MatRef::new("dh", &self.dh[..batch * ne], batch, ne)
+        MatRef::new(&self.dh[..batch * ne], batch, ne)
     }
 }
 
@@ -125,8 +125,8 @@ impl<'a> Builder<'a> {
         let update = Update::csgd(LEARNING_RATE);
         Ok(Box::new(move || {
             let mut params = held(&params);
-            let h = MatMut::new("h", &mut h, batch, ne)?;
-            let dx = MatMut::new("dx", &mut dx, batch, d)?;
+            let h = MatMut::new(&mut h, batch, ne)?;
+            let dx = MatMut::new(&mut dx, batch, d)?;
             if !matches!(op, Op::Backward | Op::Update) {
                 return timed(|| layer.infer(threads, params.view(), x, h));
             }

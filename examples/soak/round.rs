@@ -120,7 +120,7 @@ impl Round {
             x.clear();
             x.extend((0..batch * net.inputs()).map(|_| T::from_f64(run.generator.random())));
             let labels: Vec<u32> = (0..batch).map(|_| run.generator.random_range(0..net.classes() as u32)).collect();
-            let x = MatRef::new("x", &x, batch, net.inputs())?;
+            let x = MatRef::new(&x, batch, net.inputs())?;
             let step = match conditions {
                 Conditions::Serial => net.train_step(Threads::Serial, x, &labels, &self.update),
                 Conditions::Shared { pool, inside: false, .. } => {

@@ -38,7 +38,7 @@ fn go_on<T: Element>(bytes: &[u8]) {
     let updates = [Update::csgd(0.1), momentum, Update::eg(0.1), Update::natural(0.1, Natural::default())];
     let (inputs, classes) = (net.inputs(), net.classes());
     let x: Vec<T> = (0..2 * inputs).map(|i| T::from_f64((i % 7) as f64 / 7.0)).collect();
-    let x = MatRef::new("x", &x, 2, inputs).unwrap();
+    let x = MatRef::new(&x, 2, inputs).unwrap();
     let labels = [0, classes as u32 - 1];
     let _ = net.train_step(Threads::Serial, x, &labels, &updates[bytes.len() % updates.len()]);
     // A step may have made it one that cannot be saved.

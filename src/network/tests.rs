@@ -28,7 +28,7 @@ fn curvature_is_the_mean_of_squared_gradients_of_single_examples() {
             let labels: Vec<u32> = (0..batch as u32).map(|i| i % 5).collect();
             let mut net: Network<f64> = architecture.clone().seed(4).isa(isa).build().unwrap();
             // Away from the beginning, where some gradients are zero by symmetry.
-            let matrix = MatRef::new("x", &x, batch, 13).unwrap();
+            let matrix = MatRef::new(&x, batch, 13).unwrap();
             for _ in 0..3 {
                 net.train_step(Threads::Serial, matrix, &labels, &Update::csgd(0.05)).unwrap();
             }
@@ -38,7 +38,7 @@ fn curvature_is_the_mean_of_squared_gradients_of_single_examples() {
             let mut drawn = vec![];
             let mut labels_of = net.label_generator.clone();
             for (start, len) in slabs(batch) {
-                let x = MatRef::new("x", &x[start * 13..][..len * 13], len, 13).unwrap();
+                let x = MatRef::new(&x[start * 13..][..len * 13], len, 13).unwrap();
                 net.evaluate(Threads::Serial, x, &labels[..len]).unwrap();
                 let mut here = vec![];
                 draw_labels(&net.last().tape.buffers().h, &mut labels_of, &mut here);
@@ -89,7 +89,7 @@ fn natural_steps_divide_by_the_estimate() {
     let architecture = Architecture::dann(&[13, 21, 5], &[2, 1]).unwrap();
     let x: Vec<f64> = (0..40 * 13).map(|i| (i * i % 17) as f64 / 16.0).collect();
     let labels: Vec<u32> = (0..40).map(|i| i % 5).collect();
-    let x = MatRef::new("x", &x, 40, 13).unwrap();
+    let x = MatRef::new(&x, 40, 13).unwrap();
     for normalised in [false, true] {
         let natural = Natural { epsilon: 1e-3, normalised, ..Natural::default() };
         for update in [
@@ -123,7 +123,7 @@ fn every_phase_can_be_shared() {
     fn check<T: Element>(architecture: &Architecture, isa: Isa) {
         for batch in [1, 33, 300] {
             let x: Vec<T> = (0..batch * 37).map(|i| T::from_f64((i * i % 11) as f64 / 8.0)).collect();
-            let x = MatRef::new("x", &x, batch, 37).unwrap();
+            let x = MatRef::new(&x, batch, 37).unwrap();
             let labels: Vec<u32> = (0..batch as u32).map(|i| i % 5).collect();
             let run = |threads: Threads<'_>| {
                 let mut net: Network<T> = architecture.clone().isa(isa).build().unwrap();
@@ -175,7 +175,7 @@ fn spawned_threads_do_not_change_a_loss() {
     for (architecture, update) in shared_architectures().iter().flat_map(|a| updates.iter().map(move |u| (a, u))) {
         for batch in [2, 33, 200] {
             let x: Vec<f32> = (0..batch * 37).map(|i| (i * i % 11) as f32 / 8.0).collect();
-            let x = MatRef::new("x", &x, batch, 37).unwrap();
+            let x = MatRef::new(&x, batch, 37).unwrap();
             let labels: Vec<u32> = (0..batch as u32).map(|i| i % 5).collect();
             let run = |threads: Threads<'_>| -> Result<Vec<u64>, Error> {
                 let mut net: Network<f32> = architecture.clone().build()?;

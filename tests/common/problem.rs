@@ -251,8 +251,8 @@ pub fn run<T: Element>(problem: &Problem, isa: Isa, threads: Threads<'_>, update
     let Problem { shape, batch, .. } = *problem;
     let (d, ne) = (shape.inputs(), shape.outputs());
     let (x, dh) = (cast::<T>(&problem.x), cast::<T>(&problem.dh));
-    let x = MatRef::new("x", &x, batch, d).unwrap();
-    let dh = MatRef::new("dh", &dh, batch, ne).unwrap();
+    let x = MatRef::new(&x, batch, d).unwrap();
+    let dh = MatRef::new(&dh, batch, ne).unwrap();
     let params = problem.params::<T>();
     let mut layer = Layer::<T>::new(shape, isa).unwrap();
     // Outputs begin as NaN, so that a stray read shows.
@@ -261,22 +261,22 @@ pub fn run<T: Element>(problem: &Problem, isa: Isa, threads: Threads<'_>, update
     let (mut gradients, mut updated) = (params.clone(), params.clone());
     gradients.view_mut().arrays().into_iter().for_each(|(_, array)| array.fill(T::from_f64(f64::NAN)));
     let forward = |layer: &mut Layer<T>, h: &mut Vec<T>| {
-        layer.forward(threads, params.view(), x, MatMut::new("h", h, batch, ne).unwrap()).unwrap();
+        layer.forward(threads, params.view(), x, MatMut::new(h, batch, ne).unwrap()).unwrap();
     };
     forward(&mut layer, &mut h);
     let mut inferred = nan(batch * ne);
-    let inferred_out = MatMut::new("h", &mut inferred, batch, ne).unwrap();
+    let inferred_out = MatMut::new(&mut inferred, batch, ne).unwrap();
     layer.infer(threads, params.view(), x, inferred_out).unwrap();
     // In batch normalisation, running statistics take the place of the batch's.
     if !matches!(shape, LayerShape::Norm(NormShape { over: Over::Examples, .. })) {
         assert_eq!(bits(&inferred), bits(&h), "{isa}: h without a backward pass");
     }
     forward(&mut layer, &mut h);
-    let dx_out = MatMut::new("dx", &mut dx, batch, d).unwrap();
+    let dx_out = MatMut::new(&mut dx, batch, d).unwrap();
     layer.backward(threads, params.view(), x, dh, gradients.view_mut(), Some(dx_out)).unwrap();
     forward(&mut layer, &mut h);
     let mut alone = nan(batch * d);
-    let alone_out = MatMut::new("dx", &mut alone, batch, d).unwrap();
+    let alone_out = MatMut::new(&mut alone, batch, d).unwrap();
     layer.input_gradient(threads, params.view(), dh, alone_out).unwrap();
     assert_eq!(bits(&alone), bits(&dx), "{isa}: dx without the other gradients");
     forward(&mut layer, &mut h);
@@ -292,9 +292,9 @@ pub fn check_evaluation<T: Element>(problem: &Problem, isa: Isa) {
     let LayerShape::Norm(shape @ NormShape { over: Over::Examples, d, ne, .. }) = problem.shape else { return };
     let params = &NormParams::try_from(problem.params.clone()).unwrap();
     let (x, own) = (cast::<T>(&problem.x), problem.params::<T>());
-    let x = MatRef::new("x", &x, problem.batch, d).unwrap();
+    let x = MatRef::new(&x, problem.batch, d).unwrap();
     let mut h = vec![T::from_f64(f64::NAN); problem.batch * ne];
-    let out = MatMut::new("h", &mut h, problem.batch, ne).unwrap();
+    let out = MatMut::new(&mut h, problem.batch, ne).unwrap();
     Layer::<T>::new(shape, isa).unwrap().infer(Threads::Serial, own.view(), x, out).unwrap();
     let want = reference::norm_forward(&shape, params, &problem.x, true).h;
     let scale = largest(&want).max(1.0) * ROUNDINGS;

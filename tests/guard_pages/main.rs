@@ -86,11 +86,11 @@ fn layer<T: Element>(
     let mut gradients = Params::<T>::zeros(&shape).unwrap();
     let (x, dh) = (matrix::<T>(batch, d, gap), matrix::<T>(batch, ne, gap));
     let (mut h, mut dx) = (matrix::<T>(batch, ne, gap), matrix::<T>(batch, d, gap));
-    let x = MatRef::with_stride("x", &x, batch, d, d + gap).unwrap();
-    let dh = MatRef::with_stride("dh", &dh, batch, ne, ne + gap).unwrap();
+    let x = MatRef::with_stride(&x, batch, d, d + gap).unwrap();
+    let dh = MatRef::with_stride(&dh, batch, ne, ne + gap).unwrap();
     macro_rules! out {
         ($array:ident, $width:expr) => {
-            MatMut::with_stride("out", &mut $array, batch, $width, $width + gap).unwrap()
+            MatMut::with_stride(&mut $array, batch, $width, $width + gap).unwrap()
         };
     }
     let mut layer = Layer::<T>::new(shape, isa).unwrap();
@@ -125,12 +125,12 @@ fn network<T: Element>(
     let mut net: Network<T> = architecture.clone().isa(isa).build().unwrap();
     let (inputs, classes) = (net.inputs(), net.classes());
     let x = numbers::<T>(batch * inputs);
-    let x = MatRef::new("x", &x, batch, inputs).unwrap();
+    let x = MatRef::new(&x, batch, inputs).unwrap();
     let mut labels = vec![0; batch];
     labels.iter_mut().enumerate().for_each(|(i, label)| *label = (i % classes) as u32);
     let mut logits = vec![T::ZERO; batch * classes];
     let mut gradients = net.zero_gradients().unwrap();
-    net.logits(threads, x, MatMut::new("logits", &mut logits, batch, classes).unwrap()).unwrap();
+    net.logits(threads, x, MatMut::new(&mut logits, batch, classes).unwrap()).unwrap();
     net.gradients(threads, x, &labels, &mut gradients).unwrap();
     net.apply(&update(turn), &gradients).unwrap();
     let mut losses = vec![net.train_step(threads, x, &labels, &update(turn)).unwrap()];

@@ -45,10 +45,10 @@ fn overhead_of_a_call_at_batch_32() {
             }
             through_c.push(start.elapsed());
         } else {
-            let (x, dh) = (MatRef::new("x", &x, batch, d).unwrap(), MatRef::new("dh", &dh, batch, ne).unwrap());
+            let (x, dh) = (MatRef::new(&x, batch, d).unwrap(), MatRef::new(&dh, batch, ne).unwrap());
             let [wex, wix, wei, alpha, g, b] = arrays.each_mut().map(Vec::as_mut_slice);
             let params = kernels::DannMut { wex, wix, wei, alpha, g, b };
-            let out = MatMut::new("h", &mut h, batch, ne).unwrap();
+            let out = MatMut::new(&mut h, batch, ne).unwrap();
             rust.forward(Threads::Serial, params.view(), x, out).unwrap();
             rust.update(Threads::Serial, params, x, dh, &Update::csgd(0.0), None).unwrap();
             in_rust.push(start.elapsed());

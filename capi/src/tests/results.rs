@@ -34,16 +34,16 @@ fn expected(shape: DannShape, isa: Isa) -> Expected {
     let params = Init::deeper().draw_dann::<f32>(&shape, &mut generator(9)).unwrap();
     let mut layer = Layer::new(shape, isa).unwrap();
     let (x, dh) = (numbers(BATCH * D), numbers(BATCH * NE));
-    let (x, dh) = (MatRef::new("x", &x, BATCH, D).unwrap(), MatRef::new("dh", &dh, BATCH, NE).unwrap());
+    let (x, dh) = (MatRef::new(&x, BATCH, D).unwrap(), MatRef::new(&dh, BATCH, NE).unwrap());
     let (mut h, mut dx) = (vec![0.0; BATCH * NE], vec![0.0; BATCH * D]);
     let mut gradients = DannParams::zeros(&shape).unwrap();
     let mut updated = params.clone();
     let threads = Threads::Serial;
     let mut forward = |layer: &mut Layer<f32>| {
-        layer.forward(threads, params.view(), x, MatMut::new("h", &mut h, BATCH, NE).unwrap()).unwrap();
+        layer.forward(threads, params.view(), x, MatMut::new(&mut h, BATCH, NE).unwrap()).unwrap();
     };
     forward(&mut layer);
-    let dx_out = MatMut::new("dx", &mut dx, BATCH, D).unwrap();
+    let dx_out = MatMut::new(&mut dx, BATCH, D).unwrap();
     layer.backward(threads, params.view(), x, dh, gradients.view_mut(), Some(dx_out)).unwrap();
     forward(&mut layer);
     layer.update(threads, updated.view_mut(), x, dh, &update(), None).unwrap();
@@ -180,7 +180,7 @@ fn networks_do_what_the_rust_network_does() {
         };
         for isa in Isa::available() {
             let mut rust: Network<f32> = architecture.clone().unwrap().seed(5).isa(isa).build().unwrap();
-            let matrix = MatRef::new("x", &x, 50, 20).unwrap();
+            let matrix = MatRef::new(&x, 50, 20).unwrap();
             let context = OwnContext::new(2, isa.name());
             let network = context.network(&dims_c, nis.as_ref().map(|nis| nis.as_slice()), 5);
             drop(context);
@@ -198,7 +198,7 @@ fn networks_do_what_the_rust_network_does() {
             let (mut loss, mut errors) = (0.0, 0);
             let mut logits = vec![UNTOUCHED; 50 * 7];
             let mut rust_logits = vec![0.0; 50 * 7];
-            rust.logits(Threads::Serial, matrix, MatMut::new("logits", &mut rust_logits, 50, 7).unwrap()).unwrap();
+            rust.logits(Threads::Serial, matrix, MatMut::new(&mut rust_logits, 50, 7).unwrap()).unwrap();
             // SAFETY: 50 examples, labels and rows of logits.
             unsafe {
                 let (x, labels) = (x.as_ptr(), labels.as_ptr());
