@@ -5,10 +5,11 @@ use crate::driver::{copy_examples, from_rows, largest_slab, slabs, to_rows};
 use crate::element::Element;
 use crate::error::Error;
 use crate::isa::Isa;
+use crate::layers::LayerShape;
 use crate::layers::buffers::Input;
 use crate::layers::collect::Into as Become;
 use crate::layers::sink::GradientSink;
-use crate::layers::{LayerShape, Standardised, Tape};
+use crate::layers::tape::{Standardised, Tape};
 use crate::matrix::{MatMut, MatRef};
 use crate::optim::state::State;
 use crate::optim::update::Update;
@@ -178,7 +179,7 @@ impl<T: Element> Layer<T> {
         threads.region(self.shape.train_flops(x.rows(), dx.is_some()), |crew| {
             self.backpropagate(crew, params, dh, dx);
             copy_examples(crew, x, &mut self.x_examples);
-            self.tape.collect(crew, &self.schema, &self.x_examples, Become::Store(gradients));
+            self.tape.collect(crew, &self.x_examples, Become::Store(gradients));
         });
         Ok(())
     }
@@ -214,7 +215,7 @@ impl<T: Element> Layer<T> {
         threads.region(self.shape.train_flops(x.rows(), dx.is_some()), |crew| {
             self.backpropagate(crew, params.view(), dh, dx);
             copy_examples(crew, x, &mut self.x_examples);
-            self.tape.update(crew, (&self.schema, update), params, &self.x_examples, &mut self.state);
+            self.tape.update(crew, update, params, &self.x_examples, &mut self.state);
         });
         Ok(())
     }

@@ -104,6 +104,7 @@
 
 mod architecture;
 mod buffer;
+mod cache;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
 #[cfg(feature = "composed")]

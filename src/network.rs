@@ -7,9 +7,10 @@ use crate::error::Error;
 use crate::init::{Generator, generator};
 use crate::isa::Isa;
 use crate::layer::same;
+use crate::layers::LayerShape;
 use crate::layers::buffers::Input;
 use crate::layers::collect::Into;
-use crate::layers::{LayerShape, Tape};
+use crate::layers::tape::Tape;
 use crate::loss::{Evaluation, check_labels, draw_labels, softmax_cross_entropy};
 use crate::matrix::{MatMut, MatRef};
 use crate::optim::apply::apply;
@@ -178,8 +179,8 @@ impl<T: Element> Network<T> {
             state.prepare(schema, update, params.view())?;
         }
         let finish = |crew: &Crew<'_>, _: usize, block: &mut Block<T>, x: &Activations<T>| {
-            let Block { schema, params, tape, state, .. } = block;
-            tape.update(crew, (schema, update), params.view_mut(), x, state);
+            let Block { params, tape, state, .. } = block;
+            tape.update(crew, update, params.view_mut(), x, state);
         };
         let loss = self.pass(threads, x, labels, Pass { lr: update.lr, natural: update.natural }, |_, _| (), finish)?;
         self.steps += 1;
@@ -221,7 +222,7 @@ impl<T: Element> Network<T> {
     ) -> Result<f64, Error> {
         self.check_gradients(gradients)?;
         let finish = |crew: &Crew<'_>, k: usize, block: &mut Block<T>, x: &Activations<T>| {
-            block.tape.collect(crew, &block.schema, x, Into::Store(gradients[k].view_mut()));
+            block.tape.collect(crew, x, Into::Store(gradients[k].view_mut()));
         };
         self.pass(threads, x, labels, Pass::default(), |_, _| (), finish)
     }
@@ -243,7 +244,7 @@ impl<T: Element> Network<T> {
         let mut gradients = self.zero_gradients()?;
         let mut observers: Vec<_> = self.shapes().map(|shape| Observer::new(&shape)).collect();
         let finish = |crew: &Crew<'_>, k: usize, block: &mut Block<T>, x: &Activations<T>| {
-            block.tape.collect(crew, &block.schema, x, Into::Store(gradients[k].view_mut()));
+            block.tape.collect(crew, x, Into::Store(gradients[k].view_mut()));
         };
         let see = |k: usize, block: &Block<T>| observers[k].observe(&*block.tape);
         self.pass(threads, x, labels, Pass { lr: update.lr, natural: None }, see, finish)?;
@@ -306,7 +307,7 @@ impl<T: Element> Network<T> {
         let count = if whole { 1 } else { slabs(batch).len() };
         self.prepare(if whole { batch } else { largest_slab(batch) }, true)?;
         for block in &mut self.blocks {
-            block.tape.prepare_slabs(&block.schema, count)?;
+            block.tape.prepare_slabs(count)?;
         }
         let labels_before = self.label_generator.clone();
         if natural.is_some() {
@@ -340,7 +341,7 @@ impl<T: Element> Network<T> {
                     if last {
                         finish(crew, k, block, x);
                     } else {
-                        block.tape.collect(crew, &block.schema, x, Into::Accumulate);
+                        block.tape.collect(crew, x, Into::Accumulate);
                     }
                 });
             }
@@ -382,9 +383,9 @@ impl<T: Element> Network<T> {
         self.drawn = drawn;
         let keep = if first { 1.0 - c } else { 1.0 };
         let [keep, scale] = [keep, c * f_lambda / batch as f64].map(T::from_f64);
-        self.for_each_down(|_, Block { schema, tape, state, .. }, x| {
+        self.for_each_down(|_, Block { tape, state, .. }, x| {
             let into = state.slot_mut(&FISHER).expect("the state was prepared").view_mut();
-            tape.collect(crew, schema, x, Into::Fisher { into, keep, scale });
+            tape.collect(crew, x, Into::Fisher { into, keep, scale });
             tape.end_fisher_pass();
         });
         Ok(())

@@ -2,7 +2,8 @@
 
 use crate::buffer::Activations;
 use crate::element::Element;
-use crate::layers::{LayerShape, Nonlinearity, Standardised, Tape};
+use crate::layers::tape::{Standardised, Tape};
+use crate::layers::{LayerShape, Nonlinearity};
 use crate::optim::update::Update;
 use crate::params::ParamsRef;
 use crate::params::schema::{Role, Schema};

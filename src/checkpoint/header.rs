@@ -1,10 +1,9 @@
 //! The header of a file: a length, and as many bytes of JSON that say what the tensors are and where.
 
-use super::tensors::dtype;
 use crate::element::Element;
 use crate::error::Error;
 use crate::file;
-use safetensors::tensor::{Metadata as Header, TensorInfo};
+use safetensors::tensor::{Dtype, Metadata as Header, TensorInfo};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,6 +13,11 @@ use std::path::Path;
 const LONGEST: usize = 1 << 20;
 /// The bytes of its length.
 const LEN: usize = size_of::<u64>();
+
+/// What a file calls the elements.
+pub(super) fn dtype<T: Element>() -> Dtype {
+    if size_of::<T>() == size_of::<f32>() { Dtype::F32 } else { Dtype::F64 }
+}
 
 /// A file to be read, with its header.
 pub(super) struct Source {

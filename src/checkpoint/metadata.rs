@@ -1,7 +1,6 @@
 //! The metadata of a file: what a run is beside its tensors.
 
 use super::Run;
-use super::tensors::Loaded;
 use crate::element::Element;
 use crate::init::{Generator, generator};
 use crate::layers::{LayerShape, Nonlinearity};
@@ -79,9 +78,8 @@ impl Metadata {
     }
 
     /// Checks what is there against the layers.
-    pub fn check<T>(&self, layers: &[Loaded<T>]) -> Result<(), String> {
-        let shapes: Vec<_> = layers.iter().map(|layer| layer.shape).collect();
-        for (key, expected) in [("dims", dims(&shapes)), ("nis", nis(&shapes))] {
+    pub fn check(&self, shapes: &[LayerShape]) -> Result<(), String> {
+        for (key, expected) in [("dims", dims(shapes)), ("nis", nis(shapes))] {
             if self.get(key).is_some_and(|value| *value != expected) {
                 return Err(self.wrong(key, &format!("{expected:?}")));
             }

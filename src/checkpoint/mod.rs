@@ -149,9 +149,10 @@ pub fn load<T: Element>(path: impl AsRef<Path>, isa: Isa) -> Result<(Network<T>,
     let source = Source::open(path)?;
     let metadata = Metadata::read(source.header.metadata().clone().unwrap_or_default()).map_err(fail)?;
     let layers = layers::<T>(&source, &metadata).map_err(fail)?;
-    metadata.check(&layers).map_err(fail)?;
+    let shapes: Vec<LayerShape> = layers.iter().map(|layer| layer.shape).collect();
+    metadata.check(&shapes).map_err(fail)?;
     let (step, run, labels) = metadata.run().map_err(fail)?;
-    Architecture::of(layers.iter().map(|layer| layer.shape).collect()).map_err(|error| fail(error.to_string()))?;
+    Architecture::of(shapes).map_err(|error| fail(error.to_string()))?;
     let (layers, states): (Vec<_>, Vec<_>) =
         layers.into_iter().map(|layer| ((layer.shape, layer.params), layer.state)).unzip();
     let mut network = Network::of(layers, isa, step, labels)?;

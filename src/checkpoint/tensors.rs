@@ -1,13 +1,14 @@
 //! The tensors of a file: which layers they make, and whether they can.
 
-use super::header::Source;
+use super::header::{Source, dtype};
 use super::metadata::Metadata;
 use crate::element::Element;
-use crate::layers::{LayerShape, Tensors as Found};
+use crate::layers::LayerShape;
+use crate::layers::kind::Tensors as Found;
 use crate::optim::state::{NEGATIVE, SLOTS, Slot, SlotKind, State};
 use crate::params::schema::{Parameter, Role, Schema};
 use crate::params::{Params, array};
-use safetensors::tensor::{Dtype, TensorInfo};
+use safetensors::tensor::TensorInfo;
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
 
@@ -26,10 +27,6 @@ pub(super) fn signs<T: Element>(shape: &LayerShape) -> Option<Vec<T>> {
     let excitatory = shape.inputs() - shape.inhibitory()?[0];
     let sign = |input| if input < excitatory { T::ONE } else { -T::ONE };
     Some((0..shape.inputs()).map(sign).collect())
-}
-
-pub(super) fn dtype<T: Element>() -> Dtype {
-    if size_of::<T>() == size_of::<f32>() { Dtype::F32 } else { Dtype::F64 }
 }
 
 /// The layers of a file. Errors say what is wrong.

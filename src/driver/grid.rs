@@ -1,6 +1,6 @@
 //! How a phase is cut into tasks.
 
-use super::phase::CACHED;
+use crate::cache;
 use crate::kernels::Kernels;
 use crate::layout::Split;
 use std::ops::Range;
@@ -31,7 +31,7 @@ impl Grid {
     /// The tasks of a product with `rows` rows and sums of length `k`.
     pub fn of_product<T>(kernels: &Kernels<T>, rows: usize, examples: Split, k: usize) -> Self {
         let group_bytes = k * kernels.example_vectors * kernels.lanes * size_of::<T>();
-        Self::new(rows, (kernels.rows, kernels.last_rows), examples.groups(), CACHED / group_bytes)
+        Self::new(rows, (kernels.rows, kernels.last_rows), examples.groups(), cache::activations() / group_bytes)
     }
 
     /// The tasks of a weight gradient with `rows` rows: one group of inputs each, whose examples stay in the

@@ -4,6 +4,7 @@
 //! phase into tasks that write disjoint parts.
 
 mod grid;
+pub(crate) mod panels;
 pub(crate) mod phase;
 pub(crate) mod transpose;
 

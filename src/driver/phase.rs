@@ -1,8 +1,9 @@
 //! Phases: one kernel, or one after the other, on the tasks of a grid.
 
 use super::grid::Grid;
-use super::{Side, transpose};
+use super::{Side, panels, transpose};
 use crate::buffer::Buffer;
+use crate::cache;
 use crate::element::Element;
 use crate::kernels::Kernels;
 use crate::kernels::backward::Store;
@@ -10,12 +11,9 @@ use crate::kernels::gradient::{Gradient, GradientKernel};
 use crate::kernels::product::{Product, ProductKernel};
 use crate::kernels::update::{Elementwise, Policy};
 use crate::kernels::walk::{Block, DownColumns, Operand, Panels, Walk};
-use crate::layout::{Grouped, Split};
+use crate::layout::Grouped;
 use crate::threads::Crew;
 use std::ops::Range;
-
-/// Bytes of activations that every tile of rows meets: about half of a second-level cache of 1 MiB.
-pub(super) const CACHED: usize = 512 << 10;
 
 /// Multiply-adds of a product with these dimensions, roughly: enough to tell little from much.
 fn work(dimensions: [usize; 3]) -> usize {
@@ -64,7 +62,7 @@ pub(crate) unsafe fn run_in_parts<T: Element, W: Side, E>(
     const SHORTEST: usize = 256;
     if let [Some(term), _] = &mut product.terms {
         let bytes_of_row = product.examples.padded() * size_of::<T>();
-        let most = (CACHED / bytes_of_row).max(SHORTEST);
+        let most = (cache::activations() / bytes_of_row).max(SHORTEST);
         let (depth, parts) = (term.depth, W::parts(term.depth, most));
         for i in 0..parts - 1 {
             let terms = [Some(Operand { depth: W::part(depth, most, i), ..*term }), None];
@@ -82,38 +80,6 @@ pub(crate) unsafe fn run_in_parts<T: Element, W: Side, E>(
     unsafe { run_product(crew, (kernels, rows), kernel, &product, after) };
 }
 
-/// Terms of a sum that are copied to panels at a time.
-const PANEL_DEPTH: usize = 256;
-
-/// Elements from panel to panel for so many terms: a cache line more than they take, lest all panels begin in one set.
-pub(super) fn panel_stride(depth: usize) -> usize {
-    (depth + 1) * Panels::WIDTH
-}
-
-/// Elements of the panels of a matrix with so many columns.
-pub(crate) fn panels_len(columns: usize) -> usize {
-    panels(columns) * panel_stride(PANEL_DEPTH)
-}
-
-/// Panels of a matrix with so many columns. A tile begins in panel `row / STEP`, wherever in it, so there is a panel for
-/// every column, also for one that the panel before holds too.
-fn panels(columns: usize) -> usize {
-    columns.div_ceil(Panels::STEP)
-}
-
-/// Whether the input gradient of a layer with `rows` inputs and sums of length `k` is made from a copy of the weights in
-/// panels. Tiles of it walk down the columns of the weights. In a large matrix each step is on another page, and where
-/// rows are a large power of two apart all steps fall in the same few cache sets.
-pub(crate) fn in_panels<T>(rows: usize, k: usize, examples: Split) -> bool {
-    /// Bytes of weights that a second-level cache of 1 MiB nearly holds.
-    const SMALL: usize = 2 << 20;
-    /// Fewer examples do not pay for the copy.
-    const EXAMPLES: usize = 32;
-    let row = rows * size_of::<T>();
-    let crowded = row.is_multiple_of(1024) && k >= 64;
-    examples.len() >= EXAMPLES && (crowded || row * k > SMALL)
-}
-
 /// Computes a product down the columns of large weights, some rows of them after the other: these are copied to panels
 /// that tiles read from beginning to end.
 ///
@@ -127,10 +93,10 @@ pub(crate) unsafe fn run_in_panels<T: Element, E>(
     (buffer, partial): (&mut Buffer<T>, Grouped<T>),
 ) {
     let Product { mut init, terms, examples, epilogue } = product;
-    let count = panels(rows);
+    let count = panels::count(rows);
     let parts = |term: Operand<T, DownColumns>| {
-        let count = DownColumns::parts(term.depth, PANEL_DEPTH);
-        (0..count).map(move |i| Operand { depth: DownColumns::part(term.depth, PANEL_DEPTH, i), ..term })
+        let count = DownColumns::parts(term.depth, panels::DEPTH);
+        (0..count).map(move |i| Operand { depth: DownColumns::part(term.depth, panels::DEPTH, i), ..term })
     };
     let mut parts = terms.into_iter().flatten().flat_map(parts).peekable();
     while let Some(Operand { a, lda, b, depth }) = parts.next() {
@@ -138,7 +104,7 @@ pub(crate) unsafe fn run_in_panels<T: Element, E>(
         let a = a.wrapping_add(first * lda);
         // SAFETY: the caller vouches for the weights; the buffer has room for all panels.
         unsafe { transpose::to_panels(crew, (a, lda, len), (rows, count), buffer) };
-        let panel = panel_stride(len);
+        let panel = panels::stride(len);
         let a = buffer.as_ptr().wrapping_sub(first * Panels::WIDTH);
         let terms = [Some(Operand { a, lda: panel, b, depth }), None];
         // SAFETY: the caller vouches for the operands, `partial` and the epilogue.

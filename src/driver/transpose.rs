@@ -1,6 +1,6 @@
 //! Between row-major arrays and the layouts of the kernels: activations in both forms, weights in panels.
 
-use super::phase::panel_stride;
+use super::panels;
 use crate::buffer::{Activations, Buffer};
 use crate::element::Element;
 use crate::kernels::walk::Panels;
@@ -168,7 +168,7 @@ pub(super) unsafe fn to_panels<T: Element>(
     /// Rows of a task. Each is read from beginning to end: in shorter runs, weights that come from memory arrive at a
     /// third of the speed.
     const TOGETHER: usize = 16;
-    let panel = panel_stride(len);
+    let panel = panels::stride(len);
     assert!(out.len() >= count * panel, "room for panels");
     let (from, to) = (SharedRows::new(a.cast_mut(), ld), SharedRows::new(out.as_mut_ptr(), panel));
     each(crew, rows * len, len.div_ceil(TOGETHER), |task| {

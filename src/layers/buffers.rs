@@ -1,20 +1,24 @@
 //! What every kind of layer keeps of a pass, whatever happens between its input and its output.
 
-use super::Nonlinearity;
 use super::collect::Sums;
-use super::sink::Scratch;
-use crate::buffer::Activations;
+use super::nonlinearity::Nonlinearity;
+use crate::buffer::{Activations, Buffer};
+use crate::driver::panels;
 use crate::element::Element;
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernels::Kernels;
 use crate::layout::{Grouped, Split};
+use crate::params::ParamsRef;
 use crate::params::schema::Schema;
+use std::sync::Arc;
 
 /// The output of a layer, its gradient, and the cut of the batch.
 #[derive(Clone)]
 pub(crate) struct LayerBuffers<T: Element> {
     pub kernels: &'static Kernels<T>,
+    /// The arrays of the layer. A reference, so that a step neither copies nor allocates.
+    pub schema: Arc<Schema>,
     /// Inputs and units.
     d: usize,
     ne: usize,
@@ -36,9 +40,11 @@ pub(crate) struct LayerBuffers<T: Element> {
 }
 
 impl<T: Element> LayerBuffers<T> {
-    pub fn new((d, ne): (usize, usize), nonlinearity: Nonlinearity, isa: Isa) -> Self {
+    pub fn new(schema: Schema, (d, ne): (usize, usize), nonlinearity: Nonlinearity, isa: Isa) -> Self {
         Self {
             kernels: T::kernels(isa).get(),
+            slabs: schema.iter().map(|_| Activations::new()).collect(),
+            schema: Arc::new(schema),
             d,
             ne,
             relu: nonlinearity == Nonlinearity::Relu,
@@ -48,7 +54,6 @@ impl<T: Element> LayerBuffers<T> {
             du: Activations::new(),
             db: Sums::new(ne),
             scratch: Scratch::new(),
-            slabs: vec![],
             accumulated: false,
             squares: false,
         }
@@ -72,16 +77,24 @@ impl<T: Element> LayerBuffers<T> {
     }
 
     /// Begins with no gradients of slabs, and makes room to sum them up if there is more than one slab.
-    pub fn prepare_slabs(&mut self, schema: &Schema, slabs: usize) -> Result<(), Error> {
+    pub fn prepare_slabs(&mut self, slabs: usize) -> Result<(), Error> {
         self.accumulated = false;
-        self.slabs.resize_with(schema.len(), Activations::new);
-        for (i, parameter) in schema.iter().enumerate().filter(|_| slabs > 1) {
+        for (i, parameter) in self.schema.iter().enumerate().filter(|_| slabs > 1) {
             if let [rows, cols] = *parameter.dimensions() {
                 let columns = self.units(cols);
                 self.slabs[i].resize(rows, columns)?;
             }
         }
         Ok(())
+    }
+
+    /// Parameters as their kind has them.
+    ///
+    /// # Panics
+    /// If they are not of the layer, which whoever calls a tape checked.
+    pub fn own<'p, P: TryFrom<ParamsRef<'p, T>, Error = Error>>(&self, params: ParamsRef<'p, T>) -> P {
+        let own = params.check(&self.schema).and_then(|()| P::try_from(params));
+        own.expect("checked by the layer")
     }
 
     /// Whether the batch is so small that the forward product uses dot products: see [`Kernels::few`].
@@ -128,6 +141,34 @@ impl<T: Element> LayerBuffers<T> {
         self.h.assert_shape("h", ne, examples);
         self.du.assert_shape("du", ne, examples);
         self.db.assert_prepared("db", examples);
+    }
+}
+
+/// What products with the transposed weights of a large layer need; empty for a small one.
+#[derive(Clone)]
+pub(crate) struct Scratch<T> {
+    pub panels: Buffer<T>,
+    /// Sums so far `[d, B]`.
+    pub partial: Activations<T>,
+}
+
+impl<T: Element> Scratch<T> {
+    pub fn new() -> Self {
+        Self { panels: Buffer::default(), partial: Activations::new() }
+    }
+
+    /// Makes room for the input gradient of a layer with `rows` inputs and sums of length `k`.
+    pub fn prepare(&mut self, rows: usize, k: usize, examples: Split) -> Result<(), Error> {
+        if panels::pay::<T>(rows, k, examples) {
+            self.prepare_panels(rows)?;
+            self.partial.resize(rows, examples)?;
+        }
+        Ok(())
+    }
+
+    /// Makes room for panels of weights with so many columns.
+    pub fn prepare_panels(&mut self, columns: usize) -> Result<(), Error> {
+        self.panels.resize(panels::elements(columns).max(self.panels.len()))
     }
 }
 

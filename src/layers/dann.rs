@@ -1,24 +1,25 @@
 //! The layer with inhibition.
 
-#[cfg(feature = "checkpoint")]
-use super::Tensors;
 use super::buffers::{Input, LayerBuffers};
 use super::collect::{Collect, Sums, WeightGradient};
+use super::inhibition::{EPSILON, Inhibition};
+use super::kind::Kind;
+#[cfg(feature = "checkpoint")]
+use super::kind::Tensors;
+use super::nonlinearity::Nonlinearity;
 use super::sink::{Fused, GradientSink, input_gradient};
-use super::{Kind, Nonlinearity, Standardised, Tape};
-use crate::buffer::{Activations, Buffer};
-use crate::driver::phase::{self, run_in_panels, run_in_parts, run_product};
+use super::tape::{Standardised, Tape};
+use crate::buffer::Activations;
+use crate::driver::phase::run_in_parts;
 use crate::driver::{Side, transpose};
 use crate::element::Element;
 use crate::error::Error;
 use crate::init::Init;
 use crate::isa::Isa;
 use crate::kernels::Forward;
-use crate::kernels::backward::{DivisiveBackward, ExciteBackward, InhibitBackward, InterneuronsBackward, Q, Store};
-use crate::kernels::forward::{Excite, Inhibit, Interneurons};
+use crate::kernels::backward::{ExciteBackward, InhibitBackward};
+use crate::kernels::forward::{Excite, Inhibit};
 use crate::kernels::product::Product;
-use crate::kernels::walk::DownColumns;
-use crate::layout::Split;
 use crate::params::arrays::arrays;
 use crate::params::schema::{Names, Parameter, Role, Schema, Shape};
 use crate::params::{Params, ParamsMut, ParamsRef, array, dimension};
@@ -153,7 +154,10 @@ impl Kind for DannShape {
     }
 
     fn tape<T: Element>(&self, isa: Isa) -> Result<Box<dyn Tape<T>>, Error> {
-        Ok(Box::new(DannTape::new(*self, isa)))
+        let &Self { ne, ni, nonlinearity, divisive, .. } = self;
+        let buffers = LayerBuffers::new(self.schema()?, (self.d, ne), nonlinearity, isa);
+        let inhibition = Inhibition::new(ne, ni, divisive);
+        Ok(Box::new(DannTape { shape: *self, buffers, inhibition, dg: Sums::new(ne) }))
     }
 
     #[cfg(feature = "checkpoint")]
@@ -198,111 +202,18 @@ impl Init {
     }
 }
 
-/// ε of γ.
-const EPSILON: f64 = 1e-8;
-
 /// What a pass through a layer with inhibition keeps, and the order of its phases.
 #[derive(Clone)]
 struct DannTape<T: Element> {
     shape: DannShape,
     /// `du` holds `1/γ` from forward to backward.
     buffers: LayerBuffers<T>,
-    /// `exp(alpha)`, as of the forward pass.
-    a: Buffer<T>,
-    minus_zi: Activations<T>,
-    azi: Activations<T>,
-    minus_zi_examples: Activations<T>,
-    azi_examples: Activations<T>,
-    /// `ẑ` from forward to backward.
-    dgamma: Activations<T>,
-    dzi: Activations<T>,
-    /// `dγ Wei` of a large layer.
-    q: Activations<T>,
+    inhibition: Inhibition<T>,
     dg: Sums<T>,
-    dalpha: Sums<T>,
-    /// What `du` and `dgamma` held before a Fisher pass.
-    saved: [Activations<T>; 2],
 }
 
 impl<T: Element> DannTape<T> {
-    fn new(shape: DannShape, isa: Isa) -> Self {
-        let DannShape { d, ne, ni, nonlinearity, .. } = shape;
-        Self {
-            shape,
-            buffers: LayerBuffers::new((d, ne), nonlinearity, isa),
-            a: Buffer::default(),
-            minus_zi: Activations::new(),
-            azi: Activations::new(),
-            minus_zi_examples: Activations::new(),
-            azi_examples: Activations::new(),
-            dgamma: Activations::new(),
-            dzi: Activations::new(),
-            q: Activations::new(),
-            dg: Sums::new(ne),
-            dalpha: Sums::new(ni),
-            saved: [Activations::new(), Activations::new()],
-        }
-    }
-
-    /// The arrays of this layer.
-    fn own<'a>(&self, params: ParamsRef<'a, T>) -> DannRef<'a, T> {
-        let own = DannRef::try_from(params).expect("checked by the layer");
-        let lengths = self.shape.lengths().expect("checked by the layer");
-        assert_eq!(own.map(<[T]>::len), lengths, "elements of the arrays");
-        own
-    }
-
-    /// How the weight gradient cuts the interneurons.
-    fn interneurons(&self) -> Split {
-        self.buffers.units(self.shape.ni)
-    }
-
-    /// The interneurons: `zI = x Wixᵀ`, as `−zI` and `exp(alpha) ⊙ zI`.
-    fn excite_interneurons<W: Side>(
-        &mut self,
-        crew: &Crew<'_>,
-        params: DannRef<'_, T>,
-        x: &Activations<T>,
-        forward: &Forward<T, W>,
-        as_examples: bool,
-    ) {
-        let DannShape { d, ni, divisive, .. } = self.shape;
-        let LayerBuffers { kernels, examples, .. } = self.buffers;
-        self.minus_zi.assert_shape("zI", ni, examples);
-        if as_examples {
-            self.assert_examples();
-        }
-        if divisive {
-            self.azi.assert_shape("a ⊙ zI", ni, examples);
-            assert_eq!(self.a.len(), ni, "length of a");
-        }
-        self.a.iter_mut().zip(params.alpha).for_each(|(a, &alpha)| *a = alpha.exp());
-        let (minus_zi, azi, units) = (self.minus_zi.grouped_mut(), self.azi.grouped_mut(), self.interneurons());
-        let minus_zi_examples = as_examples.then(|| (self.minus_zi_examples.grouped_mut(), units));
-        let azi_examples = (as_examples && divisive).then(|| (self.azi_examples.grouped_mut(), units));
-        let product = Product {
-            init: None,
-            terms: [Some(W::operand(params.wix, d, x)), None],
-            examples,
-            epilogue: Interneurons { minus_zi, divisive: divisive.then(|| (azi, self.a.as_ptr())) },
-        };
-        // SAFETY: parameters and x are borrowed and were checked, the outputs and their copies are borrowed mutably and
-        // have the size of the batch.
-        unsafe {
-            let kernel = (forward.store, forward.interneurons);
-            run_in_parts(crew, (kernels, ni), kernel, product, minus_zi, |rows, groups| {
-                if let Some(to) = minus_zi_examples {
-                    transpose::to_examples(minus_zi, to, rows.clone(), examples.iter(groups.clone()));
-                }
-                if let Some(to) = azi_examples {
-                    transpose::to_examples(azi, to, rows, examples.iter(groups));
-                }
-            });
-        }
-    }
-
-    /// The excitatory units and their inhibition, after the interneurons.
-    fn excite<W: Side>(
+    fn forward_from<W: Side>(
         &mut self,
         crew: &Crew<'_>,
         params: DannRef<'_, T>,
@@ -310,19 +221,19 @@ impl<T: Element> DannTape<T> {
         forward: &Forward<T, W>,
         training: bool,
     ) {
-        let DannShape { d, ne, ni, divisive, .. } = self.shape;
-        let LayerBuffers { kernels, examples, .. } = self.buffers;
-        let as_examples = training || W::EXAMPLES;
-        self.buffers.assert_output(as_examples);
+        let Self { shape: DannShape { d, ne, divisive, .. }, buffers, inhibition, .. } = self;
+        let (d, ne, as_examples) = (*d, *ne, training || W::EXAMPLES);
+        inhibition.forward(crew, buffers, W::operand(params.wix, d, x), params.alpha, forward, as_examples);
+        buffers.assert_output(as_examples);
         if training {
-            self.assert_prepared_for_training();
+            inhibition.assert_backward(buffers);
+            buffers.assert_prepared_for_training();
         }
-        let (relu, h) = (self.buffers.relu(), self.buffers.h.grouped_mut());
-        let (minus_zi, azi) =
-            if W::EXAMPLES { (&self.minus_zi_examples, &self.azi_examples) } else { (&self.minus_zi, &self.azi) };
-        let terms = [Some(W::operand(params.wex, d, x)), Some(W::operand(params.wei, ni, minus_zi))];
-        let h_examples = &mut self.buffers.h_examples;
-        let to = as_examples.then(|| (h_examples.grouped_mut(), h_examples.columns()));
+        let [s, gamma] = inhibition.terms(params.wei);
+        let LayerBuffers { kernels, examples, .. } = *buffers;
+        let (relu, h) = (buffers.relu(), buffers.h.grouped_mut());
+        let terms = [Some(W::operand(params.wex, d, x)), Some(s)];
+        let to = as_examples.then(|| (buffers.h_examples.grouped_mut(), buffers.h_examples.columns()));
         let after = |rows, groups| {
             if let Some(to) = to {
                 // SAFETY: h is written in these rows and groups, the copy is borrowed mutably.
@@ -332,16 +243,16 @@ impl<T: Element> DannTape<T> {
         // SAFETY: parameters and activations are borrowed and were checked, the outputs are borrowed mutably and have
         // the size of the batch.
         unsafe {
-            if divisive {
+            if *divisive {
                 let epilogue = Inhibit {
-                    gamma: W::operand(params.wei, ni, azi),
+                    gamma,
                     epsilon: T::from_f64(EPSILON),
                     one: T::ONE,
                     g: params.g.as_ptr(),
                     b: params.b.as_ptr(),
                     relu,
                     h,
-                    keep: training.then(|| (self.dgamma.grouped_mut(), self.buffers.du.grouped_mut())),
+                    keep: training.then(|| (inhibition.dgamma.grouped_mut(), buffers.du.grouped_mut())),
                 };
                 let product = Product { init: None, terms, examples, epilogue };
                 run_in_parts(crew, (kernels, ne), (forward.store, forward.inhibit), product, h, after);
@@ -353,28 +264,12 @@ impl<T: Element> DannTape<T> {
         }
     }
 
-    /// Panics unless the copies with a row an example have the size of the batch.
-    fn assert_examples(&self) {
-        let examples = self.buffers.examples;
-        self.minus_zi_examples.assert_shape("zI", examples.len(), self.interneurons());
-        if self.shape.divisive {
-            self.azi_examples.assert_shape("a ⊙ zI", examples.len(), self.interneurons());
-        }
-    }
-
-    /// Panics unless the buffers have the size of the batch: the last `prepare` may have been for inference.
+    /// Panics unless there is room for the passes of training: the last `prepare` may have been for inference.
     fn assert_prepared_for_training(&self) {
-        let DannShape { ne, ni, divisive, .. } = self.shape;
-        let examples = self.buffers.examples;
         self.buffers.assert_prepared_for_training();
-        self.dzi.assert_shape("dzI", ni, examples);
-        self.assert_examples();
-        if divisive {
-            self.dgamma.assert_shape("dγ", ne, examples);
-            self.azi.assert_shape("a ⊙ zI", ni, examples);
-            assert_eq!(self.a.len(), ni, "length of a");
-            self.dg.assert_prepared("dg", examples);
-            self.dalpha.assert_prepared("dalpha", examples);
+        self.inhibition.assert_backward(&self.buffers);
+        if self.shape.divisive {
+            self.dg.assert_prepared("dg", self.buffers.examples);
         }
     }
 }
@@ -395,62 +290,32 @@ impl<T: Element> Tape<T> for DannTape<T> {
     fn prepare(&mut self, batch: usize, training: bool) -> Result<(), Error> {
         let DannShape { ne, ni, divisive, .. } = self.shape;
         self.buffers.prepare(batch, training, ne + ni)?;
-        let (examples, units) = (self.buffers.examples, self.interneurons());
-        self.minus_zi.resize(ni, examples)?;
-        if divisive {
-            self.a.resize(ni)?;
-            self.azi.resize(ni, examples)?;
-        }
-        if training || self.buffers.uses_dot_products(batch) {
-            self.minus_zi_examples.resize(batch, units)?;
-            if divisive {
-                self.azi_examples.resize(batch, units)?;
-            }
-        }
-        if training {
-            if phase::in_panels::<T>(ni, ne, examples) {
-                self.buffers.scratch.prepare_panels(ni)?;
-                if divisive {
-                    self.q.resize(ni, examples)?;
-                }
-            }
-            self.dzi.resize(ni, examples)?;
-            if divisive {
-                self.dgamma.resize(ne, examples)?;
-                self.dg.prepare(examples)?;
-                self.dalpha.prepare(examples)?;
-            }
-        }
-        Ok(())
+        self.inhibition.prepare(&mut self.buffers, training)?;
+        if training && divisive { self.dg.prepare(self.buffers.examples) } else { Ok(()) }
     }
 
     fn forward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool) {
-        let (kernels, params) = (self.buffers.kernels, self.own(params));
+        let (kernels, params) = (self.buffers.kernels, self.buffers.own(params));
         match x.checked(&self.buffers) {
-            Input::Units(x) => {
-                self.excite_interneurons(crew, params, x, &kernels.along, training);
-                self.excite(crew, params, x, &kernels.along, training);
-            }
-            Input::Examples(x) => {
-                self.excite_interneurons(crew, params, x, &kernels.dots, true);
-                self.excite(crew, params, x, &kernels.dots, training);
-            }
+            Input::Units(x) => self.forward_from(crew, params, x, &kernels.along, training),
+            Input::Examples(x) => self.forward_from(crew, params, x, &kernels.dots, training),
         }
     }
 
     fn standardised(&self) -> Option<Standardised<'_, T>> {
-        self.shape.divisive.then_some(Standardised { inverse: Some(&self.buffers.du), zhat: &self.dgamma })
+        let Self { buffers, inhibition, .. } = self;
+        self.shape.divisive.then_some(Standardised { inverse: Some(&buffers.du), zhat: &inhibition.dgamma })
     }
 
     fn minus_zi(&self) -> Option<&Activations<T>> {
-        Some(&self.minus_zi)
+        Some(self.inhibition.minus_zi())
     }
 
     /// It turns 1/γ into du and ẑ into dγ.
     fn sink<'a>(&'a mut self, params: ParamsRef<'a, T>) -> GradientSink<'a, T> {
-        let params = self.own(params);
+        let params: DannRef<'_, T> = self.buffers.own(params);
         self.assert_prepared_for_training();
-        let Self { shape: DannShape { ne, divisive, .. }, buffers, dgamma, dg, .. } = self;
+        let Self { shape: DannShape { ne, divisive, .. }, buffers, inhibition, dg, .. } = self;
         let (units, examples, squares) = (*ne, buffers.examples, buffers.squares);
         let (h, du, db) = (buffers.derivative(), buffers.du.grouped_mut(), buffers.db.partials(squares));
         if *divisive {
@@ -458,7 +323,7 @@ impl<T: Element> Tape<T> for DannTape<T> {
                 h,
                 g: params.g.as_ptr(),
                 inv_gamma_to_du: du,
-                zhat_to_dgamma: dgamma.grouped_mut(),
+                zhat_to_dgamma: inhibition.dgamma.grouped_mut(),
                 db,
                 dg: dg.partials(squares),
             };
@@ -469,90 +334,44 @@ impl<T: Element> Tape<T> for DannTape<T> {
         }
     }
 
-    /// `dzI = −du Wei + a ⊙ (dγ Wei)`, and dalpha.
     fn inner_backward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>) {
-        let DannShape { ne, ni, divisive, .. } = self.shape;
-        let LayerBuffers { kernels, examples, squares, .. } = self.buffers;
-        let params = self.own(params);
+        let params: DannRef<'_, T> = self.buffers.own(params);
         self.assert_prepared_for_training();
-        let in_panels = phase::in_panels::<T>(ni, ne, examples);
-        if in_panels && divisive {
-            self.q.assert_shape("dγ Wei", ni, examples);
-        }
-        let p = DownColumns::operand(params.wei, ni, &self.buffers.du);
-        let q = DownColumns::operand(params.wei, ni, &self.dgamma);
-        let dzi = self.dzi.grouped_mut();
-        let dalpha = self.dalpha.partials(squares);
-        let epilogue = |q| InterneuronsBackward {
-            dzi,
-            divisive: divisive.then(|| DivisiveBackward { q, a: self.a.as_ptr(), azi: self.azi.grouped(), dalpha }),
-        };
-        // SAFETY: the parameters are borrowed and were checked, the activations have the batch's size, and those that
-        // are written are borrowed mutably.
-        unsafe {
-            if in_panels {
-                let out = self.q.grouped_mut();
-                let epilogue = epilogue(Q::Stored(out));
-                let panels = &mut self.buffers.scratch.panels;
-                if divisive {
-                    let kernel = kernels.panels.store;
-                    let terms = [Some(q), None];
-                    let product = Product { init: None, terms, examples, epilogue: Store { out } };
-                    run_in_panels(crew, (kernels, ni), (kernel, kernel), product, (panels, out));
-                }
-                let kernel = (kernels.panels.store, kernels.panels.interneurons);
-                let product = Product { init: None, terms: [Some(p), None], examples, epilogue };
-                run_in_panels(crew, (kernels, ni), kernel, product, (panels, dzi));
-            } else {
-                let epilogue = epilogue(Q::Sum(q));
-                let product = Product { init: None, terms: [Some(p), None], examples, epilogue };
-                run_product(crew, (kernels, ni), kernels.down.interneurons, &product, |_, _| ());
-            }
-        }
+        self.inhibition.backward(crew, &mut self.buffers, params.wei);
     }
 
     /// `dx = du Wex + dzI Wix`
     fn input_gradient(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, into: GradientSink<'_, T>) {
-        let params = self.own(params);
+        let params: DannRef<'_, T> = self.buffers.own(params);
         self.assert_prepared_for_training();
-        input_gradient(crew, &mut self.buffers, params.wex, Some((params.wix, &self.dzi)), into);
+        input_gradient(crew, &mut self.buffers, params.wex, Some((params.wix, &self.inhibition.dzi)), into);
     }
 
-    /// `dWex = duᵀ x`, `dWix = dzIᵀ x`, `dWei = −duᵀ zI + dγᵀ (a ⊙ zI)`
+    /// `dWex = duᵀ x`
     fn gradients(&mut self, x: &Activations<T>, collect: &mut Collect<'_, '_, T>) {
         self.assert_prepared_for_training();
-        let Self { shape: DannShape { divisive, .. }, buffers, dzi, dgamma, .. } = self;
+        let Self { shape: DannShape { divisive, .. }, buffers, inhibition, dg } = self;
         let LayerBuffers { du, db, slabs, .. } = buffers;
-        let inhibition = [Some((&*du, &self.minus_zi_examples)), divisive.then_some((&*dgamma, &self.azi_examples))];
-        let matrices = [
-            WeightGradient { parameter: PLACES.wex, terms: [Some((&*du, x)), None] },
-            WeightGradient { parameter: PLACES.wix, terms: [Some((&*dzi, x)), None] },
-            WeightGradient { parameter: PLACES.wei, terms: inhibition },
-        ];
-        collect.matrices(slabs, matrices);
+        let wex = WeightGradient { parameter: PLACES.wex, terms: [Some((&*du, x)), None] };
+        let [wix, wei] = inhibition.gradients((PLACES.wix, PLACES.wei), du, x);
+        collect.matrices(slabs, [wex, wix, wei]);
         collect.vector(PLACES.b, db);
         if *divisive {
-            collect.vector(PLACES.g, &mut self.dg);
-            collect.vector(PLACES.alpha, &mut self.dalpha);
+            collect.vector(PLACES.g, dg);
+            collect.vector(PLACES.alpha, &mut inhibition.dalpha);
         }
     }
 
     fn prepare_fisher_pass(&mut self) -> Result<(), Error> {
-        let [du, dgamma] = &mut self.saved;
-        du.resize_as(&self.buffers.du)?;
-        dgamma.resize_as(&self.dgamma)
+        self.inhibition.prepare_save(&self.buffers)
     }
 
     fn save(&mut self) {
-        let [du, dgamma] = &mut self.saved;
-        du.copy_from(&self.buffers.du);
-        dgamma.copy_from(&self.dgamma);
+        self.inhibition.save(&self.buffers);
     }
 
     fn restore(&mut self) {
-        let [du, dgamma] = &mut self.saved;
-        std::mem::swap(du, &mut self.buffers.du);
-        std::mem::swap(dgamma, &mut self.dgamma);
+        self.inhibition.restore(&mut self.buffers);
     }
 }
 
@@ -566,7 +385,7 @@ mod tests {
     fn a_backward_pass_after_inference_is_refused() {
         let shape = DannShape::new(7, 13, 3);
         let params = shape.lengths().unwrap().map(|len| vec![0.5_f32; len]);
-        let mut tape = DannTape::new(shape, Isa::best());
+        let mut tape = shape.tape(Isa::best()).unwrap();
         tape.prepare(5, true).unwrap();
         tape.prepare(500, false).unwrap();
         let _ = tape.sink(params.view().into());
@@ -581,14 +400,14 @@ mod tests {
                 let lengths = shape.lengths().unwrap();
                 // A bias makes every output positive, even that of an example without any input.
                 let params = lengths.map(|len| vec![0.5_f32; len]);
-                let mut tape = DannTape::new(shape, isa);
+                let mut tape = shape.tape(isa).unwrap();
                 tape.prepare(5, true).unwrap();
                 let mut x = Activations::new();
-                x.resize(7, tape.buffers.examples).unwrap();
+                x.resize(7, tape.buffers().examples).unwrap();
                 Threads::Serial.region(0.0, |crew| tape.forward(crew, params.view().into(), Input::Units(&x), true));
-                let group = tape.buffers.examples.group(0);
+                let group = tape.buffers().examples.group(0);
                 for unit in 0..13 {
-                    let (inside, padding) = tape.buffers.h.row(unit, group).split_at(5);
+                    let (inside, padding) = tape.buffers().h.row(unit, group).split_at(5);
                     assert!(
                         inside.iter().all(|&h| h == 0.5) && padding.iter().all(|&h| h == 0.0),
                         "{isa}, unit {unit}"

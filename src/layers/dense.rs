@@ -1,11 +1,13 @@
 //! The layer without interneurons: a plain one, or one whose columns keep their signs.
 
-#[cfg(feature = "checkpoint")]
-use super::Tensors;
 use super::buffers::{Input, LayerBuffers};
 use super::collect::{Collect, WeightGradient};
+use super::kind::Kind;
+#[cfg(feature = "checkpoint")]
+use super::kind::Tensors;
+use super::nonlinearity::Nonlinearity;
 use super::sink::{Fused, GradientSink, input_gradient};
-use super::{Kind, Nonlinearity, Tape};
+use super::tape::Tape;
 use crate::buffer::Activations;
 use crate::driver::phase::run_in_parts;
 use crate::driver::{Side, transpose};
@@ -154,7 +156,7 @@ impl Kind for DenseShape {
     }
 
     fn tape<T: Element>(&self, isa: Isa) -> Result<Box<dyn Tape<T>>, Error> {
-        let buffers = LayerBuffers::new((self.d, self.ne), self.nonlinearity, isa);
+        let buffers = LayerBuffers::new(self.schema()?, (self.d, self.ne), self.nonlinearity, isa);
         Ok(Box::new(DenseTape { shape: *self, buffers }))
     }
 
@@ -208,14 +210,6 @@ struct DenseTape<T: Element> {
 }
 
 impl<T: Element> DenseTape<T> {
-    /// The arrays of this layer.
-    fn own<'a>(&self, params: ParamsRef<'a, T>) -> DenseRef<'a, T> {
-        let own = DenseRef::try_from(params).expect("checked by the layer");
-        let lengths = self.shape.lengths().expect("checked by the layer");
-        assert_eq!(own.map(<[T]>::len), lengths, "elements of the arrays");
-        own
-    }
-
     fn forward_from<W: Side>(
         &mut self,
         crew: &Crew<'_>,
@@ -267,7 +261,7 @@ impl<T: Element> Tape<T> for DenseTape<T> {
 
     /// `h = f(x Wᵀ + b)`
     fn forward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool) {
-        let (kernels, params) = (self.buffers.kernels, self.own(params));
+        let (kernels, params): (_, DenseRef<'_, T>) = (self.buffers.kernels, self.buffers.own(params));
         match x.checked(&self.buffers) {
             Input::Units(x) => self.forward_from(crew, params, x, &kernels.along, training),
             Input::Examples(x) => self.forward_from(crew, params, x, &kernels.dots, training),
@@ -289,7 +283,7 @@ impl<T: Element> Tape<T> for DenseTape<T> {
 
     /// `dx = du W`
     fn input_gradient(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, into: GradientSink<'_, T>) {
-        let params = self.own(params);
+        let params: DenseRef<'_, T> = self.buffers.own(params);
         self.buffers.assert_prepared_for_training();
         input_gradient(crew, &mut self.buffers, params.w, None, into);
     }

@@ -1,11 +1,13 @@
 //! The list of the kinds of layers. Everything that is decided by the kind is decided here, once.
 
-#[cfg(feature = "checkpoint")]
-use super::Tensors;
 use super::dann::DannShape;
 use super::dense::DenseShape;
+use super::kind::Kind;
+#[cfg(feature = "checkpoint")]
+use super::kind::Tensors;
+use super::nonlinearity::Nonlinearity;
 use super::norm::NormShape;
-use super::{Kind, Nonlinearity, Tape};
+use super::tape::Tape;
 use crate::element::Element;
 use crate::error::Error;
 use crate::init::Init;

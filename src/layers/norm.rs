@@ -1,11 +1,13 @@
 //! The layer with layer or batch normalisation.
 
-#[cfg(feature = "checkpoint")]
-use super::Tensors;
 use super::buffers::{Input, LayerBuffers};
 use super::collect::{Collect, Sums, WeightGradient};
+use super::kind::Kind;
+#[cfg(feature = "checkpoint")]
+use super::kind::Tensors;
+use super::nonlinearity::Nonlinearity;
 use super::sink::{Fused, GradientSink, input_gradient};
-use super::{Kind, Nonlinearity, Standardised, Tape};
+use super::tape::{Standardised, Tape};
 use crate::buffer::{Activations, Buffer};
 use crate::driver::phase::run_in_parts;
 use crate::driver::{Side, transpose};
@@ -145,7 +147,7 @@ impl Kind for NormShape {
     fn tape<T: Element>(&self, isa: Isa) -> Result<Box<dyn Tape<T>>, Error> {
         Ok(Box::new(NormTape {
             shape: *self,
-            buffers: LayerBuffers::new((self.d, self.ne), self.nonlinearity, isa),
+            buffers: LayerBuffers::new(self.schema()?, (self.d, self.ne), self.nonlinearity, isa),
             zhat: Activations::new(),
             inverse: Buffer::default(),
             statistics: [Buffer::default(), Buffer::default()],
@@ -196,14 +198,6 @@ struct NormTape<T: Element> {
 }
 
 impl<T: Element> NormTape<T> {
-    /// The arrays of this layer.
-    fn own<'a>(&self, params: ParamsRef<'a, T>) -> NormRef<'a, T> {
-        let own = NormRef::try_from(params).expect("checked by the layer");
-        let lengths = self.shape.lengths().expect("checked by the layer");
-        assert_eq!(own.map(<[T]>::len), lengths, "elements of the arrays");
-        own
-    }
-
     fn excite<W: Side>(&mut self, crew: &Crew<'_>, w: &[T], x: &Activations<T>, forward: &Forward<T, W>) {
         let NormShape { d, ne, .. } = self.shape;
         let LayerBuffers { kernels, examples, .. } = self.buffers;
@@ -326,7 +320,7 @@ impl<T: Element> Tape<T> for NormTape<T> {
 
     /// `u = x Wᵀ`, then `h = f(g ⊙ ẑ + b)`.
     fn forward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool) {
-        let (kernels, params) = (self.buffers.kernels, self.own(params));
+        let (kernels, params): (_, NormRef<'_, T>) = (self.buffers.kernels, self.buffers.own(params));
         match x.checked(&self.buffers) {
             Input::Units(x) => self.excite(crew, params.w, x, &kernels.along),
             Input::Examples(x) => self.excite(crew, params.w, x, &kernels.dots),
@@ -346,7 +340,7 @@ impl<T: Element> Tape<T> for NormTape<T> {
     }
 
     fn sink<'a>(&'a mut self, params: ParamsRef<'a, T>) -> GradientSink<'a, T> {
-        let params = self.own(params);
+        let params: NormRef<'_, T> = self.buffers.own(params);
         self.assert_prepared_for_training();
         let Self { shape, buffers, zhat, dg, .. } = self;
         let (units, examples, squares) = (shape.ne, buffers.examples, buffers.squares);
@@ -364,7 +358,7 @@ impl<T: Element> Tape<T> for NormTape<T> {
     /// `du` from `dẑ`
     fn inner_backward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>) {
         let NormShape { ne, over, .. } = self.shape;
-        let params = self.own(params);
+        let params: NormRef<'_, T> = self.buffers.own(params);
         self.assert_prepared_for_training();
         let LayerBuffers { kernels, examples, accumulated, .. } = self.buffers;
         let gradients = match over {
@@ -395,7 +389,7 @@ impl<T: Element> Tape<T> for NormTape<T> {
 
     /// `dx = du W`
     fn input_gradient(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, into: GradientSink<'_, T>) {
-        let params = self.own(params);
+        let params: NormRef<'_, T> = self.buffers.own(params);
         self.buffers.assert_prepared_for_training();
         input_gradient(crew, &mut self.buffers, params.w, None, into);
     }

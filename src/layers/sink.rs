@@ -1,10 +1,9 @@
 //! Where an input gradient goes.
 
-use super::buffers::LayerBuffers;
-use crate::buffer::{Activations, Buffer};
-use crate::driver::{Side, phase};
+use super::buffers::{LayerBuffers, Scratch};
+use crate::buffer::Activations;
+use crate::driver::{Side, panels, phase};
 use crate::element::Element;
-use crate::error::Error;
 use crate::kernels::Kernels;
 use crate::kernels::backward::{ExciteBackward, GainBackward, InhibitBackward, Store};
 use crate::kernels::product::Product;
@@ -44,34 +43,6 @@ struct InputGradient<'a, T: Element> {
     rows: usize,
     examples: Split,
     scratch: &'a mut Scratch<T>,
-}
-
-/// What products with the transposed weights of a large layer need; empty for a small one.
-#[derive(Clone)]
-pub(crate) struct Scratch<T> {
-    pub panels: Buffer<T>,
-    /// Sums so far `[d, B]`.
-    partial: Activations<T>,
-}
-
-impl<T: Element> Scratch<T> {
-    pub fn new() -> Self {
-        Self { panels: Buffer::default(), partial: Activations::new() }
-    }
-
-    /// Makes room for the input gradient of a layer with `rows` inputs and sums of length `k`.
-    pub fn prepare(&mut self, rows: usize, k: usize, examples: Split) -> Result<(), Error> {
-        if phase::in_panels::<T>(rows, k, examples) {
-            self.prepare_panels(rows)?;
-            self.partial.resize(rows, examples)?;
-        }
-        Ok(())
-    }
-
-    /// Makes room for panels of weights with so many columns.
-    pub fn prepare_panels(&mut self, columns: usize) -> Result<(), Error> {
-        self.panels.resize(phase::panels_len(columns).max(self.panels.len()))
-    }
 }
 
 /// `dx = du W`, and of interneurons `+ dzI Wix`.
@@ -114,7 +85,7 @@ impl<T: Element> GradientSink<'_, T> {
             check(init.rows(), init.columns());
         }
         let k = terms.iter().flatten().map(|term| term.depth.len).sum();
-        let in_panels = phase::in_panels::<T>(rows, k, examples);
+        let in_panels = panels::pay::<T>(rows, k, examples);
         if in_panels {
             check(scratch.partial.rows(), scratch.partial.columns());
         }

@@ -1,0 +1,251 @@
+//! Inhibition: interneurons and what they do to the units above them. A part of layers.
+//!
+//! ```text
+//! zI = x Wixᵀ      s = zI Weiᵀ      γ = (exp(alpha) ⊙ zI) Weiᵀ + ε,  ε = 1e-8      ẑ = (zE − s) / γ
+//! ```
+//!
+//! `zI` is kept as `−zI` and as `a ⊙ zI` with `a = exp(alpha)`, so that `zE − s` is one sum of two products, and so is the
+//! gradient of `Wei`.
+
+use super::buffers::LayerBuffers;
+use super::collect::{Sums, WeightGradient};
+use crate::buffer::{Activations, Buffer};
+use crate::driver::phase::{run_in_panels, run_in_parts, run_product};
+use crate::driver::{Side, panels, transpose};
+use crate::element::Element;
+use crate::error::Error;
+use crate::kernels::Forward;
+use crate::kernels::backward::{DivisiveBackward, InterneuronsBackward, Q, Store};
+use crate::kernels::forward::Interneurons;
+use crate::kernels::product::Product;
+use crate::kernels::walk::{DownColumns, Operand};
+use crate::threads::Crew;
+
+/// ε of γ.
+pub(super) const EPSILON: f64 = 1e-8;
+
+/// What a pass keeps of the interneurons of a layer.
+#[derive(Clone)]
+pub(super) struct Inhibition<T> {
+    ne: usize,
+    ni: usize,
+    divisive: bool,
+    /// `exp(alpha)`, as of the forward pass.
+    a: Buffer<T>,
+    minus_zi: Activations<T>,
+    azi: Activations<T>,
+    minus_zi_examples: Activations<T>,
+    azi_examples: Activations<T>,
+    /// `ẑ` from forward to backward.
+    pub dgamma: Activations<T>,
+    pub dzi: Activations<T>,
+    /// `dγ Wei` of a large layer.
+    q: Activations<T>,
+    pub dalpha: Sums<T>,
+    /// What `du` and `dgamma` held before a Fisher pass.
+    saved: [Activations<T>; 2],
+}
+
+impl<T: Element> Inhibition<T> {
+    /// The interneurons of a layer of `ne` units.
+    pub fn new(ne: usize, ni: usize, divisive: bool) -> Self {
+        Self {
+            ne,
+            ni,
+            divisive,
+            a: Buffer::default(),
+            minus_zi: Activations::new(),
+            azi: Activations::new(),
+            minus_zi_examples: Activations::new(),
+            azi_examples: Activations::new(),
+            dgamma: Activations::new(),
+            dzi: Activations::new(),
+            q: Activations::new(),
+            dalpha: Sums::new(ni),
+            saved: [Activations::new(), Activations::new()],
+        }
+    }
+
+    /// Makes room for the batch that the layer's buffers were prepared for.
+    pub fn prepare(&mut self, buffers: &mut LayerBuffers<T>, training: bool) -> Result<(), Error> {
+        let &mut Self { ne, ni, divisive, .. } = self;
+        let (examples, units) = (buffers.examples, buffers.units(ni));
+        let batch = examples.len();
+        self.minus_zi.resize(ni, examples)?;
+        if divisive {
+            self.a.resize(ni)?;
+            self.azi.resize(ni, examples)?;
+        }
+        if training || buffers.uses_dot_products(batch) {
+            self.minus_zi_examples.resize(batch, units)?;
+            if divisive {
+                self.azi_examples.resize(batch, units)?;
+            }
+        }
+        if training {
+            if panels::pay::<T>(ni, ne, examples) {
+                buffers.scratch.prepare_panels(ni)?;
+                if divisive {
+                    self.q.resize(ni, examples)?;
+                }
+            }
+            self.dzi.resize(ni, examples)?;
+            if divisive {
+                self.dgamma.resize(ne, examples)?;
+                self.dalpha.prepare(examples)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `zI = x Wixᵀ`, as `−zI` and `a ⊙ zI`; with `as_examples` also with a row an example.
+    pub fn forward<W: Side>(
+        &mut self,
+        crew: &Crew<'_>,
+        buffers: &LayerBuffers<T>,
+        wix: Operand<T, W>,
+        alpha: &[T],
+        forward: &Forward<T, W>,
+        as_examples: bool,
+    ) {
+        let &mut Self { ni, divisive, .. } = self;
+        let &LayerBuffers { kernels, examples, .. } = buffers;
+        self.assert_forward(buffers, as_examples);
+        self.a.iter_mut().zip(alpha).for_each(|(a, &alpha)| *a = alpha.exp());
+        let (minus_zi, azi, units) = (self.minus_zi.grouped_mut(), self.azi.grouped_mut(), buffers.units(ni));
+        let minus_zi_examples = as_examples.then(|| (self.minus_zi_examples.grouped_mut(), units));
+        let azi_examples = (as_examples && divisive).then(|| (self.azi_examples.grouped_mut(), units));
+        let epilogue = Interneurons { minus_zi, divisive: divisive.then(|| (azi, self.a.as_ptr())) };
+        let product = Product { init: None, terms: [Some(wix), None], examples, epilogue };
+        // SAFETY: parameters and x are borrowed by the caller and were checked, the outputs and their copies are borrowed
+        // mutably and have the size of the batch.
+        unsafe {
+            let kernel = (forward.store, forward.interneurons);
+            run_in_parts(crew, (kernels, ni), kernel, product, minus_zi, |rows, groups| {
+                if let Some(to) = minus_zi_examples {
+                    transpose::to_examples(minus_zi, to, rows.clone(), examples.iter(groups.clone()));
+                }
+                if let Some(to) = azi_examples {
+                    transpose::to_examples(azi, to, rows, examples.iter(groups));
+                }
+            });
+        }
+    }
+
+    /// What the units' product takes from a forward pass: the terms that make `−s` and `γ − ε`.
+    pub fn terms<W: Side>(&self, wei: &[T]) -> [Operand<T, W>; 2] {
+        let (minus_zi, azi) =
+            if W::EXAMPLES { (&self.minus_zi_examples, &self.azi_examples) } else { (&self.minus_zi, &self.azi) };
+        [W::operand(wei, self.ni, minus_zi), W::operand(wei, self.ni, azi)]
+    }
+
+    /// `−zI [ni, B]` of the last forward pass.
+    pub fn minus_zi(&self) -> &Activations<T> {
+        &self.minus_zi
+    }
+
+    /// `dzI = −du Wei + a ⊙ (dγ Wei)`, and dalpha.
+    pub fn backward(&mut self, crew: &Crew<'_>, buffers: &mut LayerBuffers<T>, wei: &[T]) {
+        let &mut Self { ne, ni, divisive, .. } = self;
+        let &mut LayerBuffers { kernels, examples, squares, .. } = buffers;
+        self.assert_backward(buffers);
+        assert_eq!(wei.len(), ne * ni, "elements of Wei");
+        let in_panels = panels::pay::<T>(ni, ne, examples);
+        if in_panels && divisive {
+            self.q.assert_shape("dγ Wei", ni, examples);
+        }
+        let p = DownColumns::operand(wei, ni, &buffers.du);
+        let q = DownColumns::operand(wei, ni, &self.dgamma);
+        let dzi = self.dzi.grouped_mut();
+        let dalpha = self.dalpha.partials(squares);
+        let epilogue = |q| InterneuronsBackward {
+            dzi,
+            divisive: divisive.then(|| DivisiveBackward { q, a: self.a.as_ptr(), azi: self.azi.grouped(), dalpha }),
+        };
+        // SAFETY: the parameters are borrowed and were checked, the activations have the batch's size, and those that
+        // are written are borrowed mutably.
+        unsafe {
+            if in_panels {
+                let out = self.q.grouped_mut();
+                let epilogue = epilogue(Q::Stored(out));
+                let room = &mut buffers.scratch.panels;
+                if divisive {
+                    let kernel = kernels.panels.store;
+                    let terms = [Some(q), None];
+                    let product = Product { init: None, terms, examples, epilogue: Store { out } };
+                    run_in_panels(crew, (kernels, ni), (kernel, kernel), product, (room, out));
+                }
+                let kernel = (kernels.panels.store, kernels.panels.interneurons);
+                let product = Product { init: None, terms: [Some(p), None], examples, epilogue };
+                run_in_panels(crew, (kernels, ni), kernel, product, (room, dzi));
+            } else {
+                let epilogue = epilogue(Q::Sum(q));
+                let product = Product { init: None, terms: [Some(p), None], examples, epilogue };
+                run_product(crew, (kernels, ni), kernels.down.interneurons, &product, |_, _| ());
+            }
+        }
+    }
+
+    /// `dWix = dzIᵀ x` and `dWei = −duᵀ zI + dγᵀ (a ⊙ zI)`, of the parameters in these places.
+    pub fn gradients<'g>(
+        &'g self,
+        (wix, wei): (usize, usize),
+        du: &'g Activations<T>,
+        x: &'g Activations<T>,
+    ) -> [WeightGradient<'g, T>; 2] {
+        let division = self.divisive.then_some((&self.dgamma, &self.azi_examples));
+        [
+            WeightGradient { parameter: wix, terms: [Some((&self.dzi, x)), None] },
+            WeightGradient { parameter: wei, terms: [Some((du, &self.minus_zi_examples)), division] },
+        ]
+    }
+
+    /// Makes room for what [`Inhibition::save`] saves.
+    pub fn prepare_save(&mut self, buffers: &LayerBuffers<T>) -> Result<(), Error> {
+        let [du, dgamma] = &mut self.saved;
+        du.resize_as(&buffers.du)?;
+        dgamma.resize_as(&self.dgamma)
+    }
+
+    /// Saves what a backward pass uses up: `1/γ` in `du`, and `ẑ`.
+    pub fn save(&mut self, buffers: &LayerBuffers<T>) {
+        let [du, dgamma] = &mut self.saved;
+        du.copy_from(&buffers.du);
+        dgamma.copy_from(&self.dgamma);
+    }
+
+    /// Takes back what [`Inhibition::save`] saved.
+    pub fn restore(&mut self, buffers: &mut LayerBuffers<T>) {
+        let [du, dgamma] = &mut self.saved;
+        std::mem::swap(du, &mut buffers.du);
+        std::mem::swap(dgamma, &mut self.dgamma);
+    }
+
+    /// Panics unless there is room for a forward pass of the batch.
+    pub fn assert_forward(&self, buffers: &LayerBuffers<T>, as_examples: bool) {
+        let &Self { ni, divisive, .. } = self;
+        let (examples, units) = (buffers.examples, buffers.units(ni));
+        self.minus_zi.assert_shape("zI", ni, examples);
+        if as_examples {
+            self.minus_zi_examples.assert_shape("zI", examples.len(), units);
+        }
+        if divisive {
+            self.azi.assert_shape("a ⊙ zI", ni, examples);
+            assert_eq!(self.a.len(), ni, "length of a");
+            if as_examples {
+                self.azi_examples.assert_shape("a ⊙ zI", examples.len(), units);
+            }
+        }
+    }
+
+    /// Panics unless there is room for the passes of training: the last `prepare` may have been for inference.
+    pub fn assert_backward(&self, buffers: &LayerBuffers<T>) {
+        let examples = buffers.examples;
+        self.assert_forward(buffers, true);
+        self.dzi.assert_shape("dzI", self.ni, examples);
+        if self.divisive {
+            self.dgamma.assert_shape("dγ", self.ne, examples);
+            self.dalpha.assert_prepared("dalpha", examples);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What a kind of layer tells of a layer.
+
+use super::nonlinearity::Nonlinearity;
+use super::tape::Tape;
+use crate::element::Element;
+use crate::error::Error;
+use crate::init::Init;
+use crate::isa::Isa;
+use crate::params::Params;
+use crate::params::schema::Shape;
+use rand::Rng;
+
+/// A kind of layer, as the value that describes one layer of it.
+pub(crate) trait Kind: Shape + Copy + Send + Sync + 'static {
+    /// Inputs `d`.
+    fn inputs(&self) -> usize;
+    /// Outputs `ne`.
+    fn outputs(&self) -> usize;
+    fn nonlinearity(&self) -> Nonlinearity;
+
+    /// Interneurons `ni`.
+    fn interneurons(&self) -> usize {
+        0
+    }
+
+    /// Whether inhibition divides.
+    fn divisive(&self) -> bool {
+        false
+    }
+
+    /// The same without division.
+    #[must_use]
+    fn without_division(self) -> Self {
+        self
+    }
+
+    /// How many of the inputs, and of the outputs, the last ones, come in and go out with a negative sign, in a kind that
+    /// has such inputs and outputs.
+    fn inhibitory(&self) -> Option<[usize; 2]> {
+        None
+    }
+
+    /// The same with so many of the outputs going out with a negative sign, if the kind can do that.
+    #[cfg(feature = "checkpoint")]
+    #[must_use]
+    fn with_inhibitory_outputs(self, _: usize) -> Self {
+        self
+    }
+
+    /// Whether what it does with an example depends on the others of the batch.
+    fn has_batch_statistics(&self) -> bool {
+        false
+    }
+
+    /// Draws its parameters.
+    fn draw<T: Element>(&self, init: Init, rng: &mut impl Rng) -> Result<Params<T>, Error>;
+
+    /// The buffers of a pass.
+    fn tape<T: Element>(&self, isa: Isa) -> Result<Box<dyn Tape<T>>, Error>;
+
+    /// The shape that a file's tensors have, if they are of this kind, as far as it can be told from one tensor of each
+    /// dimension.
+    #[cfg(feature = "checkpoint")]
+    fn of_tensors(tensors: &mut dyn Tensors, nonlinearity: Nonlinearity) -> Result<Option<Self>, String>;
+}
+
+/// The tensors of one layer in a file.
+#[cfg(feature = "checkpoint")]
+pub(crate) trait Tensors {
+    /// What errors call the layer.
+    fn layer(&self) -> String;
+    /// Whether there is a tensor of a name.
+    fn has(&self, name: &str) -> bool;
+    /// The dimensions of a matrix.
+    fn matrix(&self, name: &str) -> Result<[usize; 2], String>;
+    /// Takes the signs of `d` inputs out of the file: how many, the last ones, are negative.
+    fn take_signs(&mut self, d: usize) -> Result<usize, String>;
+}

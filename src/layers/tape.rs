@@ -1,0 +1,150 @@
+//! What a pass through a layer keeps, and the order of its phases.
+//!
+//! A pass goes through a [`Tape`] in this order:
+//!
+//! ```text
+//! prepare            makes room for a batch
+//! forward            x → h
+//! sink               hands out where dh goes: the layer above, or an array, puts it there
+//! inner_backward     what all units or examples together need between dh and du
+//! input_gradient     dx, into the sink of the layer below
+//! gradients          lists the gradients of its parameters
+//! ```
+//!
+//! A Fisher pass, which sums up squares, may come between the forward pass and the backward pass:
+//! `begin_fisher_pass`, `sink` to `gradients`, `end_fisher_pass`.
+
+use super::buffers::{Input, LayerBuffers};
+use super::collect::{Collect, Into};
+use super::sink::GradientSink;
+use crate::buffer::Activations;
+use crate::element::Element;
+use crate::error::Error;
+use crate::optim::apply::apply_stored;
+use crate::optim::state::State;
+use crate::optim::target::Targets;
+use crate::optim::update::{StepScale, Update};
+use crate::params::{ParamsMut, ParamsRef};
+use crate::threads::Crew;
+
+/// What a pass through a layer keeps from forward to backward, with the scratch that it needs, and the order of its
+/// phases. Parameters come as the caller holds them: of the layer's kind and lengths, which the caller checked.
+pub(crate) trait Tape<T: Element>: Send + Sync {
+    fn clone_box(&self) -> Box<dyn Tape<T>>;
+    fn buffers(&self) -> &LayerBuffers<T>;
+    fn buffers_mut(&mut self) -> &mut LayerBuffers<T>;
+
+    /// Makes room for a batch, after which a pass allocates nothing.
+    fn prepare(&mut self, batch: usize, training: bool) -> Result<(), Error>;
+
+    /// From the layer's input to `h`, keeping for `training` what the backward pass needs.
+    fn forward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool);
+
+    /// What inhibition or normalisation did in the last forward pass of training. Before the backward pass.
+    fn standardised(&self) -> Option<Standardised<'_, T>> {
+        None
+    }
+
+    /// `−zI [ni, B]` of the last forward pass, in a layer with interneurons.
+    fn minus_zi(&self) -> Option<&Activations<T>> {
+        None
+    }
+
+    /// Where `dh` goes. It may use up what the forward pass kept, so it can be taken once after each.
+    fn sink<'a>(&'a mut self, params: ParamsRef<'a, T>) -> GradientSink<'a, T>;
+
+    /// What must happen between `dh` and the gradients of inputs and weights, for all units or examples together.
+    fn inner_backward(&mut self, _: &Crew<'_>, _: ParamsRef<'_, T>) {}
+
+    /// `dx [d, B]`
+    fn input_gradient(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, into: GradientSink<'_, T>);
+
+    /// Lists the gradients of its parameters, with the layer's input `x [B, d]`.
+    fn gradients(&mut self, x: &Activations<T>, collect: &mut Collect<'_, '_, T>);
+
+    /// Makes room for a Fisher pass, for the batch that was prepared.
+    fn prepare_fisher_pass(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Saves what a backward pass uses up.
+    fn save(&mut self) {}
+
+    /// Takes back what [`Tape::save`] saved.
+    fn restore(&mut self) {}
+}
+
+/// What inhibition or normalisation did.
+pub(crate) struct Standardised<'a, T> {
+    /// One divided by the divisor `γ [ne, B]`, in a layer that divides.
+    pub inverse: Option<&'a Activations<T>>,
+    /// `ẑ [ne, B]`
+    pub zhat: &'a Activations<T>,
+}
+
+impl<T: Element> dyn Tape<T> {
+    /// Begins with no gradients of slabs, and makes room to sum them up if there is more than one slab.
+    pub fn prepare_slabs(&mut self, slabs: usize) -> Result<(), Error> {
+        self.buffers_mut().prepare_slabs(slabs)
+    }
+
+    /// Lists the gradients of its parameters, with the layer's input `x [B, d]`, for what is to become of them.
+    pub fn collect(&mut self, crew: &Crew<'_>, x: &Activations<T>, into: Into<'_, T>) {
+        let LayerBuffers { kernels, accumulated, ref schema, .. } = *self.buffers();
+        let schema = &schema.clone();
+        let after = match into {
+            Into::Step(_) | Into::Store(_) => false,
+            Into::Accumulate => true,
+            Into::Fisher { .. } => accumulated,
+        };
+        self.gradients(x, &mut Collect { crew, kernels, schema, accumulated, into });
+        self.buffers_mut().accumulated = after;
+    }
+
+    /// The step, with the layer's input `x [B, d]`: fused with the gradients where the rule allows it. The rule was
+    /// checked and the state prepared for it.
+    pub fn update(
+        &mut self,
+        crew: &Crew<'_>,
+        update: &Update,
+        params: ParamsMut<'_, T>,
+        x: &Activations<T>,
+        state: &mut State<T>,
+    ) {
+        let schema = &self.buffers().schema.clone();
+        if update.needs_gradients() {
+            let mut gradients = state.gradients.take().expect("the state was prepared");
+            self.collect(crew, x, Into::Store(gradients.view_mut()));
+            apply_stored(crew, self.buffers().kernels, (schema, update), params, &mut gradients, state);
+            state.gradients = Some(gradients);
+        } else {
+            let scale = StepScale { lr: update.lr, clip: 1.0, natural: state.natural_scale(schema, update) };
+            self.collect(crew, x, Into::Step(Targets { schema, update, scale, params, state }));
+        }
+    }
+
+    /// Lets a `dh` that is in an array go where it should.
+    pub fn backward_from(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, dh: &Activations<T>) {
+        let LayerBuffers { kernels, examples, .. } = *self.buffers();
+        self.sink(params).store(crew, kernels, examples, dh);
+    }
+
+    /// The next backward pass sums up squared gradients of the examples instead of gradients; what it uses up is saved
+    /// for another.
+    pub fn begin_fisher_pass(&mut self) {
+        self.buffers_mut().squares = true;
+        self.save();
+    }
+
+    /// Makes way for an ordinary backward pass of the same forward pass.
+    pub fn end_fisher_pass(&mut self) {
+        self.buffers_mut().squares = false;
+        self.restore();
+    }
+}
+
+impl<T: Element> Clone for Box<dyn Tape<T>> {
+    fn clone(&self) -> Self {
+        self.clone_box()
+    }
+}
