@@ -6,8 +6,7 @@
 //! after the first batch of a size.
 
 use crate::element::Element;
-use crate::error::Error;
-use crate::loss::check_labels;
+use crate::error::{Error, check_labels};
 use crate::params::Nonlinearity;
 use crate::params::dann::{Dann, DannParams, DannRef, DannShape};
 use crate::params::dense::{DenseParams, DenseRef, DenseShape};

@@ -3,11 +3,10 @@
 use crate::buffer::Activations;
 use crate::driver::{Driver, Input, copy_examples, from_rows, largest_slab, slabs, to_rows};
 use crate::element::Element;
-use crate::error::Error;
+use crate::error::{Error, check_labels, length, same};
 use crate::init::{Generator, generator};
 use crate::isa::Isa;
-use crate::layer::same;
-use crate::loss::{Evaluation, check_labels, draw_labels, softmax_cross_entropy};
+use crate::loss::{Evaluation, draw_labels, softmax_cross_entropy};
 use crate::matrix::{MatMut, MatRef};
 use crate::params::layer::{LayerParams, LayerRef, LayerShape};
 use crate::params::state::State;
@@ -272,9 +271,7 @@ impl<T: Element> Network<T> {
     }
 
     fn check_gradients(&self, gradients: &[LayerParams<T>]) -> Result<(), Error> {
-        if gradients.len() != self.blocks.len() {
-            return Err(Error::Length { name: "gradients", len: gradients.len(), expected: self.blocks.len() });
-        }
+        length("gradients", gradients.len(), self.blocks.len())?;
         self.blocks.iter().zip(gradients).try_for_each(|(block, gradients)| gradients.view().check(&block.shape))
     }
 

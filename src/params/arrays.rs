@@ -91,7 +91,8 @@ macro_rules! arrays {
             /// Checks the length of each array.
             pub(crate) fn check(&self, shape: &$shape) -> Result<(), Error> {
                 let arrays = self.map(<[T]>::len).zip(shape.lengths()?).zip(shape.names());
-                arrays.into_array().into_iter().try_for_each(|((len, expected), name)| length(name, len, expected))
+                let mut arrays = arrays.into_array().into_iter();
+                arrays.try_for_each(|((len, expected), name)| crate::error::length(name, len, expected))
             }
 
             /// Checks that the arrays can be a layer's parameters: their lengths, that all values are finite, and that
@@ -103,10 +104,10 @@ macro_rules! arrays {
             pub fn validate(&self, shape: &$shape) -> Result<(), Error> {
                 self.check(shape)?;
                 let arrays = self.zip(shape.names()).zip($name::<()>::LETTERS);
-                arrays
-                    .into_array()
-                    .into_iter()
-                    .try_for_each(|((array, name), letter)| values(name, array, shape.signed(letter)))
+                arrays.into_array().into_iter().try_for_each(|((array, name), letter)| {
+                    let values = array.iter().map(|value| value.to_f64());
+                    crate::error::values(name, values, shape.signed(letter))
+                })
             }
         }
 

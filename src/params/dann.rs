@@ -1,9 +1,9 @@
 //! The layer with inhibition.
 
 use super::arrays::{Letter, arrays};
-use super::{Nonlinearity, area, dimension, length, values, zeros};
+use super::{Nonlinearity, zeros};
 use crate::element::Element;
-use crate::error::Error;
+use crate::error::{Error, area, dimension};
 
 /// Dimensions and variant of a layer with separate excitatory and inhibitory units.
 ///

@@ -1,9 +1,9 @@
 //! The layer without interneurons: a plain one, or one whose columns keep their signs.
 
 use super::arrays::{Letter, arrays};
-use super::{Nonlinearity, area, dimension, length, values, zeros};
+use super::{Nonlinearity, zeros};
 use crate::element::Element;
-use crate::error::Error;
+use crate::error::{Error, area, at_most, dimension};
 
 /// Dimensions of a layer `h = f(x Wᵀ + b)`, and whether it obeys Dale's principle by its columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,9 +64,6 @@ impl DenseShape {
         dimension("d", self.d)?;
         dimension("ne", self.ne)?;
         let Columns { inhibitory_inputs, inhibitory_outputs } = self.columns.unwrap_or_default();
-        let at_most = |name, value, most, expected| {
-            if value > most { Err(Error::Dimension { name, value, expected }) } else { Ok(()) }
-        };
         at_most("inhibitory_inputs", inhibitory_inputs, self.d, "at most d, the inputs")?;
         at_most("inhibitory_outputs", inhibitory_outputs, self.ne, "at most ne, the outputs")?;
         Ok(Dense { w: area("ne", self.ne, self.d)?, b: self.ne })

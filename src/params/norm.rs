@@ -1,9 +1,9 @@
 //! The layer with layer or batch normalisation.
 
 use super::arrays::{Letter, arrays};
-use super::{Nonlinearity, area, dimension, length, values, zeros};
+use super::{Nonlinearity, zeros};
 use crate::element::Element;
-use crate::error::Error;
+use crate::error::{Error, area, dimension};
 
 /// What a layer is normalised over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

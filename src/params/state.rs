@@ -2,10 +2,9 @@
 
 use super::arrays::Letter;
 use super::layer::{LayerMut, LayerOf, LayerParams, LayerRef, LayerShape};
-use super::length;
 use super::update::{Moment, Update};
 use crate::element::Element;
-use crate::error::Error;
+use crate::error::{Error, length};
 use crate::kernels::update::{Policy, Rule};
 
 /// What an [`Update`] keeps of one layer from step to step: velocities, the estimate of the Fisher information, the
