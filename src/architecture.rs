@@ -1,10 +1,9 @@
 //! What a network is made of, before its parameters are drawn.
 
 use crate::element::Element;
-use crate::error::Error;
+use crate::error::{Error, dimension, length, same};
 use crate::init::{Init, generator};
 use crate::isa::Isa;
-use crate::layer::same;
 use crate::layers::LayerShape;
 use crate::layers::dann::DannShape;
 use crate::layers::dense::DenseShape;
@@ -39,9 +38,7 @@ impl Architecture {
     /// As [`Architecture::of`]; [`Error::Length`] if `nis` has not one element for each layer.
     pub fn dann(dims: &[usize], nis: &[usize]) -> Result<Self, Error> {
         let layers = dims.len().saturating_sub(1);
-        if nis.len() != layers {
-            return Err(Error::Length { name: "nis", len: nis.len(), expected: layers });
-        }
+        length("nis", nis.len(), layers)?;
         Self::stack(dims, |k, d, ne, last| {
             let shape = DannShape::new(d, ne, nis[k]);
             if last { shape.linear() } else { shape }.into()
@@ -90,9 +87,7 @@ impl Architecture {
     /// # Errors
     /// As [`Architecture::of`]; [`Error::Dimension`] if `ratio` is zero, [`Error::Policy`] if `mean_input` is not finite.
     pub fn column_ei(dims: &[usize], ratio: usize, mean_input: f64) -> Result<Self, Error> {
-        if ratio == 0 {
-            return Err(Error::Dimension { name: "ratio", value: 0, expected: "at least 1" });
-        }
+        dimension("ratio", ratio)?;
         if !mean_input.is_finite() {
             return Err(Error::Policy { name: "mean_input", value: mean_input, expected: "a finite number" });
         }
@@ -117,9 +112,7 @@ impl Architecture {
     /// [`Error::Dimension`] if there is no layer, a dimension is zero, or an array would not fit in memory;
     /// [`Error::Mismatch`] if a layer has not as many inputs as the layer below has outputs, or as many inhibitory ones.
     pub fn of(layers: Vec<LayerShape>) -> Result<Self, Error> {
-        if layers.is_empty() {
-            return Err(Error::Dimension { name: "layers", value: 0, expected: "at least 1" });
-        }
+        dimension("layers", layers.len())?;
         layers.iter().try_for_each(|shape| shape.schema().map(drop))?;
         for pair in layers.windows(2) {
             same("inputs of a layer", pair[1].inputs(), pair[0].outputs(), "the layer below")?;

@@ -6,11 +6,10 @@
 //! after the first batch of a size.
 
 use crate::element::Element;
-use crate::error::Error;
+use crate::error::{Error, check_labels};
 use crate::layers::dann::{DannMut, DannRef, DannShape};
 use crate::layers::dense::{DenseMut, DenseRef, DenseShape};
 use crate::layers::{LayerShape, Nonlinearity};
-use crate::loss::check_labels;
 use crate::optim::update::Update;
 use crate::params::{Params, ParamsRef};
 

@@ -1,4 +1,4 @@
-//! The one error type.
+//! The one error type, and the checks that return it.
 
 /// What can be wrong with a call. Whenever an error is returned, outputs and parameters are as they were.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -155,6 +155,115 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+// Checks of dimensions, lengths and values: every module asks here, so that one kind of mistake has one text.
+
+/// Checks that two dimensions agree.
+///
+/// # Errors
+/// [`Error::Mismatch`].
+pub(crate) fn same(name: &'static str, value: usize, expected: usize, other: &'static str) -> Result<(), Error> {
+    if value != expected {
+        return Err(Error::Mismatch { name, value, expected, other });
+    }
+    Ok(())
+}
+
+/// Checks that a dimension is not zero.
+///
+/// # Errors
+/// [`Error::Dimension`].
+pub(crate) fn dimension(name: &'static str, value: usize) -> Result<(), Error> {
+    if value == 0 {
+        return Err(Error::Dimension { name, value, expected: "at least 1" });
+    }
+    Ok(())
+}
+
+/// Checks that a dimension is not more than `most`, which `expected` says in words.
+///
+/// # Errors
+/// [`Error::Dimension`].
+pub(crate) fn at_most(name: &'static str, value: usize, most: usize, expected: &'static str) -> Result<(), Error> {
+    if value > most {
+        return Err(Error::Dimension { name, value, expected });
+    }
+    Ok(())
+}
+
+/// The elements of an array of `rows` rows, which `name` says, and `cols` columns.
+///
+/// # Errors
+/// [`Error::Dimension`] if no memory can hold so many, of any element type.
+pub(crate) fn area(name: &'static str, rows: usize, cols: usize) -> Result<usize, Error> {
+    let elements = rows.checked_mul(cols).filter(|&n| n <= isize::MAX as usize / size_of::<f64>());
+    elements.ok_or(Error::Dimension { name, value: rows, expected: "dimensions whose product fits in memory" })
+}
+
+/// Checks the length of an array.
+///
+/// # Errors
+/// [`Error::Length`].
+pub(crate) fn length(name: &'static str, len: usize, expected: usize) -> Result<(), Error> {
+    if len != expected {
+        return Err(Error::Length { name, len, expected });
+    }
+    Ok(())
+}
+
+/// Checks that `len` elements are `rows` rows of `cols` elements and no more.
+///
+/// # Errors
+/// [`Error::Length`], also if no array is so long; [`Error::Dimension`] if the matrix is empty.
+pub(crate) fn packed_rows(len: usize, rows: usize, cols: usize) -> Result<(), Error> {
+    // A product that overflows is refused here, or else by the next check, which does not saturate.
+    length("data", len, rows.saturating_mul(cols))?;
+    strided_rows(len, rows, cols, cols)
+}
+
+/// Checks that `len` elements hold `rows` rows of `cols` elements, `stride` elements apart.
+///
+/// # Errors
+/// [`Error::Dimension`] if the matrix is empty, [`Error::Stride`] if its rows overlap, [`Error::Length`] if the elements
+/// end before the last row does.
+pub(crate) fn strided_rows(len: usize, rows: usize, cols: usize, stride: usize) -> Result<(), Error> {
+    dimension("rows", rows)?;
+    dimension("cols", cols)?;
+    if stride < cols {
+        return Err(Error::Stride { name: "data", stride, width: cols });
+    }
+    let needed = (rows - 1).checked_mul(stride).and_then(|n| n.checked_add(cols));
+    match needed {
+        Some(needed) if needed <= len => Ok(()),
+        _ => Err(Error::Length { name: "data", len, expected: needed.unwrap_or(usize::MAX) }),
+    }
+}
+
+/// Checks that all values are finite and, unless they are `signed`, not negative.
+///
+/// # Errors
+/// [`Error::Value`] of the first that is not.
+pub(crate) fn values(name: &'static str, values: impl IntoIterator<Item = f64>, signed: bool) -> Result<(), Error> {
+    match values.into_iter().enumerate().find(|(_, v)| !v.is_finite() || (!signed && *v < 0.0)) {
+        None => Ok(()),
+        Some((index, value)) => {
+            let expected = if signed { "a finite number" } else { "a finite number ≥ 0" };
+            Err(Error::Value { name, index, value, expected })
+        }
+    }
+}
+
+/// Checks that there is a label for each example and that it names a class.
+///
+/// # Errors
+/// [`Error::Length`] or [`Error::Label`].
+pub(crate) fn check_labels(labels: &[u32], examples: usize, classes: usize) -> Result<(), Error> {
+    length("labels", labels.len(), examples)?;
+    match labels.iter().position(|&label| label as usize >= classes) {
+        Some(index) => Err(Error::Label { index, label: labels[index], classes }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(any(feature = "checkpoint", feature = "data"))]

@@ -3,7 +3,7 @@
 use crate::buffer::Activations;
 use crate::driver::{copy_examples, from_rows, largest_slab, slabs, to_rows};
 use crate::element::Element;
-use crate::error::Error;
+use crate::error::{Error, same};
 use crate::isa::Isa;
 use crate::layers::LayerShape;
 use crate::layers::buffers::Input;
@@ -323,12 +323,4 @@ impl<T: Element> Layer<T> {
         same("rows of the output", out.rows(), examples, "the forward pass")?;
         same("columns of the output", out.cols(), units, "the layer")
     }
-}
-
-/// Checks that two dimensions agree.
-pub(crate) fn same(name: &'static str, value: usize, expected: usize, other: &'static str) -> Result<(), Error> {
-    if value != expected {
-        return Err(Error::Mismatch { name, value, expected, other });
-    }
-    Ok(())
 }

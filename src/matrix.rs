@@ -1,7 +1,7 @@
 //! Views of a caller's row-major arrays.
 
 use crate::element::Element;
-use crate::error::Error;
+use crate::error::{Error, packed_rows, strided_rows, values};
 
 /// A row-major matrix that is read: rows of `cols` elements, `stride` elements apart.
 ///
@@ -57,31 +57,14 @@ impl<T> SharedRows<T> {
     }
 }
 
-/// Checks that `len` elements hold the matrix.
-fn check(len: usize, rows: usize, cols: usize, stride: usize) -> Result<(), Error> {
-    for (name, value) in [("rows", rows), ("cols", cols)] {
-        if value == 0 {
-            return Err(Error::Dimension { name, value, expected: "at least 1" });
-        }
-    }
-    if stride < cols {
-        return Err(Error::Stride { name: "data", stride, width: cols });
-    }
-    let needed = (rows - 1).checked_mul(stride).and_then(|n| n.checked_add(cols));
-    match needed {
-        Some(needed) if needed <= len => Ok(()),
-        _ => Err(Error::Length { name: "data", len, expected: needed.unwrap_or(usize::MAX) }),
-    }
-}
-
 impl<'a, T> MatRef<'a, T> {
     /// `rows` rows of `cols` elements, one after the other.
     ///
     /// # Errors
     /// [`Error::Length`] if `data` has not exactly `rows · cols` elements, [`Error::Dimension`] if that is zero.
     pub fn new(data: &'a [T], rows: usize, cols: usize) -> Result<Self, Error> {
-        exact(data.len(), rows, cols)?;
-        Self::with_stride(data, rows, cols, cols)
+        packed_rows(data.len(), rows, cols)?;
+        Ok(Self { data, rows, cols, stride: cols })
     }
 
     /// `rows` rows of `cols` elements, `stride` elements apart.
@@ -90,7 +73,7 @@ impl<'a, T> MatRef<'a, T> {
     /// [`Error::Stride`] if `stride < cols`, [`Error::Length`] if `data` ends before the last row does,
     /// [`Error::Dimension`] if the matrix is empty.
     pub fn with_stride(data: &'a [T], rows: usize, cols: usize, stride: usize) -> Result<Self, Error> {
-        check(data.len(), rows, cols, stride)?;
+        strided_rows(data.len(), rows, cols, stride)?;
         Ok(Self { data, rows, cols, stride })
     }
 
@@ -108,17 +91,12 @@ impl<'a, T> MatRef<'a, T> {
     where
         T: Element,
     {
-        let expected = "a finite number";
-        for row in 0..self.rows {
-            let values = self.row(row);
-            // All of them first, which takes a vector at a time.
-            if !values.iter().fold(true, |finite, value| finite & value.is_finite()) {
-                let col = values.iter().take_while(|value| value.is_finite()).count();
-                let (index, value) = (row * self.cols + col, values[col].to_f64());
-                return Err(Error::Value { name, index, value, expected });
-            }
+        let rows = || (0..self.rows).map(|row| self.row(row));
+        // A fold without an early end takes a vector at a time. Where the bad element is matters only if there is one.
+        if rows().all(|row| row.iter().fold(true, |finite, value| finite & value.is_finite())) {
+            return Ok(());
         }
-        Ok(())
+        values(name, rows().flatten().map(|value| value.to_f64()), true)
     }
 
     /// The rows `start..start + rows`.
@@ -160,8 +138,8 @@ impl<'a, T> MatMut<'a, T> {
     /// # Errors
     /// [`Error::Length`] if `data` has not exactly `rows · cols` elements, [`Error::Dimension`] if that is zero.
     pub fn new(data: &'a mut [T], rows: usize, cols: usize) -> Result<Self, Error> {
-        exact(data.len(), rows, cols)?;
-        Self::with_stride(data, rows, cols, cols)
+        packed_rows(data.len(), rows, cols)?;
+        Ok(Self { data, rows, cols, stride: cols })
     }
 
     /// `rows` rows of `cols` elements, `stride` elements apart.
@@ -170,7 +148,7 @@ impl<'a, T> MatMut<'a, T> {
     /// [`Error::Stride`] if `stride < cols`, [`Error::Length`] if `data` ends before the last row does,
     /// [`Error::Dimension`] if the matrix is empty.
     pub fn with_stride(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Result<Self, Error> {
-        check(data.len(), rows, cols, stride)?;
+        strided_rows(data.len(), rows, cols, stride)?;
         Ok(Self { data, rows, cols, stride })
     }
 
@@ -202,13 +180,5 @@ impl<'a, T> MatMut<'a, T> {
     /// How many columns.
     pub fn cols(&self) -> usize {
         self.cols
-    }
-}
-
-/// Checks that `len` elements are the matrix and no more.
-fn exact(len: usize, rows: usize, cols: usize) -> Result<(), Error> {
-    match rows.checked_mul(cols) {
-        Some(expected) if expected == len => Ok(()),
-        expected => Err(Error::Length { name: "data", len, expected: expected.unwrap_or(usize::MAX) }),
     }
 }

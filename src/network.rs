@@ -3,15 +3,14 @@
 use crate::buffer::Activations;
 use crate::driver::{copy_examples, from_rows, largest_slab, slabs, to_rows};
 use crate::element::Element;
-use crate::error::Error;
+use crate::error::{Error, check_labels, length, same};
 use crate::init::{Generator, generator};
 use crate::isa::Isa;
-use crate::layer::same;
 use crate::layers::LayerShape;
 use crate::layers::buffers::Input;
 use crate::layers::collect::Into;
 use crate::layers::tape::Tape;
-use crate::loss::{Evaluation, check_labels, draw_labels, softmax_cross_entropy};
+use crate::loss::{Evaluation, draw_labels, softmax_cross_entropy};
 use crate::matrix::{MatMut, MatRef};
 use crate::optim::apply::apply;
 use crate::optim::state::{FISHER, State};
@@ -281,9 +280,7 @@ impl<T: Element> Network<T> {
     }
 
     fn check_gradients(&self, gradients: &[Params<T>]) -> Result<(), Error> {
-        if gradients.len() != self.blocks.len() {
-            return Err(Error::Length { name: "gradients", len: gradients.len(), expected: self.blocks.len() });
-        }
+        length("gradients", gradients.len(), self.blocks.len())?;
         self.blocks.iter().zip(gradients).try_for_each(|(block, gradients)| gradients.view().check(&block.schema))
     }
 

@@ -12,7 +12,7 @@ use crate::buffer::Activations;
 use crate::driver::phase::run_in_parts;
 use crate::driver::{Side, transpose};
 use crate::element::Element;
-use crate::error::Error;
+use crate::error::{Error, at_most, dimension};
 use crate::init::Init;
 use crate::isa::Isa;
 use crate::kernels::Forward;
@@ -21,7 +21,7 @@ use crate::kernels::forward::Excite;
 use crate::kernels::product::Product;
 use crate::params::arrays::arrays;
 use crate::params::schema::{Names, Parameter, Role, Schema, Shape};
-use crate::params::{Params, ParamsMut, ParamsRef, array, dimension};
+use crate::params::{Params, ParamsMut, ParamsRef, array};
 use crate::threads::Crew;
 use rand::Rng;
 use rand_distr::{Distribution, Exp1};
@@ -102,9 +102,6 @@ impl Shape for DenseShape {
         dimension("d", d)?;
         dimension("ne", ne)?;
         let Columns { inhibitory_inputs, inhibitory_outputs } = columns.unwrap_or_default();
-        let at_most = |name, value, most, expected| {
-            if value > most { Err(Error::Dimension { name, value, expected }) } else { Ok(()) }
-        };
         at_most("inhibitory_inputs", inhibitory_inputs, d, "at most d, the inputs")?;
         at_most("inhibitory_outputs", inhibitory_outputs, ne, "at most ne, the outputs")?;
         let (w, b) = (Parameter::matrix(Role::Weights, ne, d), Parameter::vector(Role::Bias, ne));

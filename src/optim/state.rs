@@ -2,9 +2,9 @@
 
 use super::update::Update;
 use crate::element::Element;
-use crate::error::Error;
+use crate::error::{Error, length};
 use crate::params::schema::{Parameter, Role, Schema};
-use crate::params::{Params, ParamsRef, length};
+use crate::params::{Params, ParamsRef};
 
 /// What an [`Update`] keeps of one layer from step to step: velocities, the estimate of the Fisher information, the
 /// subtracted part of a bias. It begins empty; a step makes room for what its rule needs and finds missing.

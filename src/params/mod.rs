@@ -4,7 +4,7 @@ pub(crate) mod arrays;
 pub(crate) mod schema;
 
 use crate::element::Element;
-use crate::error::Error;
+use crate::error::{Error, length, values};
 use schema::{MOST_ARRAYS, Names, Parameter, Schema, Shape};
 use std::ops::{Index, IndexMut};
 
@@ -222,7 +222,9 @@ impl<'a, T> ParamsRef<'a, T> {
     {
         self.check(schema)?;
         let mut arrays = schema.iter().zip(self.iter());
-        arrays.try_for_each(|(parameter, array)| values(parameter.name, array, parameter.signed))
+        arrays.try_for_each(|(parameter, array)| {
+            values(parameter.name, array.iter().map(|value| value.to_f64()), parameter.signed)
+        })
     }
 }
 
@@ -299,33 +301,4 @@ pub(crate) fn array<T: Element>(len: usize, value: impl FnMut(usize) -> f64) -> 
 /// An array of zeros, or an error if there is no memory for it.
 fn zeros<T: Element>(len: usize) -> Result<Vec<T>, Error> {
     array(len, |_| 0.0)
-}
-
-/// Checks a dimension.
-pub(crate) fn dimension(name: &'static str, value: usize) -> Result<(), Error> {
-    if value == 0 {
-        return Err(Error::Dimension { name, value, expected: "at least 1" });
-    }
-    Ok(())
-}
-
-/// Checks the length of an array.
-pub(crate) fn length(name: &'static str, len: usize, expected: usize) -> Result<(), Error> {
-    if len != expected {
-        return Err(Error::Length { name, len, expected });
-    }
-    Ok(())
-}
-
-/// Checks that all values are finite and, where a sign is kept, not negative.
-fn values<T: Element>(name: &'static str, values: &[T], signed: bool) -> Result<(), Error> {
-    match values.iter().position(|&v| !v.is_finite() || (!signed && v < T::ZERO)) {
-        None => Ok(()),
-        Some(index) => Err(Error::Value {
-            name,
-            index,
-            value: values[index].to_f64(),
-            expected: if signed { "a finite number" } else { "a finite number ≥ 0" },
-        }),
-    }
 }

@@ -1,6 +1,6 @@
 //! Parameters as data: what a layer's arrays are called, how large they are, and what they are for.
 
-use crate::error::Error;
+use crate::error::{Error, area};
 
 /// The most arrays that a layer has: views of them have room for so many, so that a step allocates nothing.
 pub(crate) const MOST_ARRAYS: usize = 16;
@@ -170,11 +170,7 @@ impl Schema {
         let mut all = [Parameter::vector(Role::Statistic, 0); MOST_ARRAYS];
         for ((to, from), name) in all.iter_mut().zip(parameters).zip(names.arrays) {
             let [rows, cols] = from.sizes;
-            if rows.checked_mul(cols).is_none_or(|elements| elements > isize::MAX as usize / size_of::<f64>()) {
-                let expected = "dimensions whose product fits in memory";
-                let name = if from.role == Role::ToInterneurons { "ni" } else { "ne" };
-                return Err(Error::Dimension { name, value: rows, expected });
-            }
+            area(if from.role == Role::ToInterneurons { "ni" } else { "ne" }, rows, cols)?;
             *to = Parameter { name, ..from };
         }
         Ok(Self { names, parameters: all })
