@@ -147,6 +147,7 @@ pub use params::layer::{LayerArrays, LayerMut, LayerParams, LayerRef, LayerShape
 pub use params::norm::{Norm, NormMut, NormParams, NormRef, NormShape, Over};
 pub use params::state::State;
 pub use params::update::{Angle, Descent, Natural, Update};
+pub use simd::Scalar;
 pub use statistics::LayerStatistics;
 pub use threads::Threads;
 

@@ -231,7 +231,6 @@ impl<T: Element> DannDriver<T> {
                 let epilogue = Inhibit {
                     gamma: W::operand(params.wei, ni, azi),
                     epsilon: T::from_f64(EPSILON),
-                    one: T::ONE,
                     g: params.g.as_ptr(),
                     b: params.b.as_ptr(),
                     relu,
@@ -400,7 +399,7 @@ impl<T: Element> DannDriver<T> {
     ) {
         let DannShape { d, ni, .. } = self.shape;
         fisher.view().check(&self.shape).expect("made for the layer");
-        let curvature = |fisher: &mut [T], ld| Curvature { fisher: fisher.as_mut_ptr(), ld, keep, scale, most: T::MAX };
+        let curvature = |fisher: &mut [T], ld| Curvature { fisher: fisher.as_mut_ptr(), ld, keep, scale };
         let epilogues = [curvature(fisher.wex, d), curvature(fisher.wix, d), curvature(fisher.wei, ni)];
         // What the slabs before carried over is no part of the squares.
         let carries = std::mem::replace(&mut self.frame.carries, false);

@@ -141,7 +141,6 @@ impl<T: Element> NormDriver<T> {
             running,
             share: self.share(),
             epsilon: T::from_f64(EPSILON),
-            one: T::ONE,
         };
         let kernel = match over {
             Over::Units => kernels.normalisation.over_units,

@@ -81,7 +81,7 @@ impl<T: Element> Weights<T> {
         [keep, scale]: [T; 2],
     ) {
         frame.assert_weights(fisher.len());
-        let epilogue = Curvature { fisher: fisher.as_mut_ptr(), ld: frame.inputs().len(), keep, scale, most: T::MAX };
+        let epilogue = Curvature { fisher: fisher.as_mut_ptr(), ld: frame.inputs().len(), keep, scale };
         // What the slabs before carried over is no part of the squares.
         let carries = std::mem::replace(&mut frame.carries, false);
         self.gradient(crew, frame, x, frame.kernels.curvature, epilogue);

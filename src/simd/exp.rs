@@ -1,15 +1,9 @@
 //! The exponential function of vectors.
 
-use super::Simd;
-
-/// What [`Simd::exp`] needs to know of an element type.
-pub(crate) trait Exponential: Copy + 'static {
-    /// The constants.
-    const EXP: Constants<Self>;
-}
+use super::{Scalar, Simd};
 
 /// `exp(x) = 2ⁿ · exp(r)` with `n = round(x / ln 2)` and `r = x − n ln 2`, and `exp(r)` as the beginning of its series.
-pub(crate) struct Constants<T: 'static> {
+pub struct Constants<T: 'static> {
     /// Beyond these the result would not be a normal number.
     low: T,
     high: T,
@@ -24,10 +18,10 @@ pub(crate) struct Constants<T: 'static> {
     series: &'static [T],
 }
 
-impl Exponential for f32 {
-    const EXP: Constants<f32> = {
+impl Constants<f32> {
+    pub(super) const VALUES: Self = {
         let first = 355.0 / 512.0;
-        Constants {
+        Self {
             low: -87.0,
             high: 88.0,
             log2_e: std::f32::consts::LOG2_E,
@@ -38,10 +32,10 @@ impl Exponential for f32 {
     };
 }
 
-impl Exponential for f64 {
-    const EXP: Constants<f64> = {
+impl Constants<f64> {
+    pub(super) const VALUES: Self = {
         let first = f64::from_bits(std::f64::consts::LN_2.to_bits() >> 32 << 32);
-        Constants {
+        Self {
             low: -708.0,
             high: 709.0,
             log2_e: std::f64::consts::LOG2_E,
@@ -70,7 +64,7 @@ impl Exponential for f64 {
 /// `exp(x)` for each lane, within a few units in the last place; arguments beyond the normal numbers are moved to their
 /// ends, NaN stays. Products and sums are rounded one by one, so that all instruction sets give the same bits.
 #[inline(always)]
-pub(super) fn exp<T: Exponential, S: Simd<T>>(s: S, x: S::V) -> S::V {
+pub(super) fn exp<T: Scalar, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let Constants { low, high, log2_e, ln_2, rounder, series } = T::EXP;
     let negative = |x| s.sub(s.zero(), x);
     let x = s.at_least(x, s.splat(low));

@@ -10,6 +10,7 @@ mod avx2;
 mod avx512;
 mod exp;
 mod portable;
+mod scalar;
 #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 mod x86;
 
@@ -17,8 +18,8 @@ mod x86;
 pub(crate) use avx2::Avx2;
 #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 pub(crate) use avx512::Avx512;
-pub(crate) use exp::Exponential;
 pub(crate) use portable::Portable;
+pub use scalar::Scalar;
 
 /// Work to be compiled for one instruction set: see [`Simd::vectorize`].
 pub(crate) trait Vectorized {
@@ -30,7 +31,7 @@ pub(crate) trait Vectorized {
 }
 
 /// Vectors of `T` in one instruction set.
-pub(crate) trait Simd<T: Copy>: Token {
+pub(crate) trait Simd<T: Scalar>: Token {
     /// A vector register.
     type V: Copy;
 
@@ -97,10 +98,7 @@ pub(crate) trait Simd<T: Copy>: Token {
 
     /// `e` to the power of `x`; the same bits on every instruction set. See `exp.rs`.
     #[inline(always)]
-    fn exp(self, x: Self::V) -> Self::V
-    where
-        T: Exponential,
-    {
+    fn exp(self, x: Self::V) -> Self::V {
         exp::exp(self, x)
     }
 }
