@@ -1,10 +1,9 @@
 //! The element types of the kernels: `f32` and `f64`.
 
-use crate::isa::{Isa, Kind};
+use crate::isa::{ForIsa, InstructionSet, Isa};
 use crate::kernels::Kernels;
-#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-use crate::simd::{Avx2, Avx512};
-use crate::simd::{Portable, Scalar};
+use crate::simd::Scalar;
+use std::marker::PhantomData;
 
 /// A floating-point type that the kernels compute with: `f32` or `f64`. See [`Scalar`] for what it offers.
 pub trait Element: Scalar + KernelsOf {}
@@ -24,24 +23,26 @@ impl<T> Table<T> {
     }
 }
 
+/// Finds the table of an instruction set.
+struct Find<T>(PhantomData<T>);
+
 macro_rules! element {
     ($t:ident) => {
         impl Element for $t {}
 
         impl KernelsOf for $t {
+            // Inlined in another crate, it would have the kernels compiled there once more.
+            #[inline(never)]
             fn kernels(isa: Isa) -> &'static Table<Self> {
-                static PORTABLE: Table<$t> = Table(Kernels::of::<Portable>());
-                #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-                static AVX2: Table<$t> = Table(Kernels::of::<Avx2>());
-                #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-                static AVX512: Table<$t> = Table(Kernels::of::<Avx512>());
-                match isa.kind() {
-                    Kind::Portable => &PORTABLE,
-                    #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-                    Kind::Avx2 => &AVX2,
-                    #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-                    Kind::Avx512 => &AVX512,
-                }
+                isa.dispatch(Find(PhantomData::<Self>))
+            }
+        }
+
+        impl ForIsa for Find<$t> {
+            type Output = &'static Table<$t>;
+
+            fn call<S: InstructionSet>(self) -> &'static Table<$t> {
+                const { &Table(Kernels::of::<S>()) }
             }
         }
     };
