@@ -1,6 +1,7 @@
 //! Instruction sets: the one place that asks the CPU.
 
 use crate::error::Error;
+use crate::kernels::Tiled;
 use std::fmt;
 use std::str::FromStr;
 
@@ -21,19 +22,60 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Isa(Kind);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
-    Portable,
-    #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-    Avx2,
-    #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-    Avx512,
+/// A trait of all instruction sets, whose token the type is.
+pub(crate) trait InstructionSet: Tiled<f32> + Tiled<f64> {}
+impl<S: Tiled<f32> + Tiled<f64>> InstructionSet for S {}
+
+/// Work on any instruction set: see [`Isa::dispatch`].
+pub(crate) trait ForIsa {
+    /// What the work returns.
+    type Output;
+    /// Does the work for `S`. Making its token is unsafe: only that of an [`Isa`] is one of this CPU.
+    fn call<S: InstructionSet>(self) -> Self::Output;
+}
+
+/// Makes all that depends on which instruction sets there are, from a line for each: the token in [`crate::simd`], the
+/// name, and the architecture if it needs one.
+macro_rules! instruction_sets {
+    ($($set:ident: $name:literal $(on $arch:literal)?;)*) => {
+        /// An instruction set, whether or not this target has it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        enum Kind {
+            $($set),*
+        }
+
+        impl Isa {
+            /// The names that can be asked for, from the narrowest to the widest.
+            pub const NAMES: &[&str] = &[$($name),*];
+        }
+
+        impl Kind {
+            const ALL: &[Self] = &[$(Self::$set),*];
+
+            /// Does the work, or nothing on a target that cannot have the instruction set.
+            fn dispatch<W: ForIsa>(self, work: W) -> Option<W::Output> {
+                match self {
+                    $(
+                        #[cfg(all($(target_arch = $arch, not(interneuron_portable))?))]
+                        Self::$set => Some(work.call::<crate::simd::$set>()),
+                    )*
+                    // None is left on a target that can have them all.
+                    #[allow(unreachable_patterns)]
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+// From the narrowest to the widest.
+instruction_sets! {
+    Portable: "portable";
+    Avx2: "avx2" on "x86_64";
+    Avx512: "avx512" on "x86_64";
 }
 
 impl Isa {
-    /// The names that can be asked for, from the narrowest to the widest.
-    pub const NAMES: [&str; 3] = ["portable", "avx2", "avx512"];
-
     /// The environment variable that forces an instruction set by name.
     pub const ENV: &str = "INTERNEURON_ISA";
 
@@ -61,41 +103,26 @@ impl Isa {
 
     /// The name, as [`FromStr`] reads it.
     pub fn name(self) -> &'static str {
-        self.0.name()
+        Self::NAMES[self.0 as usize]
     }
 
-    pub(crate) fn kind(self) -> Kind {
-        self.0
+    /// Does the work with this instruction set.
+    pub(crate) fn dispatch<W: ForIsa>(self, work: W) -> W::Output {
+        self.0.dispatch(work).expect("an instruction set of the CPU is one of the target")
     }
 }
 
 impl Kind {
-    const ALL: &[Self] = &[
-        Self::Portable,
-        #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-        Self::Avx2,
-        #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-        Self::Avx512,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Portable => "portable",
-            #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-            Self::Avx2 => "avx2",
-            #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-            Self::Avx512 => "avx512",
-        }
-    }
-
     fn detected(self) -> bool {
-        match self {
-            Self::Portable => true,
-            #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-            Self::Avx2 => crate::simd::Avx2::detect(),
-            #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-            Self::Avx512 => crate::simd::Avx512::detect(),
+        struct Detect;
+        impl ForIsa for Detect {
+            type Output = bool;
+
+            fn call<S: InstructionSet>(self) -> bool {
+                S::detected()
+            }
         }
+        self.dispatch(Detect).unwrap_or(false)
     }
 }
 

@@ -151,6 +151,7 @@ pub use optim::state::State;
 pub use optim::update::{Angle, Descent, Natural, Update};
 pub use params::schema::{Parameter, PerRole, Role, Schema, Shape};
 pub use params::{Params, ParamsMut, ParamsRef};
+pub use simd::Scalar;
 pub use statistics::LayerStatistics;
 pub use threads::Threads;
 

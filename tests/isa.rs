@@ -42,8 +42,10 @@ fn an_empty_variable_is_not_set() {
 fn unknown_and_missing_sets_are_refused_with_a_clear_message() {
     let error = "sse9".parse::<Isa>().unwrap_err();
     assert_eq!(error, Error::UnknownIsa { name: "sse9".into(), names: Isa::NAMES.to_vec() });
-    assert_eq!(error.to_string(), "unknown instruction set \"sse9\": expected one of portable, avx2, avx512");
-    for name in Isa::NAMES {
+    let names = Isa::NAMES.join(", ");
+    assert!(names.starts_with("portable, "));
+    assert_eq!(error.to_string(), format!("unknown instruction set \"sse9\": expected one of {names}"));
+    for &name in Isa::NAMES {
         match name.parse::<Isa>() {
             Ok(isa) => assert!(Isa::available().any(|available| available == isa)),
             Err(error) => {

@@ -547,7 +547,7 @@ fn an_experiment_goes_on_with_one_of_several_sets() {
 #[test]
 fn a_finished_experiment_needs_no_instruction_set() {
     let bench = Bench::new();
-    let Some(lacking) = interneuron::Isa::NAMES.into_iter().find(|name| name.parse::<interneuron::Isa>().is_err())
+    let Some(lacking) = interneuron::Isa::NAMES.iter().copied().find(|name| name.parse::<interneuron::Isa>().is_err())
     else {
         return eprintln!("SKIPPED: this CPU has all instruction sets");
     };

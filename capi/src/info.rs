@@ -3,7 +3,7 @@
 use crate::arguments::{index, pointer};
 use crate::status::call;
 use kernels::Isa;
-use std::ffi::{CStr, c_char};
+use std::ffi::c_char;
 
 /// The version of this ABI. It changes when a program that was compiled with an older header would no longer work; new
 /// functions, and new fields at the ends of structs, do not change it.
@@ -49,12 +49,21 @@ pub unsafe extern "C" fn interneuron_isa_name(i: i64, name: *mut *const c_char) 
         pointer("name", name)?;
         let isas = || Isa::available().map(Isa::name);
         let isa = isas().nth(index("i", i, isas().count())?);
-        let text = isa.and_then(|isa| NAMES.into_iter().find(|name| name.to_bytes() == isa.as_bytes()));
+        let at = Isa::NAMES.iter().position(|&name| Some(name) == isa).expect("each instruction set has a name");
         // SAFETY: not NULL, aligned, and by the contract of the header writable.
-        unsafe { name.write(text.expect("each instruction set has a name").as_ptr()) };
+        unsafe { name.write(NAMES[at].as_ptr().cast()) };
         Ok(())
     })
 }
 
-/// [`Isa::NAMES`] as C has them.
-const NAMES: [&CStr; 3] = [c"portable", c"avx2", c"avx512"];
+/// [`Isa::NAMES`] as C has them, with at least one NUL at the end.
+static NAMES: [[u8; 16]; Isa::NAMES.len()] = {
+    let (mut names, mut i) = ([[0; 16]; Isa::NAMES.len()], 0);
+    while i < names.len() {
+        let name = Isa::NAMES[i].as_bytes();
+        assert!(name.len() < 16);
+        names[i].split_at_mut(name.len()).0.copy_from_slice(name);
+        i += 1;
+    }
+    names
+};

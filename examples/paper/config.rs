@@ -133,7 +133,7 @@ pub const FIELDS: &[Field] = &[
         "Runs at a time, each on one thread; 0 is as many as the process may use cores (other programs' variables, such \
          as RAYON_NUM_THREADS or OMP_NUM_THREADS, are not read)",
     ),
-    field("isa", Text, "Instruction set: portable, avx2 or avx512; \"\" is $INTERNEURON_ISA, or else the widest"),
+    field("isa", Text, "Instruction set, as train --list-isas prints it; \"\" is $INTERNEURON_ISA, or else the widest"),
     field("out", Text, "Folder for all that is written"),
 ];
 

@@ -32,7 +32,7 @@ pub struct Args {
     /// Threads to measure with besides one; the default is 2, or 1 where there is one core
     #[arg(long, value_name = "N", value_parser = count(MOST_THREADS))]
     threads: Option<usize>,
-    /// Instruction sets: portable, avx2, avx512; the default is all that this CPU has
+    /// Instruction sets, as `train --list-isas` prints them; the default is all that this CPU has
     #[arg(long = "isa", value_name = "LIST", value_delimiter = ',')]
     isas: Vec<Isa>,
     /// File for the figures, for other programs

@@ -65,13 +65,14 @@ pub struct Kernels {
 
 impl Kernels {
     pub fn of(isa: Isa) -> Self {
+        #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
         match isa.name() {
-            #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-            "avx512" => avx512::KERNELS,
-            #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-            "avx2" => avx2::KERNELS,
-            _ => portable::KERNELS,
+            "avx2" => return x86_64::avx2::KERNELS,
+            "avx512" => return x86_64::avx512::KERNELS,
+            _ => {}
         }
+        assert_eq!(isa.name(), "portable", "nothing here measures the limits of this instruction set");
+        portable::KERNELS
     }
 
     /// Floating-point operations that each thread does in [`Kernels::multiply_add`].
@@ -117,14 +118,14 @@ fn together(pool: Option<&ThreadPool>, work: impl Fn(usize, usize) + Sync) -> Du
     start.zip(end).map_or(Duration::ZERO, |(start, end)| end - start)
 }
 
-/// The kernels of one instruction set in a module of their own: how it is enabled, its vectors, their lanes, how many
-/// are accumulated at once, and how one fills, multiplies and adds, adds and loads them.
+/// The kernels of one instruction set in a module of their own: how it is enabled, its vectors, how many are accumulated
+/// at once, and how one fills, multiplies and adds, adds and loads them.
 macro_rules! kernels {
     (
-        $name:ident, $(#[$enable:meta])? $v:ty, $lanes:literal, $accumulators:expr,
-        $splat:path, $mul_add:path, $add:path, $load:path
+        $name:ident, $(#[$enable:meta])? $lanes:literal lanes of $v:ty, accumulators: $accumulators:expr,
+        splat: $splat:path, mul_add: $mul_add:path, add: $add:path, load: $load:path
     ) => {
-        mod $name {
+        pub mod $name {
             use super::*;
 
             const ACCUMULATORS: usize = $accumulators;
@@ -177,39 +178,23 @@ macro_rules! kernels {
 // Each multiply-add waits for the one before it in the same accumulator. With about four turns of the clock for each
 // and two that begin in every turn, eight accumulators would do; a few more make up for bad luck.
 #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-kernels!(
-    avx512,
-    #[target_feature(enable = "avx512f")]
-    std::arch::x86_64::__m512,
-    16,
-    12,
-    std::arch::x86_64::_mm512_set1_ps,
-    std::arch::x86_64::_mm512_fmadd_ps,
-    std::arch::x86_64::_mm512_add_ps,
-    std::arch::x86_64::_mm512_loadu_ps
-);
-#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-kernels!(
-    avx2,
-    #[target_feature(enable = "avx2,fma")]
-    std::arch::x86_64::__m256,
-    8,
-    12,
-    std::arch::x86_64::_mm256_set1_ps,
-    std::arch::x86_64::_mm256_fmadd_ps,
-    std::arch::x86_64::_mm256_add_ps,
-    std::arch::x86_64::_mm256_loadu_ps
-);
-kernels!(
-    portable,
-    wide::f32x8,
-    8,
-    PORTABLE_ACCUMULATORS,
-    wide::f32x8::splat,
-    wide::f32x8::mul_add,
-    std::ops::Add::add,
-    load_portable
-);
+mod x86_64 {
+    use super::*;
+    use std::arch::x86_64::*;
+
+    kernels! {
+        avx2, #[target_feature(enable = "avx2,fma")] 8 lanes of __m256, accumulators: 12,
+        splat: _mm256_set1_ps, mul_add: _mm256_fmadd_ps, add: _mm256_add_ps, load: _mm256_loadu_ps
+    }
+    kernels! {
+        avx512, #[target_feature(enable = "avx512f")] 16 lanes of __m512, accumulators: 12,
+        splat: _mm512_set1_ps, mul_add: _mm512_fmadd_ps, add: _mm512_add_ps, load: _mm512_loadu_ps
+    }
+}
+kernels! {
+    portable, 8 lanes of wide::f32x8, accumulators: PORTABLE_ACCUMULATORS,
+    splat: wide::f32x8::splat, mul_add: wide::f32x8::mul_add, add: std::ops::Add::add, load: load_portable
+}
 
 /// SSE2 takes two of its sixteen registers for each, and two more for the factor and the summand.
 const PORTABLE_ACCUMULATORS: usize = if cfg!(any(target_feature = "fma", target_arch = "aarch64")) { 12 } else { 7 };

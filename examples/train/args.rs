@@ -49,7 +49,7 @@ pub struct Args {
     /// OMP_NUM_THREADS are not read
     #[arg(long, value_name = "N", value_parser = count(MOST_THREADS))]
     pub threads: Option<usize>,
-    /// Instruction set: portable, avx2 or avx512; the default is $INTERNEURON_ISA, or else the widest
+    /// Instruction set, as --list-isas prints it; the default is $INTERNEURON_ISA, or else the widest
     #[arg(long, value_name = "NAME", value_parser = text())]
     isa: Option<String>,
     /// Folder for curves.svg, results.json and checkpoints

@@ -3,14 +3,14 @@
 use super::tile::{Acc, Epilogue, load, zeros};
 use super::walk::{DownColumns, Operand, Walk};
 use crate::layout::{Group, Grouped};
-use crate::simd::Simd;
+use crate::simd::{Scalar, Simd};
 
 /// A plain store.
 pub(crate) struct Store<T> {
     pub out: Grouped<T>,
 }
 
-impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Store<T> {
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for Store<T> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         for (i, x) in acc.into_iter().enumerate() {
@@ -52,7 +52,7 @@ impl<T> Partials<T> {
     #[inline(always)]
     fn add<S: Simd<T>>(&self, s: S, sum: S::V, x: S::V) -> S::V
     where
-        T: Copy,
+        T: Scalar,
     {
         if self.squares { s.mul_add(x, x, sum) } else { s.add(sum, x) }
     }
@@ -61,7 +61,7 @@ impl<T> Partials<T> {
     #[inline(always)]
     fn mul_add<S: Simd<T>>(&self, s: S, x: S::V, y: S::V, sum: S::V) -> S::V
     where
-        T: Copy,
+        T: Scalar,
     {
         if self.squares {
             let product = s.mul(x, y);
@@ -74,7 +74,7 @@ impl<T> Partials<T> {
 /// The gradient at `z`: `dz = dh ⊙ f'(z)`, with ReLU's `f'` read off `h > 0`. Where `h` is not positive it is zero or NaN,
 /// and so is the gradient: a NaN that was made inside the layer is not lost.
 #[inline(always)]
-unsafe fn through_activation<T: Copy, S: Simd<T>>(
+unsafe fn through_activation<T: Scalar, S: Simd<T>>(
     s: S,
     dh: S::V,
     h: Option<Grouped<T>>,
@@ -101,7 +101,7 @@ pub(crate) struct ExciteBackward<T> {
     pub negative_from: usize,
 }
 
-impl<T: Copy, S: Simd<T>> Epilogue<T, S> for ExciteBackward<T> {
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for ExciteBackward<T> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         for (i, dh) in acc.into_iter().enumerate() {
@@ -145,7 +145,7 @@ pub(crate) struct InhibitBackward<T> {
     pub dg: Partials<T>,
 }
 
-impl<T: Copy, S: Simd<T>> Epilogue<T, S> for InhibitBackward<T> {
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for InhibitBackward<T> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         for (i, dh) in acc.into_iter().enumerate() {
@@ -188,7 +188,7 @@ pub(crate) struct GainBackward<T> {
     pub dg: Partials<T>,
 }
 
-impl<T: Copy, S: Simd<T>> Epilogue<T, S> for GainBackward<T> {
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for GainBackward<T> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         for (i, dh) in acc.into_iter().enumerate() {
@@ -238,7 +238,7 @@ pub(crate) struct DivisiveBackward<T> {
     pub dalpha: Partials<T>,
 }
 
-impl<T: Copy, S: Simd<T>> Epilogue<T, S> for InterneuronsBackward<T> {
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for InterneuronsBackward<T> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         let mut dzi = acc;

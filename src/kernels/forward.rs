@@ -3,7 +3,7 @@
 use super::tile::{Acc, Epilogue, zeros};
 use super::walk::{Operand, Walk};
 use crate::layout::{Group, Grouped};
-use crate::simd::Simd;
+use crate::simd::{Scalar, Simd};
 
 /// `zI` as the excitatory units need it: `−zI` for the subtraction (so that every term of a product adds) and
 /// `a ⊙ zI` for the division.
@@ -14,7 +14,7 @@ pub(crate) struct Interneurons<T> {
     pub divisive: Option<(Grouped<T>, *const T)>,
 }
 
-impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Interneurons<T> {
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for Interneurons<T> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         for (i, zi) in acc.into_iter().enumerate() {
@@ -37,7 +37,14 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Interneurons<T> {
 /// # Safety
 /// `h + vector · LANES` is valid for writing a vector.
 #[inline(always)]
-pub(super) unsafe fn activate<T: Copy, S: Simd<T>>(s: S, z: S::V, relu: bool, h: *mut T, group: Group, vector: usize) {
+pub(super) unsafe fn activate<T: Scalar, S: Simd<T>>(
+    s: S,
+    z: S::V,
+    relu: bool,
+    h: *mut T,
+    group: Group,
+    vector: usize,
+) {
     let h_vector = if relu { s.at_least(z, s.zero()) } else { z };
     let lane = vector * S::LANES;
     let h_vector =
@@ -58,7 +65,7 @@ pub(crate) struct Excite<T> {
     pub negative_from: usize,
 }
 
-impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Excite<T> {
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for Excite<T> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         for (i, z) in acc.into_iter().enumerate() {
@@ -90,8 +97,6 @@ pub(crate) struct Inhibit<T, W: Walk> {
     pub gamma: Operand<T, W>,
     /// ε
     pub epsilon: T,
-    /// 1
-    pub one: T,
     /// `g [ne]`
     pub g: *const T,
     /// `b [ne]`
@@ -104,7 +109,7 @@ pub(crate) struct Inhibit<T, W: Walk> {
     pub keep: Option<(Grouped<T>, Grouped<T>)>,
 }
 
-impl<T: Copy, S: Simd<T>, W: Walk> Epilogue<T, S> for Inhibit<T, W> {
+impl<T: Scalar, S: Simd<T>, W: Walk> Epilogue<T, S> for Inhibit<T, W> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
@@ -115,7 +120,7 @@ impl<T: Copy, S: Simd<T>, W: Walk> Epilogue<T, S> for Inhibit<T, W> {
                 let g = s.splat(*self.g.add(row + i));
                 let b = s.splat(*self.b.add(row + i));
                 for (j, (difference, gamma)) in difference.into_iter().zip(gamma).enumerate() {
-                    let inverse = s.div(s.splat(self.one), s.add(gamma, s.splat(self.epsilon)));
+                    let inverse = s.div(s.splat(T::ONE), s.add(gamma, s.splat(self.epsilon)));
                     let standardised = s.mul(difference, inverse);
                     if let Some((zhat, inv_gamma)) = self.keep {
                         s.store(zhat.at(row + i, group).add(j * S::LANES), standardised);

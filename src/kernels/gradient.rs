@@ -8,7 +8,7 @@ use super::Tiled;
 use super::tile::{Acc, Epilogue, Term, accumulate, add, load, zeros};
 use super::walk::AlongRows;
 use crate::layout::{Group, Grouped, Split};
-use crate::simd::{Simd, Vectorized};
+use crate::simd::{Scalar, Simd, Vectorized};
 use std::ops::Range;
 
 /// One term of a [`Gradient`]: unit-major deltas and example-major inputs.
@@ -54,7 +54,7 @@ pub(crate) type GradientKernel<T, E> = unsafe fn(&Gradient<T, E>, Range<usize>, 
 /// in these rows and groups, and nothing else accesses what the epilogue writes there.
 pub(crate) unsafe fn gradient<T, S, E>(gradient: &Gradient<T, E>, rows: Range<usize>, groups: Range<usize>)
 where
-    T: Copy,
+    T: Scalar,
     S: Tiled<T>,
     E: Epilogue<T, S>,
 {
@@ -73,7 +73,7 @@ struct GradientColumn<'a, S, T, E> {
     group: Group,
 }
 
-impl<T: Copy, S: Tiled<T>, E: Epilogue<T, S>> Vectorized for GradientColumn<'_, S, T, E> {
+impl<T: Scalar, S: Tiled<T>, E: Epilogue<T, S>> Vectorized for GradientColumn<'_, S, T, E> {
     type Output = ();
 
     #[inline(always)]
@@ -88,7 +88,7 @@ impl<T: Copy, S: Tiled<T>, E: Epilogue<T, S>> Vectorized for GradientColumn<'_, 
     }
 }
 
-impl<T: Copy, S: Tiled<T>, E: Epilogue<T, S>> GradientColumn<'_, S, T, E> {
+impl<T: Scalar, S: Tiled<T>, E: Epilogue<T, S>> GradientColumn<'_, S, T, E> {
     #[inline(always)]
     fn tiles(&self, only: Option<Part<T>>) {
         let mut row = self.rows.start;
@@ -136,7 +136,7 @@ pub(crate) unsafe fn gradient_tile<T, S, E, const MR: usize, const NV: usize>(
     row: usize,
     group: Group,
 ) where
-    T: Copy,
+    T: Scalar,
     S: Simd<T>,
     E: Epilogue<T, S>,
 {
@@ -181,7 +181,7 @@ pub(crate) unsafe fn gradient_tile<T, S, E, const MR: usize, const NV: usize>(
 /// # Safety
 /// As [`Part::accumulate`].
 #[inline(always)]
-unsafe fn squares<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
+unsafe fn squares<T: Scalar, S: Simd<T>, const MR: usize, const NV: usize>(
     s: S,
     mut acc: Acc<S::V, MR, NV>,
     parts: [Option<Part<T>>; 2],
@@ -207,7 +207,7 @@ unsafe fn squares<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
     acc
 }
 
-impl<T: Copy> Part<T> {
+impl<T: Scalar> Part<T> {
     /// Adds the part to the sums of the rows from `row` on.
     ///
     /// # Safety

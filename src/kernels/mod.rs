@@ -23,7 +23,7 @@ pub(crate) mod update;
 pub(crate) mod walk;
 
 use crate::layout::Group;
-use crate::simd::{Exponential, Simd};
+use crate::simd::{Scalar, Simd};
 use backward::{ExciteBackward, GainBackward, InhibitBackward, InterneuronsBackward, Store};
 use forward::{Excite, Inhibit, Interneurons};
 use gradient::{Gradient, GradientKernel, Part};
@@ -34,7 +34,7 @@ use update::{Curvature, ElementwiseKernel, HandOut, Policy, Step};
 use walk::{AlongRows, Dots, DownColumns, Panels, Walk};
 
 /// The tile shapes of an instruction set; see `shapes.rs`.
-pub(crate) trait Tiled<T: Copy>: Simd<T> {
+pub(crate) trait Tiled<T: Scalar>: Simd<T> {
     /// Vectors in a group of examples.
     const EXAMPLE_VECTORS: usize;
     /// Vectors in a group of inputs.
@@ -80,7 +80,7 @@ pub(crate) struct Forward<T, W: Walk> {
     pub store: ProductKernel<T, W, Store<T>>,
 }
 
-impl<T: Copy, W: Walk> Forward<T, W> {
+impl<T: Scalar, W: Walk> Forward<T, W> {
     const fn of<S: Tiled<T>>() -> Self {
         Self {
             interneurons: product::product::<T, S, _, _>,
@@ -101,7 +101,7 @@ pub(crate) struct Backward<T, W: Walk> {
     pub gain: ProductKernel<T, W, GainBackward<T>>,
 }
 
-impl<T: Copy, W: Walk> Backward<T, W> {
+impl<T: Scalar, W: Walk> Backward<T, W> {
     const fn of<S: Tiled<T>>() -> Self {
         // Only a tile that begins with its panel is higher than what is left of the first `STEP` columns.
         assert!(S::ROWS == Panels::STEP && S::LAST_ROWS <= Panels::WIDTH, "a tile ends in the panel where it begins");
@@ -151,7 +151,7 @@ pub(crate) struct Kernels<T> {
     pub normalisation: Normalisation<T>,
 }
 
-impl<T: Exponential> Kernels<T> {
+impl<T: Scalar> Kernels<T> {
     /// The kernels compiled for `S`. Calling one is unsafe: the CPU must have the instruction set.
     pub const fn of<S: Tiled<T>>() -> Self {
         Self {

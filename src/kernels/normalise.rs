@@ -7,7 +7,7 @@
 
 use super::forward::activate;
 use crate::layout::{Group, Grouped, Split};
-use crate::simd::{Simd, Vectorized};
+use crate::simd::{Scalar, Simd, Vectorized};
 use std::ops::Range;
 
 /// The most vectors of a group of examples.
@@ -33,7 +33,6 @@ pub(crate) struct Normalise<T> {
     /// One divided by the number that is normalised over.
     pub share: T,
     pub epsilon: T,
-    pub one: T,
 }
 
 /// From the gradient at `ẑ` to that at `u`: `du = inverse · (dẑ − mean(dẑ) − ẑ ⊙ mean(dẑ ⊙ ẑ))`.
@@ -68,7 +67,7 @@ pub(crate) struct Normalisation<T> {
     pub over_examples_backward: unsafe fn(&NormaliseBackward<T>, Range<usize>),
 }
 
-impl<T: Copy> Normalisation<T> {
+impl<T: Scalar> Normalisation<T> {
     pub const fn of<S: Simd<T>>() -> Self {
         Self {
             over_units: run::<T, S, _, OverUnits>,
@@ -80,7 +79,7 @@ impl<T: Copy> Normalisation<T> {
 }
 
 /// Work on part of an array.
-trait Pass<T: Copy, W> {
+trait Pass<T: Scalar, W> {
     /// # Safety
     /// The arrays are valid for their use in the range.
     unsafe fn pass<S: Simd<T>>(s: S, work: &W, range: Range<usize>);
@@ -90,14 +89,14 @@ trait Pass<T: Copy, W> {
 ///
 /// # Safety
 /// The CPU has the instruction set of `S`; as [`Normalisation`].
-unsafe fn run<T: Copy, S: Simd<T>, W, P: Pass<T, W>>(work: &W, range: Range<usize>) {
+unsafe fn run<T: Scalar, S: Simd<T>, W, P: Pass<T, W>>(work: &W, range: Range<usize>) {
     struct Work<'a, S, T, W, P> {
         s: S,
         work: &'a W,
         range: Range<usize>,
         kind: std::marker::PhantomData<(T, P)>,
     }
-    impl<S: Simd<T>, T: Copy, W, P: Pass<T, W>> Vectorized for Work<'_, S, T, W, P> {
+    impl<S: Simd<T>, T: Scalar, W, P: Pass<T, W>> Vectorized for Work<'_, S, T, W, P> {
         type Output = ();
 
         #[inline(always)]
@@ -114,7 +113,7 @@ unsafe fn run<T: Copy, S: Simd<T>, W, P: Pass<T, W>>(work: &W, range: Range<usiz
 struct OverUnits;
 struct OverExamples;
 
-impl<T: Copy> Pass<T, Normalise<T>> for OverUnits {
+impl<T: Scalar> Pass<T, Normalise<T>> for OverUnits {
     #[inline(always)]
     unsafe fn pass<S: Simd<T>>(s: S, work: &Normalise<T>, groups: Range<usize>) {
         let share = s.splat(work.share);
@@ -151,7 +150,7 @@ impl<T: Copy> Pass<T, Normalise<T>> for OverUnits {
     }
 }
 
-impl<T: Copy> Pass<T, Normalise<T>> for OverExamples {
+impl<T: Scalar> Pass<T, Normalise<T>> for OverExamples {
     #[inline(always)]
     unsafe fn pass<S: Simd<T>>(s: S, work: &Normalise<T>, units: Range<usize>) {
         let share = s.splat(work.share);
@@ -185,7 +184,7 @@ impl<T: Copy> Pass<T, Normalise<T>> for OverExamples {
     }
 }
 
-impl<T: Copy> Pass<T, NormaliseBackward<T>> for OverUnits {
+impl<T: Scalar> Pass<T, NormaliseBackward<T>> for OverUnits {
     #[inline(always)]
     unsafe fn pass<S: Simd<T>>(s: S, work: &NormaliseBackward<T>, groups: Range<usize>) {
         let share = s.splat(work.share);
@@ -213,7 +212,7 @@ impl<T: Copy> Pass<T, NormaliseBackward<T>> for OverUnits {
     }
 }
 
-impl<T: Copy> Pass<T, NormaliseBackward<T>> for OverExamples {
+impl<T: Scalar> Pass<T, NormaliseBackward<T>> for OverExamples {
     #[inline(always)]
     unsafe fn pass<S: Simd<T>>(s: S, work: &NormaliseBackward<T>, units: Range<usize>) {
         let share = s.splat(work.share);
@@ -233,7 +232,7 @@ impl<T: Copy> Pass<T, NormaliseBackward<T>> for OverExamples {
 
 /// Folds over all vectors of examples, in order.
 #[inline(always)]
-fn over_examples<T: Copy, S: Simd<T>, A>(
+fn over_examples<T: Scalar, S: Simd<T>, A>(
     _: S,
     examples: Split,
     first: A,
@@ -250,15 +249,15 @@ fn over_examples<T: Copy, S: Simd<T>, A>(
 
 /// Zero in the padding of the batch.
 #[inline(always)]
-fn inside<T: Copy, S: Simd<T>>(s: S, x: S::V, group: Group, j: usize) -> S::V {
+fn inside<T: Scalar, S: Simd<T>>(s: S, x: S::V, group: Group, j: usize) -> S::V {
     let lane = j * S::LANES;
     if lane + S::LANES > group.len { s.first(x, group.len.saturating_sub(lane)) } else { x }
 }
 
 /// `1/√(var + ε)`
 #[inline(always)]
-fn inverse_deviation<T: Copy, S: Simd<T>>(s: S, work: &Normalise<T>, variance: S::V) -> S::V {
-    s.div(s.splat(work.one), s.sqrt(s.add(variance, s.splat(work.epsilon))))
+fn inverse_deviation<T: Scalar, S: Simd<T>>(s: S, work: &Normalise<T>, variance: S::V) -> S::V {
+    s.div(s.splat(T::ONE), s.sqrt(s.add(variance, s.splat(work.epsilon))))
 }
 
 /// Stores `ẑ` and `h` of one vector.
@@ -266,7 +265,12 @@ fn inverse_deviation<T: Copy, S: Simd<T>>(s: S, work: &Normalise<T>, variance: S
 /// # Safety
 /// As [`Normalisation`].
 #[inline(always)]
-unsafe fn finish<T: Copy, S: Simd<T>>(s: S, work: &Normalise<T>, zhat: S::V, (unit, group, j): (usize, Group, usize)) {
+unsafe fn finish<T: Scalar, S: Simd<T>>(
+    s: S,
+    work: &Normalise<T>,
+    zhat: S::V,
+    (unit, group, j): (usize, Group, usize),
+) {
     // SAFETY: the caller vouches for the arrays.
     unsafe {
         s.store(work.zhat.at(unit, group).add(j * S::LANES), zhat);
@@ -280,7 +284,7 @@ unsafe fn finish<T: Copy, S: Simd<T>>(s: S, work: &Normalise<T>, zhat: S::V, (un
 /// # Safety
 /// As [`Normalisation`].
 #[inline(always)]
-unsafe fn finish_backward<T: Copy, S: Simd<T>>(
+unsafe fn finish_backward<T: Scalar, S: Simd<T>>(
     s: S,
     work: &NormaliseBackward<T>,
     [plain, along]: [S::V; 2],

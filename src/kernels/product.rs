@@ -7,7 +7,7 @@ use super::Tiled;
 use super::tile::{Epilogue, load, zeros};
 use super::walk::{Operand, Walk};
 use crate::layout::{Group, Grouped, Split};
-use crate::simd::{Simd, Vectorized};
+use crate::simd::{Scalar, Simd, Vectorized};
 use std::ops::Range;
 
 /// `init + Σ_t A_t · B_t`, handed to an epilogue tile by tile.
@@ -35,7 +35,7 @@ pub(crate) type ProductKernel<T, W, E> = unsafe fn(&Product<T, W, E>, Range<usiz
 /// in these rows and groups, and nothing else accesses what the epilogue writes there.
 pub(crate) unsafe fn product<T, S, W, E>(product: &Product<T, W, E>, rows: Range<usize>, groups: Range<usize>)
 where
-    T: Copy,
+    T: Scalar,
     S: Tiled<T>,
     W: Walk,
     E: Epilogue<T, S>,
@@ -66,7 +66,7 @@ where
 }
 
 /// Asks for some rows of one group.
-fn prefetch<T: Copy, S: Simd<T>>(s: S, of: Grouped<T>, rows: Range<usize>, group: Group) {
+fn prefetch<T: Scalar, S: Simd<T>>(s: S, of: Grouped<T>, rows: Range<usize>, group: Group) {
     for row in rows {
         for j in 0..group.vectors {
             s.prefetch(of.at(row, group).wrapping_add(j * S::LANES));
@@ -84,7 +84,7 @@ pub(crate) struct ProductTile<'a, S, T, W: Walk, E, const MR: usize, const NV: u
 
 impl<T, S, W, E, const MR: usize, const NV: usize> Vectorized for ProductTile<'_, S, T, W, E, MR, NV>
 where
-    T: Copy,
+    T: Scalar,
     S: Simd<T>,
     W: Walk,
     E: Epilogue<T, S>,

@@ -15,9 +15,7 @@ use super::product::{Product, ProductTile};
 use super::tile::Epilogue;
 use super::walk::Walk;
 use crate::layout::Group;
-#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-use crate::simd::{Avx2, Avx512};
-use crate::simd::{Portable, Simd};
+use crate::simd::Simd;
 
 /// Implements [`Tiled`]: `vectors => [rows, ...]` for every number of vectors that a group can have.
 macro_rules! tiles {
@@ -78,9 +76,11 @@ macro_rules! tiles {
 }
 
 macro_rules! tiles_for_both {
-    ($token:ty, $($shapes:tt)*) => {
-        tiles!($token, f32, $($shapes)*);
-        tiles!($token, f64, $($shapes)*);
+    ($set:ident $(on $arch:literal)?, $($shapes:tt)*) => {
+        #[cfg(all($(target_arch = $arch, not(interneuron_portable))?))]
+        tiles!(crate::simd::$set, f32, $($shapes)*);
+        #[cfg(all($(target_arch = $arch, not(interneuron_portable))?))]
+        tiles!(crate::simd::$set, f64, $($shapes)*);
     };
 }
 
@@ -91,16 +91,14 @@ tiles_for_both!(
     gradient: 1 vectors, { 1 => [4, 2, 1] }
 );
 
-#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 tiles_for_both!(
-    Avx2,
+    Avx2 on "x86_64",
     product: 2 vectors, 12 to 12 rows, { 1 => [12, 6, 4, 2, 1], 2 => [6, 4, 2, 1], 3 => [4, 2, 1] },
     gradient: 3 vectors, { 1 => [8, 4, 1], 2 => [6, 4, 2, 1], 3 => [3, 2, 1] }
 );
 
-#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
 tiles_for_both!(
-    Avx512,
+    Avx512 on "x86_64",
     product: 2 vectors, 12 to 14 rows, { 1 => [12, 8, 6, 4, 2, 1], 2 => [14, 12, 8, 6, 4, 2, 1], 3 => [8, 4, 2, 1] },
     gradient: 3 vectors, { 1 => [12, 8, 4, 1], 2 => [8, 4, 2, 1], 3 => [5, 4, 2, 1] }
 );

@@ -12,7 +12,7 @@
 
 use super::walk::Broadcast;
 use crate::layout::{Group, Grouped};
-use crate::simd::Simd;
+use crate::simd::{Scalar, Simd};
 
 /// One product `A · B` that a tile adds up.
 #[derive(Clone, Copy)]
@@ -33,7 +33,7 @@ pub(crate) struct Term<T> {
 pub(crate) type Acc<V, const MR: usize, const NV: usize> = [[V; NV]; MR];
 
 /// What is done with the accumulators of a tile while they are in registers.
-pub(crate) trait Epilogue<T: Copy, S: Simd<T>> {
+pub(crate) trait Epilogue<T: Scalar, S: Simd<T>> {
     /// Whether a gradient hands it the sums over the examples of the squares `(Σ_t δ_t x_t)²` instead of the sums
     /// themselves.
     const SQUARES: bool = false;
@@ -52,7 +52,7 @@ pub(crate) trait Epilogue<T: Copy, S: Simd<T>> {
 
 /// A tile of zeros.
 #[inline(always)]
-pub(crate) fn zeros<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(s: S) -> Acc<S::V, MR, NV> {
+pub(crate) fn zeros<T: Scalar, S: Simd<T>, const MR: usize, const NV: usize>(s: S) -> Acc<S::V, MR, NV> {
     [[s.zero(); NV]; MR]
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn zeros<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(s: S)
 /// # Safety
 /// `from` is valid for reading the rows `row..row + MR` of `group`, which has `NV` vectors.
 #[inline(always)]
-pub(crate) unsafe fn load<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
+pub(crate) unsafe fn load<T: Scalar, S: Simd<T>, const MR: usize, const NV: usize>(
     s: S,
     from: Grouped<T>,
     row: usize,
@@ -79,7 +79,7 @@ pub(crate) unsafe fn load<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>
 
 /// `acc + other`
 #[inline(always)]
-pub(crate) fn add<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
+pub(crate) fn add<T: Scalar, S: Simd<T>, const MR: usize, const NV: usize>(
     s: S,
     mut acc: Acc<S::V, MR, NV>,
     other: Acc<S::V, MR, NV>,
@@ -97,7 +97,7 @@ pub(crate) fn add<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
 /// # Safety
 /// `A` is valid for reading `MR` rows by `k`, `B` for reading `k` rows of `NV` vectors.
 #[inline(always)]
-pub(crate) unsafe fn accumulate<T: Copy, S: Simd<T>, W: Broadcast, const MR: usize, const NV: usize>(
+pub(crate) unsafe fn accumulate<T: Scalar, S: Simd<T>, W: Broadcast, const MR: usize, const NV: usize>(
     s: S,
     mut acc: Acc<S::V, MR, NV>,
     term: Term<T>,

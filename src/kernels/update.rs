@@ -2,7 +2,7 @@
 
 use super::tile::{Acc, Epilogue};
 use crate::layout::Group;
-use crate::simd::{Exponential, Simd, Vectorized};
+use crate::simd::{Scalar, Simd, Vectorized};
 use std::ops::Range;
 
 /// How a step moves each element θ of a parameter, from its gradient dθ:
@@ -69,7 +69,7 @@ pub(crate) struct HandOut<T> {
     pub ld: usize,
 }
 
-/// `F ← min(keep · F + scale · Σ_B (∂W)², most)`: the accumulators are sums of squares.
+/// `F ← min(keep · F + scale · Σ_B (∂W)², MAX)`: the accumulators are sums of squares.
 pub(crate) struct Curvature<T> {
     /// `F`, row-major.
     pub fisher: *mut T,
@@ -77,8 +77,6 @@ pub(crate) struct Curvature<T> {
     pub ld: usize,
     pub keep: T,
     pub scale: T,
-    /// The largest number: infinity would stay for ever.
-    pub most: T,
 }
 
 /// Calls `f` with the place of each vector of a tile in a row-major matrix, the vector, and its lanes that are inside.
@@ -86,7 +84,7 @@ pub(crate) struct Curvature<T> {
 /// A tile that ends inside a vector has a path of its own, lest every vector of every tile ask: the questions kept the
 /// accumulators from staying in registers and cost a tenth of an update.
 #[inline(always)]
-fn each<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
+fn each<T: Scalar, S: Simd<T>, const MR: usize, const NV: usize>(
     acc: Acc<S::V, MR, NV>,
     ld: usize,
     (row, group): (usize, Group),
@@ -113,7 +111,7 @@ impl Lanes {
     /// # Safety
     /// `p` is valid for reading these lanes.
     #[inline(always)]
-    unsafe fn load<T: Copy, S: Simd<T>>(self, s: S, p: *const T) -> S::V {
+    unsafe fn load<T: Scalar, S: Simd<T>>(self, s: S, p: *const T) -> S::V {
         // SAFETY: the caller vouches for `p`.
         unsafe {
             match self {
@@ -126,7 +124,7 @@ impl Lanes {
     /// # Safety
     /// `p` is valid for writing these lanes.
     #[inline(always)]
-    unsafe fn store<T: Copy, S: Simd<T>>(self, s: S, p: *mut T, x: S::V) {
+    unsafe fn store<T: Scalar, S: Simd<T>>(self, s: S, p: *mut T, x: S::V) {
         // SAFETY: the caller vouches for `p`.
         unsafe {
             match self {
@@ -140,7 +138,7 @@ impl Lanes {
 /// Asks for the part of a tile in a row-major matrix. The rows of large weights are pages apart, where the machine does
 /// not guess which line is next.
 #[inline(always)]
-fn prefetch<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
+fn prefetch<T: Scalar, S: Simd<T>, const MR: usize, const NV: usize>(
     s: S,
     matrix: *const T,
     ld: usize,
@@ -156,7 +154,7 @@ fn prefetch<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
     }
 }
 
-impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Step<T> {
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for Step<T> {
     #[inline(always)]
     fn prepare<const MR: usize, const NV: usize>(&self, s: S, row: usize, group: Group) {
         prefetch::<T, S, MR, NV>(s, self.w, self.ld, (row, group));
@@ -173,7 +171,7 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Step<T> {
     }
 }
 
-impl<T: Exponential, S: Simd<T>> Epilogue<T, S> for Policy<T> {
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for Policy<T> {
     #[inline(always)]
     fn prepare<const MR: usize, const NV: usize>(&self, s: S, row: usize, group: Group) {
         for array in [self.w, self.velocity, self.fisher.cast_mut()] {
@@ -192,7 +190,7 @@ impl<T: Exponential, S: Simd<T>> Epilogue<T, S> for Policy<T> {
     }
 }
 
-impl<T: Copy, S: Simd<T>> Epilogue<T, S> for HandOut<T> {
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for HandOut<T> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         each::<T, S, MR, NV>(acc, self.ld, (row, group), |at, dw, lanes| {
@@ -202,14 +200,15 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for HandOut<T> {
     }
 }
 
-impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Curvature<T> {
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for Curvature<T> {
     const SQUARES: bool = true;
 
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         let (keep, scale) = (s.splat(self.keep), s.splat(self.scale));
         let negative = |x| s.sub(s.zero(), x);
-        let least = negative(s.splat(self.most));
+        // Infinity would stay for ever.
+        let least = negative(s.splat(T::MAX));
         each::<T, S, MR, NV>(acc, self.ld, (row, group), |at, squares, lanes| {
             let f = self.fisher.wrapping_add(at);
             // SAFETY: the caller vouches for F in these rows and columns.
@@ -221,7 +220,7 @@ impl<T: Copy, S: Simd<T>> Epilogue<T, S> for Curvature<T> {
     }
 }
 
-impl<T: Exponential> Policy<T> {
+impl<T: Scalar> Policy<T> {
     /// The step of one vector, `at` elements from the beginning.
     ///
     /// # Safety
@@ -297,7 +296,7 @@ impl<T: Exponential> Policy<T> {
 
 /// What may become of `w` where `next` is wanted.
 #[inline(always)]
-fn bounded<T: Copy, S: Simd<T>>(s: S, next: S::V, w: S::V, low: T, floor: Option<T>) -> S::V {
+fn bounded<T: Scalar, S: Simd<T>>(s: S, next: S::V, w: S::V, low: T, floor: Option<T>) -> S::V {
     match floor {
         Some(floor) => s.flip(s.at_least(s.flip(next, w), s.splat(floor)), w),
         None => s.at_least(next, s.splat(low)),
@@ -323,7 +322,7 @@ pub(crate) type ElementwiseKernel<T> = unsafe fn(&Elementwise<T>, Range<usize>);
 /// # Safety
 /// The CPU has the instruction set of `S`. The arrays are valid for reading and writing these elements, and nothing else
 /// accesses them.
-pub(crate) unsafe fn elementwise<T: Exponential, S: Simd<T>>(work: &Elementwise<T>, range: Range<usize>) {
+pub(crate) unsafe fn elementwise<T: Scalar, S: Simd<T>>(work: &Elementwise<T>, range: Range<usize>) {
     // SAFETY: the caller vouches for the instruction set.
     let s = unsafe { S::token() };
     s.vectorize(Elements { s, work, range });
@@ -335,7 +334,7 @@ struct Elements<'a, S, T> {
     range: Range<usize>,
 }
 
-impl<T: Exponential, S: Simd<T>> Vectorized for Elements<'_, S, T> {
+impl<T: Scalar, S: Simd<T>> Vectorized for Elements<'_, S, T> {
     type Output = ();
 
     #[inline(always)]

@@ -9,7 +9,7 @@
 
 use super::tile::{Acc, Term, accumulate};
 use crate::layout::{Group, Grouped, Split};
-use crate::simd::{Simd, Vectorized};
+use crate::simd::{Scalar, Simd, Vectorized};
 
 /// In which order `A` is walked, and what the sum runs over.
 pub(crate) trait Walk: Copy + 'static {
@@ -24,7 +24,7 @@ pub(crate) trait Walk: Copy + 'static {
     ///
     /// # Safety
     /// The operand is valid for reading in the rows `row..row + MR` and the columns of `group`, which has `NV` vectors.
-    unsafe fn product<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
+    unsafe fn product<T: Scalar, S: Simd<T>, const MR: usize, const NV: usize>(
         s: S,
         acc: Acc<S::V, MR, NV>,
         operand: Operand<T, Self>,
@@ -52,7 +52,7 @@ impl<W: Broadcast> Walk for W {
     }
 
     #[inline(always)]
-    unsafe fn product<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
+    unsafe fn product<T: Scalar, S: Simd<T>, const MR: usize, const NV: usize>(
         s: S,
         acc: Acc<S::V, MR, NV>,
         operand: Operand<T, Self>,
@@ -127,16 +127,15 @@ impl Walk for Dots {
     }
 
     #[inline(always)]
-    unsafe fn product<T: Copy, S: Simd<T>, const MR: usize, const NV: usize>(
+    unsafe fn product<T: Scalar, S: Simd<T>, const MR: usize, const NV: usize>(
         s: S,
         mut acc: Acc<S::V, MR, NV>,
         operand: Operand<T, Self>,
         row: usize,
         group: Group,
     ) -> Acc<S::V, MR, NV> {
-        let zero = s.sum(s.zero());
         for first in (0..MR).step_by(DOT_ROWS) {
-            let mut sums = [[zero; MAX_LANES]; DOT_ROWS];
+            let mut sums = [[T::ZERO; MAX_LANES]; DOT_ROWS];
             let rows = DOT_ROWS.min(MR - first);
             let mut e = 0;
             while e < group.len {
@@ -173,7 +172,7 @@ const DOT_ROWS: usize = 4;
 /// # Safety
 /// The operand is valid for reading in these rows and examples.
 #[inline(always)]
-unsafe fn dots<T: Copy, S: Simd<T>, const R: usize, const E: usize>(
+unsafe fn dots<T: Scalar, S: Simd<T>, const R: usize, const E: usize>(
     s: S,
     operand: Operand<T, Dots>,
     at: (usize, usize),
@@ -194,7 +193,7 @@ struct DotBlock<S, T, const R: usize, const E: usize> {
     at: (usize, usize),
 }
 
-impl<S: Simd<T>, T: Copy, const R: usize, const E: usize> Vectorized for DotBlock<S, T, R, E> {
+impl<S: Simd<T>, T: Scalar, const R: usize, const E: usize> Vectorized for DotBlock<S, T, R, E> {
     type Output = [[T; E]; R];
 
     #[inline(always)]
@@ -253,7 +252,7 @@ impl<S: Simd<T>, T: Copy, const R: usize, const E: usize> Vectorized for DotBloc
                 }
             }
         }
-        let mut sums = [[s.sum(s.zero()); E]; R];
+        let mut sums = [[T::ZERO; E]; R];
         for (sums, acc) in sums.iter_mut().zip(acc) {
             for (sum, [first, second, third]) in sums.iter_mut().zip(acc) {
                 *sum = s.sum(s.add(s.add(first, second), third));

@@ -134,7 +134,7 @@ impl<T: Element> Collect<'_, '_, T> {
             &mut Into::Fisher { ref mut into, keep, scale } => {
                 let squares = from_fn(|j| {
                     let fisher = into.array_mut(number(j)).as_mut_ptr();
-                    Curvature { fisher, ld: ld(j), keep, scale, most: T::MAX }
+                    Curvature { fisher, ld: ld(j), keep, scale }
                 });
                 self.run(slabs, kernels.curvature, &gradients, squares);
             }

@@ -247,7 +247,6 @@ impl<T: Element> DannTape<T> {
                 let epilogue = Inhibit {
                     gamma,
                     epsilon: T::from_f64(EPSILON),
-                    one: T::ONE,
                     g: params.g.as_ptr(),
                     b: params.b.as_ptr(),
                     relu,

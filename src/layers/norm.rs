@@ -235,7 +235,6 @@ impl<T: Element> NormTape<T> {
             running,
             share: self.inverse_count(),
             epsilon: T::from_f64(EPSILON),
-            one: T::ONE,
         };
         let kernel = match over {
             Over::Units => kernels.normalisation.over_units,

@@ -1,15 +1,9 @@
 //! The exponential function of vectors.
 
-use super::Simd;
-
-/// What [`Simd::exp`] needs to know of an element type.
-pub(crate) trait Exponential: Copy + 'static {
-    /// The constants.
-    const EXP: Constants<Self>;
-}
+use super::{Scalar, Simd};
 
 /// `exp(x) = 2ⁿ · exp(r)` with `n = round(x / ln 2)` and `r = x − n ln 2`, and `exp(r)` as the beginning of its series.
-pub(crate) struct Constants<T: 'static> {
+pub struct Constants<T: 'static> {
     /// Beyond these the result would not be a normal number.
     low: T,
     high: T,
@@ -24,10 +18,10 @@ pub(crate) struct Constants<T: 'static> {
     series: &'static [T],
 }
 
-impl Exponential for f32 {
-    const EXP: Constants<f32> = {
+impl Constants<f32> {
+    pub(super) const VALUES: Self = {
         let first = 355.0 / 512.0;
-        Constants {
+        Self {
             low: -87.0,
             high: 88.0,
             log2_e: std::f32::consts::LOG2_E,
@@ -38,10 +32,10 @@ impl Exponential for f32 {
     };
 }
 
-impl Exponential for f64 {
-    const EXP: Constants<f64> = {
+impl Constants<f64> {
+    pub(super) const VALUES: Self = {
         let first = f64::from_bits(std::f64::consts::LN_2.to_bits() >> 32 << 32);
-        Constants {
+        Self {
             low: -708.0,
             high: 709.0,
             log2_e: std::f64::consts::LOG2_E,
@@ -70,7 +64,7 @@ impl Exponential for f64 {
 /// `exp(x)` for each lane, within a few units in the last place; arguments beyond the normal numbers are moved to their
 /// ends, NaN stays. Products and sums are rounded one by one, so that all instruction sets give the same bits.
 #[inline(always)]
-pub(super) fn exp<T: Exponential, S: Simd<T>>(s: S, x: S::V) -> S::V {
+pub(super) fn exp<T: Scalar, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let Constants { low, high, log2_e, ln_2, rounder, series } = T::EXP;
     let negative = |x| s.sub(s.zero(), x);
     let x = s.at_least(x, s.splat(low));
@@ -87,17 +81,20 @@ pub(super) fn exp<T: Exponential, S: Simd<T>>(s: S, x: S::V) -> S::V {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isa::Isa;
-    use crate::simd::{Portable, Vectorized};
+    use crate::isa::{ForIsa, InstructionSet, Isa};
+    use crate::simd::Vectorized;
 
-    struct Exp<S>(S, [f32; 16], [f64; 8]);
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    struct Numbers([f32; 16], [f64; 8]);
+
+    struct Exp<S>(S, Numbers);
 
     impl<S: Simd<f32> + Simd<f64>> Vectorized for Exp<S> {
-        type Output = ([f32; 16], [f64; 8]);
+        type Output = Numbers;
 
         #[inline(always)]
-        fn call(self) -> Self::Output {
-            let Self(s, mut singles, mut doubles) = self;
+        fn call(self) -> Numbers {
+            let Self(s, Numbers(mut singles, mut doubles)) = self;
             for at in (0..16).step_by(<S as Simd<f32>>::LANES) {
                 let p = singles[at..].as_mut_ptr();
                 // SAFETY: `LANES` divides 16.
@@ -108,24 +105,29 @@ mod tests {
                 // SAFETY: `LANES` divides 8.
                 unsafe { Simd::<f64>::store(s, p, Simd::<f64>::exp(s, Simd::<f64>::load(s, p))) };
             }
-            (singles, doubles)
+            Numbers(singles, doubles)
         }
     }
 
-    fn run<S: Simd<f32> + Simd<f64>>(singles: [f32; 16], doubles: [f64; 8]) -> ([f32; 16], [f64; 8]) {
-        // SAFETY: the callers ask for instruction sets that the CPU has.
-        let s = unsafe { S::token() };
-        Simd::<f32>::vectorize(s, Exp(s, singles, doubles))
+    impl ForIsa for Numbers {
+        type Output = Self;
+
+        fn call<S: InstructionSet>(self) -> Self {
+            // SAFETY: the tests dispatch from an `Isa`, which is one of this CPU.
+            let s = unsafe { S::token() };
+            Simd::<f32>::vectorize(s, Exp(s, self))
+        }
     }
 
     #[test]
     fn exponentials_are_right_and_the_same_everywhere() {
         /// The rounding of the last operations: the series' terms before the last two weigh at most a third.
         const ULPS: f64 = 3.0;
+        let portable: Isa = "portable".parse().unwrap();
         for step in -900..900 {
             let singles: [f32; 16] = std::array::from_fn(|i| (step as f32 + i as f32 / 16.0) * 0.0977);
             let doubles: [f64; 8] = std::array::from_fn(|i| (f64::from(step) + i as f64 / 8.0) * 0.0977);
-            let (a, b) = run::<Portable>(singles, doubles);
+            let Numbers(a, b) = portable.dispatch(Numbers(singles, doubles));
             for (got, x) in a.into_iter().zip(singles) {
                 let want = f64::from(x.clamp(-87.0, 88.0)).exp();
                 assert!((f64::from(got) / want - 1.0).abs() < ULPS * f64::from(f32::EPSILON), "{x}: {got} {want}");
@@ -135,22 +137,15 @@ mod tests {
                 let ulps = ULPS + x.abs();
                 assert!((got / x.exp() - 1.0).abs() < ulps * f64::EPSILON, "{x}: {got} {}", x.exp());
             }
-            #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
             for isa in Isa::available() {
-                let same = match isa.name() {
-                    "avx2" => run::<crate::simd::Avx2>(singles, doubles),
-                    "avx512" => run::<crate::simd::Avx512>(singles, doubles),
-                    _ => run::<Portable>(singles, doubles),
-                };
-                assert_eq!(same, (a, b), "{isa}");
+                assert_eq!(isa.dispatch(Numbers(singles, doubles)), Numbers(a, b), "{isa}");
             }
         }
         // NaN, whatever its other bits.
         for bits in [0x7fc0_0000, 0x7fc0_0001, 0xffc0_00ff, 0x7fff_ffff] {
-            let (nan, _) = run::<Portable>([f32::from_bits(bits); 16], [0.0; 8]);
+            let Numbers(nan, _) = portable.dispatch(Numbers([f32::from_bits(bits); 16], [0.0; 8]));
             assert!(nan.iter().all(|x| x.is_nan()), "{bits:x}");
         }
-        assert_eq!(run::<Portable>([0.0; 16], [0.0; 8]), ([1.0; 16], [1.0; 8]));
-        let _ = Isa::best();
+        assert_eq!(portable.dispatch(Numbers([0.0; 16], [0.0; 8])), Numbers([1.0; 16], [1.0; 8]));
     }
 }

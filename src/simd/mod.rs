@@ -4,21 +4,16 @@
 //! [`crate::Isa`] makes tokens, and it asks the CPU first. Vectors have no methods of their own; every operation
 //! goes through a token, so no path reaches an instruction that the CPU lacks.
 
-#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-mod avx2;
-#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-mod avx512;
 mod exp;
 mod portable;
+mod scalar;
 #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-mod x86;
+mod x86_64;
 
-#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-pub(crate) use avx2::Avx2;
-#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
-pub(crate) use avx512::Avx512;
-pub(crate) use exp::Exponential;
 pub(crate) use portable::Portable;
+pub use scalar::Scalar;
+#[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
+pub(crate) use x86_64::{Avx2, Avx512};
 
 /// Work to be compiled for one instruction set: see [`Simd::vectorize`].
 pub(crate) trait Vectorized {
@@ -30,7 +25,7 @@ pub(crate) trait Vectorized {
 }
 
 /// Vectors of `T` in one instruction set.
-pub(crate) trait Simd<T: Copy>: Token {
+pub(crate) trait Simd<T: Scalar>: Token {
     /// A vector register.
     type V: Copy;
 
@@ -97,16 +92,15 @@ pub(crate) trait Simd<T: Copy>: Token {
 
     /// `e` to the power of `x`; the same bits on every instruction set. See `exp.rs`.
     #[inline(always)]
-    fn exp(self, x: Self::V) -> Self::V
-    where
-        T: Exponential,
-    {
+    fn exp(self, x: Self::V) -> Self::V {
         exp::exp(self, x)
     }
 }
 
 /// What proves that the CPU has an instruction set.
 pub(crate) trait Token: Copy + Send + Sync + 'static {
+    /// Whether the CPU has the instruction set.
+    fn detected() -> bool;
     /// The token.
     ///
     /// # Safety

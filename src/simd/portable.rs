@@ -8,6 +8,10 @@ use wide::{f32x8, f64x4};
 pub(crate) struct Portable(());
 
 impl Token for Portable {
+    fn detected() -> bool {
+        true
+    }
+
     unsafe fn token() -> Self {
         Self(())
     }

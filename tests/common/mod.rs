@@ -23,7 +23,7 @@ pub fn isas() -> Vec<Isa> {
         if forced { vec![Isa::select().expect("INTERNEURON_ISA")] } else { Isa::available().collect() };
     SAID.call_once(|| {
         let names: Vec<_> = isas.iter().map(|isa| isa.name()).collect();
-        let skipped: Vec<_> = Isa::NAMES.into_iter().filter(|name| !names.contains(name)).collect();
+        let skipped: Vec<_> = Isa::NAMES.iter().copied().filter(|name| !names.contains(name)).collect();
         let why = if forced { "another is forced" } else { "this CPU lacks it" };
         let mut message = format!("instruction sets tested: {}", names.join(", "));
         if !skipped.is_empty() {

@@ -1,6 +1,12 @@
-//! What the instruction sets of x86-64 have in common.
+//! The instruction sets of x86-64, and what they have in common.
 
-/// Implements [`super::Simd`] for a token by intrinsics, and by functions of the token's file where the instruction
+mod avx2;
+mod avx512;
+
+pub(crate) use avx2::Avx2;
+pub(crate) use avx512::Avx512;
+
+/// Implements [`crate::simd::Simd`] for a token by intrinsics, and by functions of the token's file where the instruction
 /// sets differ. `enabled` runs work with the features enabled that the token proves.
 macro_rules! x86_simd {
     (
@@ -119,4 +125,4 @@ macro_rules! x86_simd {
     };
 }
 
-pub(super) use x86_simd;
+use x86_simd;

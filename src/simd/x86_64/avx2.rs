@@ -1,21 +1,19 @@
 //! 256-bit vectors: AVX2 with fused multiply-add.
 
-use super::x86::x86_simd;
-use super::{Simd, Token, Vectorized};
+use super::x86_simd;
+use crate::simd::{Simd, Token, Vectorized};
 use std::arch::x86_64::*;
 
 /// Proof that the CPU has AVX2 and FMA.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(());
 
-impl Avx2 {
-    /// Whether the CPU has the features that [`enabled`] enables: the two lists are one.
-    pub(crate) fn detect() -> bool {
+impl Token for Avx2 {
+    // The features that `enabled` enables: the two lists are one.
+    fn detected() -> bool {
         is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
     }
-}
 
-impl Token for Avx2 {
     unsafe fn token() -> Self {
         Self(())
     }

@@ -1,21 +1,19 @@
 //! 512-bit vectors: AVX-512 Foundation alone, so that every CPU with AVX-512 can run them.
 
-use super::x86::x86_simd;
-use super::{Simd, Token, Vectorized};
+use super::x86_simd;
+use crate::simd::{Simd, Token, Vectorized};
 use std::arch::x86_64::*;
 
 /// Proof that the CPU has AVX-512F.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512(());
 
-impl Avx512 {
-    /// Whether the CPU has the features that [`enabled`] enables: the two lists are one.
-    pub(crate) fn detect() -> bool {
+impl Token for Avx512 {
+    // The features that `enabled` enables: the two lists are one.
+    fn detected() -> bool {
         is_x86_feature_detected!("avx512f")
     }
-}
 
-impl Token for Avx512 {
     unsafe fn token() -> Self {
         Self(())
     }
