@@ -1,13 +1,10 @@
 //! What a network is made of, before its parameters are drawn.
 
 use crate::element::Element;
-use crate::error::{Error, dimension, length, same};
+use crate::error::{Error, dimension, same};
 use crate::init::{Init, generator};
 use crate::isa::Isa;
 use crate::layers::LayerShape;
-use crate::layers::dann::DannShape;
-use crate::layers::dense::DenseShape;
-use crate::layers::norm::{NormShape, Over};
 use crate::network::{Network, label_generator};
 use crate::params::schema::Parameter;
 
@@ -25,87 +22,12 @@ use crate::params::schema::Parameter;
 pub struct Architecture {
     layers: Vec<LayerShape>,
     iid_inhibition: bool,
-    mean_input: f64,
+    pub(crate) mean_input: f64,
     seed: u64,
     isa: Option<Isa>,
 }
 
 impl Architecture {
-    /// Layers with separate excitatory and inhibitory units: `dims` are the inputs and then the excitatory units of
-    /// each layer, `nis` the interneurons of each layer. Hidden layers have ReLU, the last the identity.
-    ///
-    /// # Errors
-    /// As [`Architecture::of`]; [`Error::Length`] if `nis` has not one element for each layer.
-    pub fn dann(dims: &[usize], nis: &[usize]) -> Result<Self, Error> {
-        let layers = dims.len().saturating_sub(1);
-        length("nis", nis.len(), layers)?;
-        Self::stack(dims, |k, d, ne, last| {
-            let shape = DannShape::new(d, ne, nis[k]);
-            if last { shape.linear() } else { shape }.into()
-        })
-    }
-
-    /// Plain layers: `dims` are the inputs and then the units of each layer. Hidden layers have ReLU, the last the
-    /// identity.
-    ///
-    /// # Errors
-    /// As [`Architecture::of`].
-    pub fn mlp(dims: &[usize]) -> Result<Self, Error> {
-        Self::stack(dims, |_, d, ne, last| {
-            let shape = DenseShape::new(d, ne);
-            if last { shape.linear() } else { shape }.into()
-        })
-    }
-
-    /// As [`Architecture::mlp`], with layer normalisation in the hidden layers.
-    ///
-    /// # Errors
-    /// As [`Architecture::of`].
-    pub fn layer_norm(dims: &[usize]) -> Result<Self, Error> {
-        Self::normalised(dims, Over::Units)
-    }
-
-    /// As [`Architecture::mlp`], with batch normalisation in the hidden layers.
-    ///
-    /// # Errors
-    /// As [`Architecture::of`].
-    pub fn batch_norm(dims: &[usize]) -> Result<Self, Error> {
-        Self::normalised(dims, Over::Examples)
-    }
-
-    fn normalised(dims: &[usize], over: Over) -> Result<Self, Error> {
-        Self::stack(dims, |_, d, ne, last| {
-            if last { DenseShape::new(d, ne).linear().into() } else { NormShape::new(d, ne, over).into() }
-        })
-    }
-
-    /// Dale's principle by sign-constrained columns: see [`Columns`](crate::Columns). `dims` are the inputs, all
-    /// positive, and then all units of each layer; in hidden layers `⌈n/(ratio + 1)⌉` of `n` units are inhibitory. Hidden
-    /// layers have ReLU, the last the identity. `mean_input` is the mean of the inputs, which the biases of the first
-    /// layer make up for at first.
-    ///
-    /// # Errors
-    /// As [`Architecture::of`]; [`Error::Dimension`] if `ratio` is zero, [`Error::Policy`] if `mean_input` is not finite.
-    pub fn column_ei(dims: &[usize], ratio: usize, mean_input: f64) -> Result<Self, Error> {
-        dimension("ratio", ratio)?;
-        if !mean_input.is_finite() {
-            return Err(Error::Policy { name: "mean_input", value: mean_input, expected: "a finite number" });
-        }
-        let inhibitory = |units: usize| units.div_ceil(ratio.saturating_add(1));
-        let architecture = Self::stack(dims, |k, d, ne, last| {
-            let shape = DenseShape::new(d, ne)
-                .columns(if k == 0 { 0 } else { inhibitory(d) }, if last { 0 } else { inhibitory(ne) });
-            if last { shape.linear() } else { shape }.into()
-        })?;
-        Ok(Self { mean_input, ..architecture })
-    }
-
-    /// Layers that `layer` makes of their number, their inputs and outputs, and whether they are the last.
-    fn stack(dims: &[usize], layer: impl Fn(usize, usize, usize, bool) -> LayerShape) -> Result<Self, Error> {
-        let layers = dims.windows(2).enumerate();
-        Self::of(layers.map(|(k, pair)| layer(k, pair[0], pair[1], k + 2 == dims.len())).collect())
-    }
-
     /// Layers of any kind, from the input to the output.
     ///
     /// # Errors

@@ -8,7 +8,6 @@ use crate::isa::Isa;
 use crate::layers::LayerShape;
 use crate::layers::buffers::Input;
 use crate::layers::collect::Into as Become;
-use crate::layers::sink::GradientSink;
 use crate::layers::tape::{Standardised, Tape};
 use crate::matrix::{MatMut, MatRef};
 use crate::optim::state::State;
@@ -267,10 +266,10 @@ impl<T: Element> Layer<T> {
         dx: Option<MatMut<'_, T>>,
     ) {
         from_rows(crew, dh, &mut self.dh);
-        self.tape.backward_from(crew, params, &self.dh);
+        self.tape.receive_array(crew, params, &self.dh);
         self.tape.inner_backward(crew, params);
         if let Some(mut dx) = dx {
-            self.tape.input_gradient(crew, params, GradientSink::Store(&mut self.dx));
+            self.tape.input_gradient(params).store(crew, &mut self.dx);
             to_rows(crew, &self.dx, &mut dx, |dx| dx);
         }
     }

@@ -129,6 +129,7 @@ mod modes;
 mod network;
 mod optim;
 mod params;
+mod presets;
 pub mod reference;
 mod simd;
 mod statistics;

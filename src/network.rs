@@ -393,14 +393,14 @@ impl<T: Element> Network<T> {
         let last = self.blocks.last_mut().expect("an architecture has a layer");
         let gradient = Some((&mut self.dlogits, batch));
         let (loss, _) = softmax_cross_entropy(&last.tape.buffers().h, labels, gradient);
-        last.tape.backward_from(crew, last.params.view(), &self.dlogits);
+        last.tape.receive_array(crew, last.params.view(), &self.dlogits);
         for k in (0..self.blocks.len()).rev() {
             let (below, here) = self.blocks.split_at_mut(k);
             let here = &mut here[0];
             here.tape.inner_backward(crew, here.params.view());
             if let Some(below) = below.last_mut() {
-                let into = below.tape.sink(below.params.view());
-                here.tape.input_gradient(crew, here.params.view(), into);
+                let dh = here.tape.input_gradient(here.params.view());
+                below.tape.receive(crew, below.params.view(), dh);
             }
         }
         loss

@@ -3,11 +3,11 @@
 use super::buffers::{Input, LayerBuffers};
 use super::collect::{Collect, Sums, WeightGradient};
 use super::inhibition::{EPSILON, Inhibition};
+use super::input_gradient::{InputGradient, Receive};
 use super::kind::Kind;
 #[cfg(feature = "checkpoint")]
 use super::kind::Tensors;
 use super::nonlinearity::Nonlinearity;
-use super::sink::{Fused, GradientSink, input_gradient};
 use super::tape::{Standardised, Tape};
 use crate::buffer::Activations;
 use crate::driver::phase::run_in_parts;
@@ -27,7 +27,6 @@ use crate::threads::Crew;
 use rand::Rng;
 use rand_distr::{Distribution, Exp1};
 use std::f64::consts::PI;
-use std::marker::PhantomData;
 
 /// Dimensions and variant of a layer with separate excitatory and inhibitory units.
 ///
@@ -311,11 +310,11 @@ impl<T: Element> Tape<T> for DannTape<T> {
     }
 
     /// It turns 1/γ into du and ẑ into dγ.
-    fn sink<'a>(&'a mut self, params: ParamsRef<'a, T>) -> GradientSink<'a, T> {
+    fn receive(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, dh: InputGradient<'_, T>) {
         let params: DannRef<'_, T> = self.buffers.own(params);
         self.assert_prepared_for_training();
         let Self { shape: DannShape { ne, divisive, .. }, buffers, inhibition, dg, .. } = self;
-        let (units, examples, squares) = (*ne, buffers.examples, buffers.squares);
+        let (units, kernels, examples, squares) = (*ne, buffers.kernels, buffers.examples, buffers.squares);
         let (h, du, db) = (buffers.derivative(), buffers.du.grouped_mut(), buffers.db.partials(squares));
         if *divisive {
             let epilogue = InhibitBackward {
@@ -326,10 +325,26 @@ impl<T: Element> Tape<T> for DannTape<T> {
                 db,
                 dg: dg.partials(squares),
             };
-            GradientSink::Inhibit(Fused { epilogue, units, examples, borrow: PhantomData })
+            // SAFETY: parameters are borrowed, what is written is borrowed mutably; all have these units and examples.
+            unsafe {
+                dh.receive(
+                    crew,
+                    Receive { down: kernels.down.inhibit, panels: kernels.panels.inhibit },
+                    (units, examples),
+                    epilogue,
+                )
+            };
         } else {
             let epilogue = ExciteBackward { h, du, db, negative_from: units };
-            GradientSink::Excite(Fused { epilogue, units, examples, borrow: PhantomData })
+            // SAFETY: parameters are borrowed, what is written is borrowed mutably; all have these units and examples.
+            unsafe {
+                dh.receive(
+                    crew,
+                    Receive { down: kernels.down.excite, panels: kernels.panels.excite },
+                    (units, examples),
+                    epilogue,
+                )
+            };
         }
     }
 
@@ -340,10 +355,9 @@ impl<T: Element> Tape<T> for DannTape<T> {
     }
 
     /// `dx = du Wex + dzI Wix`
-    fn input_gradient(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, into: GradientSink<'_, T>) {
+    fn input_gradient<'a>(&'a mut self, params: ParamsRef<'a, T>) -> InputGradient<'a, T> {
         let params: DannRef<'_, T> = self.buffers.own(params);
-        self.assert_prepared_for_training();
-        input_gradient(crew, &mut self.buffers, params.wex, Some((params.wix, &self.inhibition.dzi)), into);
+        InputGradient::new(&mut self.buffers, params.wex, Some((params.wix, &self.inhibition.dzi)))
     }
 
     /// `dWex = duᵀ x`
@@ -387,7 +401,9 @@ mod tests {
         let mut tape = shape.tape(Isa::best()).unwrap();
         tape.prepare(5, true).unwrap();
         tape.prepare(500, false).unwrap();
-        let _ = tape.sink(params.view().into());
+        let mut dh = Activations::new();
+        dh.resize(13, tape.buffers().examples).unwrap();
+        Threads::Serial.region(0.0, |crew| tape.receive_array(crew, params.view().into(), &dh));
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use super::buffers::{Input, LayerBuffers};
 use super::collect::{Collect, WeightGradient};
+use super::input_gradient::{InputGradient, Receive};
 use super::kind::Kind;
 #[cfg(feature = "checkpoint")]
 use super::kind::Tensors;
 use super::nonlinearity::Nonlinearity;
-use super::sink::{Fused, GradientSink, input_gradient};
 use super::tape::Tape;
 use crate::buffer::Activations;
 use crate::driver::phase::run_in_parts;
@@ -26,7 +26,6 @@ use crate::threads::Crew;
 use rand::Rng;
 use rand_distr::{Distribution, Exp1};
 use std::f64::consts::PI;
-use std::marker::PhantomData;
 
 /// Dimensions of a layer `h = f(x Wᵀ + b)`, and whether it obeys Dale's principle by its columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -265,24 +264,31 @@ impl<T: Element> Tape<T> for DenseTape<T> {
         }
     }
 
-    fn sink<'a>(&'a mut self, _: ParamsRef<'a, T>) -> GradientSink<'a, T> {
+    fn receive(&mut self, crew: &Crew<'_>, _: ParamsRef<'_, T>, dh: InputGradient<'_, T>) {
         let Self { shape, buffers } = self;
         buffers.assert_prepared_for_training();
-        let (units, examples, squares) = (shape.ne, buffers.examples, buffers.squares);
+        let (units, kernels, examples, squares) = (shape.ne, buffers.kernels, buffers.examples, buffers.squares);
         let epilogue = ExciteBackward {
             h: buffers.derivative(),
             du: buffers.du.grouped_mut(),
             db: buffers.db.partials(squares),
             negative_from: shape.negative_from(),
         };
-        GradientSink::Excite(Fused { epilogue, units, examples, borrow: PhantomData })
+        // SAFETY: parameters are borrowed, what is written is borrowed mutably; all have these units and examples.
+        unsafe {
+            dh.receive(
+                crew,
+                Receive { down: kernels.down.excite, panels: kernels.panels.excite },
+                (units, examples),
+                epilogue,
+            )
+        };
     }
 
     /// `dx = du W`
-    fn input_gradient(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, into: GradientSink<'_, T>) {
+    fn input_gradient<'a>(&'a mut self, params: ParamsRef<'a, T>) -> InputGradient<'a, T> {
         let params: DenseRef<'_, T> = self.buffers.own(params);
-        self.buffers.assert_prepared_for_training();
-        input_gradient(crew, &mut self.buffers, params.w, None, into);
+        InputGradient::new(&mut self.buffers, params.w, None)
     }
 
     /// `dW = duᵀ x`

@@ -8,7 +8,7 @@
 //! | `dann.rs`, `dense.rs`, `norm.rs` | a kind: its shape, arrays, initialisation, and the phases of its passes |
 //! | `inhibition.rs` | interneurons and what they do to the units above them: a part of layers |
 //! | `buffers.rs` | what every kind keeps of a pass: output, its gradient, partial sums |
-//! | `sink.rs` | where an input gradient goes: into an array, or on through the layer below |
+//! | `input_gradient.rs` | an input gradient before it is computed: stored, or received by the layer below |
 //! | `collect.rs` | what becomes of weight gradients: a step, an array, a sum over slabs, the Fisher information |
 
 pub(crate) mod buffers;
@@ -16,11 +16,11 @@ pub(crate) mod collect;
 pub(crate) mod dann;
 pub(crate) mod dense;
 mod inhibition;
+pub(crate) mod input_gradient;
 pub(crate) mod kind;
 pub(crate) mod kinds;
 pub(crate) mod nonlinearity;
 pub(crate) mod norm;
-pub(crate) mod sink;
 pub(crate) mod tape;
 
 pub use kinds::LayerShape;

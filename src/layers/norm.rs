@@ -2,11 +2,11 @@
 
 use super::buffers::{Input, LayerBuffers};
 use super::collect::{Collect, Sums, WeightGradient};
+use super::input_gradient::{InputGradient, Receive};
 use super::kind::Kind;
 #[cfg(feature = "checkpoint")]
 use super::kind::Tensors;
 use super::nonlinearity::Nonlinearity;
-use super::sink::{Fused, GradientSink, input_gradient};
 use super::tape::{Standardised, Tape};
 use crate::buffer::{Activations, Buffer};
 use crate::driver::phase::run_in_parts;
@@ -24,7 +24,6 @@ use crate::params::schema::{Names, Parameter, Role, Schema, Shape};
 use crate::params::{Params, ParamsMut, ParamsRef, array};
 use crate::threads::Crew;
 use rand::Rng;
-use std::marker::PhantomData;
 use std::ops::Range;
 
 /// ε beside the variance.
@@ -338,11 +337,11 @@ impl<T: Element> Tape<T> for NormTape<T> {
         Some(Standardised { inverse: None, zhat: &self.zhat })
     }
 
-    fn sink<'a>(&'a mut self, params: ParamsRef<'a, T>) -> GradientSink<'a, T> {
+    fn receive(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, dh: InputGradient<'_, T>) {
         let params: NormRef<'_, T> = self.buffers.own(params);
         self.assert_prepared_for_training();
         let Self { shape, buffers, zhat, dg, .. } = self;
-        let (units, examples, squares) = (shape.ne, buffers.examples, buffers.squares);
+        let (units, kernels, examples, squares) = (shape.ne, buffers.kernels, buffers.examples, buffers.squares);
         let epilogue = GainBackward {
             h: buffers.derivative(),
             g: params.g.as_ptr(),
@@ -351,7 +350,15 @@ impl<T: Element> Tape<T> for NormTape<T> {
             db: buffers.db.partials(squares),
             dg: dg.partials(squares),
         };
-        GradientSink::Gain(Fused { epilogue, units, examples, borrow: PhantomData })
+        // SAFETY: parameters are borrowed, what is written is borrowed mutably; all have these units and examples.
+        unsafe {
+            dh.receive(
+                crew,
+                Receive { down: kernels.down.gain, panels: kernels.panels.gain },
+                (units, examples),
+                epilogue,
+            )
+        };
     }
 
     /// `du` from `dẑ`
@@ -387,10 +394,9 @@ impl<T: Element> Tape<T> for NormTape<T> {
     }
 
     /// `dx = du W`
-    fn input_gradient(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, into: GradientSink<'_, T>) {
+    fn input_gradient<'a>(&'a mut self, params: ParamsRef<'a, T>) -> InputGradient<'a, T> {
         let params: NormRef<'_, T> = self.buffers.own(params);
-        self.buffers.assert_prepared_for_training();
-        input_gradient(crew, &mut self.buffers, params.w, None, into);
+        InputGradient::new(&mut self.buffers, params.w, None)
     }
 
     /// `dW = duᵀ x`, and the statistics of the batch.

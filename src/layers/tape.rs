@@ -5,18 +5,18 @@
 //! ```text
 //! prepare            makes room for a batch
 //! forward            x → h
-//! sink               hands out where dh goes: the layer above, or an array, puts it there
+//! receive            dh, from the layer above or an array, through the nonlinearity
 //! inner_backward     what all units or examples together need between dh and du
-//! input_gradient     dx, into the sink of the layer below
+//! input_gradient     dx, for the layer below to receive
 //! gradients          lists the gradients of its parameters
 //! ```
 //!
 //! A Fisher pass, which sums up squares, may come between the forward pass and the backward pass:
-//! `begin_fisher_pass`, `sink` to `gradients`, `end_fisher_pass`.
+//! `begin_fisher_pass`, `receive` to `gradients`, `end_fisher_pass`.
 
-use super::buffers::{Input, LayerBuffers};
+use super::buffers::{Input, LayerBuffers, Scratch};
 use super::collect::{Collect, Into};
-use super::sink::GradientSink;
+use super::input_gradient::InputGradient;
 use crate::buffer::Activations;
 use crate::element::Element;
 use crate::error::Error;
@@ -50,14 +50,15 @@ pub(crate) trait Tape<T: Element>: Send + Sync {
         None
     }
 
-    /// Where `dh` goes. It may use up what the forward pass kept, so it can be taken once after each.
-    fn sink<'a>(&'a mut self, params: ParamsRef<'a, T>) -> GradientSink<'a, T>;
+    /// Receives `dh` and takes it as far as each unit and example goes alone: through the nonlinearity, and the division.
+    /// It may use up what the forward pass kept, so it can be done once after each.
+    fn receive(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, dh: InputGradient<'_, T>);
 
     /// What must happen between `dh` and the gradients of inputs and weights, for all units or examples together.
     fn inner_backward(&mut self, _: &Crew<'_>, _: ParamsRef<'_, T>) {}
 
-    /// `dx [d, B]`
-    fn input_gradient(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, into: GradientSink<'_, T>);
+    /// `dx [d, B]`, for the layer below to receive.
+    fn input_gradient<'a>(&'a mut self, params: ParamsRef<'a, T>) -> InputGradient<'a, T>;
 
     /// Lists the gradients of its parameters, with the layer's input `x [B, d]`.
     fn gradients(&mut self, x: &Activations<T>, collect: &mut Collect<'_, '_, T>);
@@ -123,10 +124,10 @@ impl<T: Element> dyn Tape<T> {
         }
     }
 
-    /// Lets a `dh` that is in an array go where it should.
-    pub fn backward_from(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, dh: &Activations<T>) {
-        let LayerBuffers { kernels, examples, .. } = *self.buffers();
-        self.sink(params).store(crew, kernels, examples, dh);
+    /// Receives a `dh` that is in an array.
+    pub fn receive_array(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, dh: &Activations<T>) {
+        let kernels = self.buffers().kernels;
+        self.receive(crew, params, InputGradient::of_array(kernels, dh, &mut Scratch::new()));
     }
 
     /// The next backward pass sums up squared gradients of the examples instead of gradients; what it uses up is saved

@@ -1,0 +1,105 @@
+//! Input gradients on their way from a layer to the one below.
+
+use super::buffers::{LayerBuffers, Scratch};
+use crate::buffer::Activations;
+use crate::driver::{Side, panels, phase};
+use crate::element::Element;
+use crate::kernels::Kernels;
+use crate::kernels::backward::Store;
+use crate::kernels::product::{Product, ProductKernel};
+use crate::kernels::walk::{DownColumns, Operand, Panels};
+use crate::layout::{Grouped, Split};
+use crate::threads::Crew;
+
+/// The gradient of a layer's input, `init + Σ terms`, before it is computed. Who receives it decides what becomes of it: it
+/// is stored, or goes on through the nonlinearity and the inhibition of the layer below before it leaves the registers.
+pub(crate) struct InputGradient<'a, T: Element> {
+    kernels: &'a Kernels<T>,
+    init: Option<&'a Activations<T>>,
+    terms: [Option<Operand<T, DownColumns>>; 2],
+    /// Units of the layer below.
+    rows: usize,
+    examples: Split,
+    scratch: &'a mut Scratch<T>,
+}
+
+/// The kernels of products with transposed weights that end in one epilogue: with the weights where they are, and with
+/// weights in panels.
+#[derive(Clone, Copy)]
+pub(crate) struct Receive<T, E> {
+    pub down: ProductKernel<T, DownColumns, E>,
+    pub panels: ProductKernel<T, Panels, E>,
+}
+
+impl<'a, T: Element> InputGradient<'a, T> {
+    /// `du W`, and of interneurons `+ dzI Wix`.
+    pub fn new(
+        buffers: &'a mut LayerBuffers<T>,
+        w: &'a [T],
+        interneurons: Option<(&'a [T], &'a Activations<T>)>,
+    ) -> Self {
+        buffers.assert_prepared_for_training();
+        let rows = buffers.inputs().len();
+        let LayerBuffers { kernels, examples, du, scratch, .. } = buffers;
+        let (kernels, examples) = (*kernels, *examples);
+        let term = |w: &[T], deltas: &Activations<T>| {
+            assert_eq!(deltas.rows().checked_mul(rows), Some(w.len()), "elements of the weights");
+            deltas.assert_shape("deltas", deltas.rows(), examples);
+            DownColumns::operand(w, rows, deltas)
+        };
+        let terms = [Some(term(w, du)), interneurons.map(|(wix, dzi)| term(wix, dzi))];
+        Self { kernels, init: None, terms, rows, examples, scratch }
+    }
+
+    /// One that is in an array.
+    pub fn of_array(kernels: &'a Kernels<T>, gradient: &'a Activations<T>, scratch: &'a mut Scratch<T>) -> Self {
+        let (rows, examples) = (gradient.rows(), gradient.columns());
+        Self { kernels, init: Some(gradient), terms: [None, None], rows, examples, scratch }
+    }
+
+    /// Stores it.
+    pub fn store(self, crew: &Crew<'_>, out: &mut Activations<T>) {
+        let (Kernels { down, panels, .. }, partial) = (self.kernels, out.grouped_mut());
+        let kernels = Receive { down: down.store, panels: panels.store };
+        let (units, examples) = (out.rows(), out.columns());
+        // SAFETY: the output is borrowed mutably and has these units and examples.
+        unsafe { self.run(crew, kernels, (units, examples), Store { out: partial }, Some(partial)) };
+    }
+
+    /// Computes it and hands each tile to an epilogue of a layer with so many units and examples.
+    ///
+    /// # Safety
+    /// The epilogue's arrays are borrowed mutably by the caller where it writes them, and have these units and examples.
+    pub unsafe fn receive<E>(self, crew: &Crew<'_>, kernels: Receive<T, E>, of: (usize, Split), epilogue: E) {
+        // SAFETY: as demanded here.
+        unsafe { self.run(crew, kernels, of, epilogue, None) };
+    }
+
+    /// # Safety
+    /// As [`InputGradient::receive`], also for `partial`, the place of sums so far, if it is not to be the scratch.
+    unsafe fn run<E>(
+        self,
+        crew: &Crew<'_>,
+        kernels: Receive<T, E>,
+        of: (usize, Split),
+        epilogue: E,
+        partial: Option<Grouped<T>>,
+    ) {
+        let Self { kernels: all, init, terms, rows, examples, scratch } = self;
+        assert_eq!(of, (rows, examples), "units and examples of the layer below");
+        let k = terms.iter().flatten().map(|term| term.depth.len).sum();
+        let product = Product { init: init.map(Activations::grouped), terms, examples, epilogue };
+        // SAFETY: the terms borrow weights and deltas, which have the batch's size, through `self`; the caller vouches for
+        // the epilogue.
+        unsafe {
+            if panels::pay::<T>(rows, k, examples) {
+                scratch.partial.assert_shape("sums so far", rows, examples);
+                let partial = partial.unwrap_or_else(|| scratch.partial.grouped_mut());
+                let kernels = (all.panels.store, kernels.panels);
+                phase::run_in_panels(crew, (all, rows), kernels, product, (&mut scratch.panels, partial));
+            } else {
+                phase::run_product(crew, (all, rows), kernels.down, &product, |_, _| ());
+            }
+        }
+    }
+}
