@@ -22,7 +22,7 @@ use crate::params::schema::Parameter;
 pub struct Architecture {
     layers: Vec<LayerShape>,
     iid_inhibition: bool,
-    pub(crate) mean_input: f64,
+    mean_input: f64,
     seed: u64,
     isa: Option<Isa>,
 }
@@ -47,6 +47,11 @@ impl Architecture {
             same("inhibitory outputs of a layer", outputs, inputs, other)?;
         }
         Ok(Self { layers, iid_inhibition: false, mean_input: 0.0, seed: 0, isa: None })
+    }
+
+    /// The mean of the inputs, for [`Init::mean_input`].
+    pub(crate) fn mean_input(self, mean_input: f64) -> Self {
+        Self { mean_input, ..self }
     }
 
     /// Takes the division out of every layer with inhibition.

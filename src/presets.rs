@@ -74,7 +74,7 @@ impl Architecture {
                 .columns(if k == 0 { 0 } else { inhibitory(d) }, if last { 0 } else { inhibitory(ne) });
             if last { shape.linear() } else { shape }.into()
         })?;
-        Ok(Self { mean_input, ..architecture })
+        Ok(architecture.mean_input(mean_input))
     }
 
     /// Layers that `layer` makes of their number, their inputs and outputs, and whether they are the last.

@@ -99,7 +99,7 @@ pub fn save<T: Element>(path: impl AsRef<Path>, network: &Network<T>, run: &Run)
     for (k, (shape, (params, state))) in shapes.iter().zip(network.params().zip(network.states())).enumerate() {
         let schema = shape.schema()?;
         check_values(k, &schema, params, state).map_err(fail)?;
-        let slots = state.slots.iter().map(|slot| (format!("{}.", slot.kind.name), &slot.params));
+        let slots = state.kept().map(|slot| (format!("{}.", slot.kind.name), &slot.params));
         for (prefix, params) in [(String::new(), params)].into_iter().chain(slots) {
             let arrays = schema.iter().zip(params.view().iter()).filter(|(_, array)| !array.is_empty());
             for (parameter, array) in arrays {

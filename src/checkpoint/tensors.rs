@@ -132,7 +132,7 @@ impl<'f, T: Element> Tensors<'f, T> {
         }
         let params = self.read(schema, &params)?;
         let slot = |(kind, tensors): (&'static SlotKind, OfParameters<'f>)| {
-            Ok::<_, String>(Slot { kind, params: self.read(schema, &tensors)? })
+            Ok::<_, String>(Slot { kind, params: self.read(schema, &tensors)?, kept: true })
         };
         let state = State { slots: slots.into_iter().map(slot).collect::<Result<_, _>>()?, ..State::new() };
         check_values(k, schema, &params, &state)?;
@@ -190,7 +190,7 @@ pub(super) fn check_values<T: Element>(
 ) -> Result<(), String> {
     // Which parameters keep their sign depends on the layer.
     params.view().check_values(schema).map_err(|error| format!("layer {k}: {error}"))?;
-    for Slot { kind, params } in &state.slots {
+    for Slot { kind, params, .. } in state.kept() {
         for (parameter, array) in schema.iter().zip(params.view().iter()) {
             finite(&format!("layers.{k}.{}.{}", kind.name, parameter.name), array, kind.signed)?;
         }

@@ -22,6 +22,8 @@ pub struct State<T> {
 pub(crate) struct Slot<T> {
     pub kind: &'static SlotKind,
     pub params: Params<T>,
+    /// Whether it is kept. Else it is only room, so that rules that take turns allocate nothing.
+    pub kept: bool,
 }
 
 /// A kind of [`Slot`].
@@ -95,13 +97,18 @@ impl<T> State<T> {
         Self::default()
     }
 
+    /// All that is kept.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &Slot<T>> {
+        self.slots.iter().filter(|slot| slot.kept)
+    }
+
     /// What is kept in a kind of slot.
     pub(crate) fn slot(&self, kind: &SlotKind) -> Option<&Params<T>> {
-        self.slots.iter().find(|slot| slot.kind.name == kind.name).map(|slot| &slot.params)
+        self.kept().find(|slot| slot.kind.name == kind.name).map(|slot| &slot.params)
     }
 
     pub(crate) fn slot_mut(&mut self, kind: &SlotKind) -> Option<&mut Params<T>> {
-        self.slots.iter_mut().find(|slot| slot.kind.name == kind.name).map(|slot| &mut slot.params)
+        self.slots.iter_mut().find(|slot| slot.kept && slot.kind.name == kind.name).map(|slot| &mut slot.params)
     }
 }
 
@@ -121,17 +128,19 @@ impl<T: Element> State<T> {
         room(update.natural.is_some(), &mut self.fisher_before)?;
         room(update.needs_gradients(), &mut self.gradients)?;
         for kind in SLOTS.into_iter().filter(|kind| (kind.wanted)(update)) {
-            if self.slot(kind).is_none() {
-                let mut slot = Params::zeros_where(schema, kind.of)?;
-                for (to, from) in slot.view_mut().into_iter().zip(params.iter()) {
-                    to.iter_mut()
-                        .zip(from)
-                        .for_each(|(to, from)| *to = T::from_f64((kind.begin)(update, from.to_f64())));
-                }
-                self.slots.push(Slot { kind, params: slot });
+            if self.slots.iter().all(|slot| slot.kind.name != kind.name) {
+                let params = Params::zeros_where(schema, kind.of)?;
+                self.slots.push(Slot { kind, params, kept: false });
             }
         }
-        self.slots.retain(|slot| slot.kind.lasts || (slot.kind.wanted)(update));
+        // From here on nothing fails.
+        for slot in &mut self.slots {
+            let wanted = (slot.kind.wanted)(update);
+            if wanted && !slot.kept {
+                slot.begin(update, params);
+            }
+            slot.kept = wanted || slot.kept && slot.kind.lasts;
+        }
         Ok(())
     }
 
@@ -163,6 +172,13 @@ impl<T: Element> State<T> {
 }
 
 impl<T: Element> Slot<T> {
+    /// Fills it with what it begins with.
+    fn begin(&mut self, update: &Update, params: ParamsRef<'_, T>) {
+        for (to, from) in self.params.view_mut().into_iter().zip(params.iter()) {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = T::from_f64((self.kind.begin)(update, from.to_f64())));
+        }
+    }
+
     /// Checks that it is of a layer of this schema.
     fn check(&self, schema: &Schema) -> Result<(), Error> {
         let names = self.params.names();
