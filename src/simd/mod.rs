@@ -5,6 +5,7 @@
 //! goes through a token, so no path reaches an instruction that the CPU lacks.
 
 mod exp;
+mod instance;
 mod portable;
 mod scalar;
 #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
