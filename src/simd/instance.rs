@@ -1,8 +1,7 @@
 //! How an instruction set says what it makes of each operation.
 
-/// Implements [`Simd`](super::Simd) for a token: beside each operation stands what the instruction set has for it. What
-/// is said there may be unsafe in two ways, and is sound for two reasons: whoever has the token has the instruction set,
-/// and the callers of operations on memory vouch for the pointers.
+/// Implements [`Simd`](super::Simd) for a token: beside each operation stands what the instruction set has for it. That
+/// may need the instruction set, which the token proves, and access memory, for which callers of the operation vouch.
 macro_rules! impl_simd {
     (
         $token:ty: $lanes:literal lanes of $t:ty as $v:ty;

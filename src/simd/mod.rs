@@ -62,7 +62,7 @@ pub(crate) trait Simd<T: Scalar>: Token {
     /// `p` is valid for writing `n` elements, and `n <= LANES`.
     unsafe fn store_first(self, p: *mut T, x: Self::V, n: usize);
 
-    /// Asks for the cache line at `p`, if the target has a way to ask. `p` may be any address.
+    /// Prefetches the cache line at `p`; does nothing where there is no such instruction. `p` may be any address.
     fn prefetch(self, p: *const T);
 
     /// `a + b`

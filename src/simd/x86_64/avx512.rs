@@ -1,5 +1,5 @@
-//! 512-bit vectors: AVX-512 Foundation alone, so that every CPU with AVX-512 can run them. Masks are integers: a bit for
-//! each lane.
+//! 512-bit vectors: AVX-512 Foundation alone, so that every CPU with AVX-512 can run them. Masks are integers: a bit
+//! for each lane.
 
 use crate::simd::instance::impl_simd;
 use crate::simd::{Simd, Token, Vectorized};
