@@ -89,7 +89,7 @@ impl Isa {
         Self::available().last().unwrap_or(Self(Kind::Portable))
     }
 
-    /// The instruction set named by the environment variable `INTERNEURON_ISA`, or the widest if it is not set, or empty.
+    /// The instruction set named by the environment variable `INTERNEURON_ISA`, or the widest if it is unset or empty.
     ///
     /// # Errors
     /// [`Error::UnknownIsa`] or [`Error::UnsupportedIsa`] if the variable holds another name than those of

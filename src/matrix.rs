@@ -42,7 +42,7 @@ pub(crate) struct SharedRows<T> {
     stride: usize,
 }
 
-// SAFETY: an address without rights; whoever dereferences it argues for the access.
+// SAFETY: only an address is shared; each dereference states why it is exclusive.
 unsafe impl<T: Sync> Sync for SharedRows<T> {}
 
 impl<T> SharedRows<T> {

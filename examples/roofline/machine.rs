@@ -118,8 +118,8 @@ fn together(pool: Option<&ThreadPool>, work: impl Fn(usize, usize) + Sync) -> Du
     start.zip(end).map_or(Duration::ZERO, |(start, end)| end - start)
 }
 
-/// The kernels of one instruction set in a module of their own: how it is enabled, its vectors, how many are accumulated
-/// at once, and how one fills, multiplies and adds, adds and loads them.
+/// The kernels of one instruction set in a module of their own: how it is enabled, its vectors, how many are
+/// accumulated at once, and how one fills, multiplies and adds, adds and loads them.
 macro_rules! kernels {
     (
         $name:ident, $(#[$enable:meta])? $lanes:literal lanes of $v:ty, accumulators: $accumulators:expr,

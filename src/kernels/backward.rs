@@ -71,8 +71,8 @@ impl<T> Partials<T> {
     }
 }
 
-/// The gradient at `z`: `dz = dh ⊙ f'(z)`, with ReLU's `f'` read off `h > 0`. Where `h` is not positive it is zero or NaN,
-/// and so is the gradient: a NaN that was made inside the layer is not lost.
+/// The gradient at `z`: `dz = dh ⊙ f'(z)`, with ReLU's `f'` read off `h > 0`. Where `h` is not positive it is zero or
+/// NaN, and so is the gradient: a NaN that was made inside the layer is not lost.
 #[inline(always)]
 unsafe fn through_activation<T: Scalar, S: Simd<T>>(
     s: S,

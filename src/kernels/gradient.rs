@@ -1,8 +1,8 @@
 //! Products whose columns are inputs: the weight gradient `δᵀ x`, summed over the examples.
 //!
-//! The deltas are broadcast, the inputs are loaded as vectors, and the whole sum over the examples is made in registers.
-//! What follows is an epilogue: the update of the weights themselves, so that no gradient matrix need exist; a store of
-//! the gradient; or, when a batch goes through in slabs, a store of the sum so far, to which the next slab adds.
+//! The deltas are broadcast, the inputs are loaded as vectors, and the whole sum over the examples is accumulated in
+//! registers. What follows is an epilogue: the update of the weights themselves, so that no gradient matrix need exist;
+//! a store of the gradient; or, when a batch goes through in slabs, a store of the sum so far, to which the next adds.
 
 use super::Tiled;
 use super::tile::{Acc, Epilogue, Term, accumulate, add, load, zeros};
@@ -41,7 +41,7 @@ pub(crate) struct Gradient<T, E> {
     pub epilogue: E,
 }
 
-// SAFETY: addresses without rights; `gradient` is unsafe and its caller argues for the accesses.
+// SAFETY: only addresses are shared; `gradient` is unsafe and its caller argues for the accesses.
 unsafe impl<T: Sync, E> Sync for Gradient<T, E> {}
 
 /// The kernel of a [`Gradient`] with one kind of epilogue: computes all tiles of some rows by some groups of inputs.

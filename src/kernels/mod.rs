@@ -91,8 +91,8 @@ impl<T: Scalar, W: Walk> Forward<T, W> {
     }
 }
 
-/// The products with transposed weights: those of the interneurons' deltas, and the input gradient, stored (or part of a
-/// long sum) or gone on with.
+/// The products with transposed weights: those of the interneurons' deltas, and the input gradient, which is stored (or
+/// part of a long sum is) or goes on through the nonlinearity of the layer below.
 pub(crate) struct Backward<T, W: Walk> {
     pub interneurons: ProductKernel<T, W, InterneuronsBackward<T>>,
     pub store: ProductKernel<T, W, Store<T>>,

@@ -1,7 +1,8 @@
 //! Layer and batch normalisation: passes over the activations of a layer, between its products.
 //!
-//! A tile sees a few units and a few examples, while a mean needs all of one or the other, so these cannot be epilogues.
-//! They are short beside the products: some operations for each of `B · ne` activations, which are in the cache.
+//! A tile has a few units and a few examples, while a mean needs all of one or the other, so these cannot be
+//! epilogues. They are short beside the products: some operations for each of `B · ne` activations, which are in the
+//! cache.
 //!
 //! Sums over the padding of a batch need care: the padding of `u` is zero, that of `u − mean(u)` is not.
 
@@ -52,14 +53,14 @@ pub(crate) struct NormaliseBackward<T> {
     pub share: T,
 }
 
-// SAFETY: addresses without rights; the kernels are unsafe and their caller argues for the accesses.
+// SAFETY: only addresses are shared; the kernels are unsafe and their caller argues for the accesses.
 unsafe impl<T: Sync> Sync for Normalise<T> {}
 // SAFETY: as above.
 unsafe impl<T: Sync> Sync for NormaliseBackward<T> {}
 
-/// The kernels of one instruction set. Those over the units take a range of groups of examples, those over the examples a
-/// range of units. All are unsafe: the CPU must have the instruction set, the arrays be valid for their use in the range,
-/// and nothing else access what is written there.
+/// The kernels of one instruction set. Those over the units take a range of groups of examples, those over the examples
+/// a range of units. All are unsafe: the CPU must have the instruction set, the arrays be valid for their use in the
+/// range, and nothing else access what is written there.
 pub(crate) struct Normalisation<T> {
     pub over_units: unsafe fn(&Normalise<T>, Range<usize>),
     pub over_units_backward: unsafe fn(&NormaliseBackward<T>, Range<usize>),

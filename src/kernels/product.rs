@@ -22,7 +22,7 @@ pub(crate) struct Product<T, W: Walk, E> {
     pub epilogue: E,
 }
 
-// SAFETY: addresses without rights; `product` is unsafe and its caller argues for the accesses.
+// SAFETY: only addresses are shared; `product` is unsafe and its caller argues for the accesses.
 unsafe impl<T: Sync, W: Walk, E> Sync for Product<T, W, E> {}
 
 /// The kernel of a [`Product`] with one kind of walk and epilogue: computes all tiles of some rows by some groups.
@@ -65,7 +65,7 @@ where
     }
 }
 
-/// Asks for some rows of one group.
+/// Prefetches some rows of one group.
 fn prefetch<T: Scalar, S: Simd<T>>(s: S, of: Grouped<T>, rows: Range<usize>, group: Group) {
     for row in rows {
         for j in 0..group.vectors {

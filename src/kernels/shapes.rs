@@ -21,7 +21,8 @@ use crate::simd::Simd;
 macro_rules! tiles {
     (
         $token:ty, $t:ty,
-        product: $example_vectors:literal vectors, $rows:literal to $last_rows:literal rows, { $($pv:literal => [$($pr:literal),*]),* },
+        product: $example_vectors:literal vectors, $rows:literal to $last_rows:literal rows,
+            { $($pv:literal => [$($pr:literal),*]),* },
         gradient: $input_vectors:literal vectors, { $($gv:literal => [$($gr:literal),*]),* }
     ) => {
         impl Tiled<$t> for $token {
@@ -41,7 +42,8 @@ macro_rules! tiles {
                 match group.vectors {
                     $($pv => {
                         $(if left >= $pr {
-                            Simd::<$t>::vectorize(self, ProductTile::<_, _, _, _, $pr, $pv> { s: self, product, row, group });
+                            let tile = ProductTile::<_, _, _, _, $pr, $pv> { s: self, product, row, group };
+                            Simd::<$t>::vectorize(self, tile);
                             return $pr;
                         })*
                     })*

@@ -1,8 +1,8 @@
 //! The register tile: `acc[i][j] += Σ_k A[i, k] · B[k, j]`, the product under the kernels for all but the smallest
 //! batches.
 //!
-//! `A` is the operand that is broadcast, one element at a time: weights, or a layer's deltas. `B` is the operand that is
-//! loaded as vectors: activations in the [`crate::layout`] of the kernels.
+//! `A` is the operand that is broadcast, one element at a time: weights, or a layer's deltas. `B` is the operand that
+//! is loaded as vectors: activations in the [`crate::layout`] of the kernels.
 //! How a tile finds its elements is a [`Walk`](super::walk::Walk); what happens to its accumulators afterwards is an
 //! [`Epilogue`].
 //!
@@ -38,7 +38,7 @@ pub(crate) trait Epilogue<T: Scalar, S: Simd<T>> {
     /// themselves.
     const SQUARES: bool = false;
 
-    /// Asks for what [`Epilogue::finish`] will read, before the sums are made.
+    /// Prefetches what [`Epilogue::finish`] reads, before the sums are made.
     #[inline(always)]
     fn prepare<const MR: usize, const NV: usize>(&self, _: S, _row: usize, _group: Group) {}
 

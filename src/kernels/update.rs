@@ -32,8 +32,8 @@ pub(crate) struct Rule<T> {
     pub natural: Option<(T, T)>,
 }
 
-/// `W ← max(W − scale · dW, low)`, the gradient being the accumulators: it need not be stored. The rule that most use,
-/// without a question about the others.
+/// `W ← max(W − scale · dW, low)`, the gradient being the accumulators: it need not be stored. The fast path
+/// of plain projected descent: no branches on other policies.
 pub(crate) struct Step<T> {
     /// The weights, row-major.
     pub w: *mut T,
@@ -81,8 +81,8 @@ pub(crate) struct Curvature<T> {
 
 /// Calls `f` with the place of each vector of a tile in a row-major matrix, the vector, and its lanes that are inside.
 ///
-/// A tile that ends inside a vector has a path of its own, lest every vector of every tile ask: the questions kept the
-/// accumulators from staying in registers and cost a tenth of an update.
+/// A tile with a partial last vector takes a path of its own: testing every vector spilled accumulators and cost a
+/// tenth of an update.
 #[inline(always)]
 fn each<T: Scalar, S: Simd<T>, const MR: usize, const NV: usize>(
     acc: Acc<S::V, MR, NV>,
@@ -135,8 +135,8 @@ impl Lanes {
     }
 }
 
-/// Asks for the part of a tile in a row-major matrix. The rows of large weights are pages apart, where the machine does
-/// not guess which line is next.
+/// Prefetches a tile of a row-major matrix. The rows of large weights are pages apart, where the hardware does not
+/// guess which line is next.
 #[inline(always)]
 fn prefetch<T: Scalar, S: Simd<T>, const MR: usize, const NV: usize>(
     s: S,
@@ -207,7 +207,7 @@ impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for Curvature<T> {
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         let (keep, scale) = (s.splat(self.keep), s.splat(self.scale));
         let negative = |x| s.sub(s.zero(), x);
-        // Infinity would stay for ever.
+        // An infinity would stay.
         let least = negative(s.splat(T::MAX));
         each::<T, S, MR, NV>(acc, self.ld, (row, group), |at, squares, lanes| {
             let f = self.fisher.wrapping_add(at);
@@ -311,7 +311,7 @@ pub(crate) struct Elementwise<T> {
     pub direction_only: bool,
 }
 
-// SAFETY: addresses without rights; `elementwise` is unsafe and its caller argues for the accesses.
+// SAFETY: only addresses are shared; `elementwise` is unsafe and its caller argues for the accesses.
 unsafe impl<T: Sync> Sync for Elementwise<T> {}
 
 /// The kernel of [`Elementwise`], for some of the elements.
@@ -320,8 +320,8 @@ pub(crate) type ElementwiseKernel<T> = unsafe fn(&Elementwise<T>, Range<usize>);
 /// Makes the step of some elements.
 ///
 /// # Safety
-/// The CPU has the instruction set of `S`. The arrays are valid for reading and writing these elements, and nothing else
-/// accesses them.
+/// The CPU has the instruction set of `S`. The arrays are valid for reading and writing these elements, and nothing
+/// else accesses them.
 pub(crate) unsafe fn elementwise<T: Scalar, S: Simd<T>>(work: &Elementwise<T>, range: Range<usize>) {
     // SAFETY: the caller vouches for the instruction set.
     let s = unsafe { S::token() };

@@ -5,6 +5,7 @@
 //! goes through a token, so no path reaches an instruction that the CPU lacks.
 
 mod exp;
+mod instance;
 mod portable;
 mod scalar;
 #[cfg(all(target_arch = "x86_64", not(interneuron_portable)))]
@@ -61,7 +62,7 @@ pub(crate) trait Simd<T: Scalar>: Token {
     /// `p` is valid for writing `n` elements, and `n <= LANES`.
     unsafe fn store_first(self, p: *mut T, x: Self::V, n: usize);
 
-    /// Asks for the cache line at `p`, if the target has a way to ask. `p` may be any address.
+    /// Prefetches the cache line at `p`; does nothing where there is no such instruction. `p` may be any address.
     fn prefetch(self, p: *const T);
 
     /// `a + b`

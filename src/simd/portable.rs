@@ -1,5 +1,6 @@
 //! Vectors of the `wide` crate: right on any target, whatever it was compiled for.
 
+use super::instance::impl_simd;
 use super::{Simd, Token, Vectorized};
 use wide::{f32x8, f64x4};
 
@@ -24,109 +25,51 @@ fn enabled<W: Vectorized>(work: W) -> W::Output {
 }
 
 macro_rules! portable {
-    ($t:ty, $v:ty, $lanes:literal, $fraction:literal) => {
-        impl Simd<$t> for Portable {
-            type V = $v;
-            const LANES: usize = $lanes;
-
-            #[inline(always)]
-            fn vectorize<W: Vectorized>(self, work: W) -> W::Output {
-                enabled(work)
-            }
-            #[inline(always)]
-            fn zero(self) -> $v {
-                <$v>::ZERO
-            }
-            #[inline(always)]
-            fn splat(self, x: $t) -> $v {
-                <$v>::splat(x)
-            }
-            #[inline(always)]
-            unsafe fn load(self, p: *const $t) -> $v {
-                // SAFETY: the caller vouches for `LANES` elements at `p`.
-                <$v>::from(unsafe { p.cast::<[$t; $lanes]>().read_unaligned() })
-            }
-            #[inline(always)]
-            unsafe fn store(self, p: *mut $t, x: $v) {
-                // SAFETY: the caller vouches for `LANES` elements at `p`.
-                unsafe { p.cast::<[$t; $lanes]>().write_unaligned(x.to_array()) }
-            }
-            #[inline(always)]
-            unsafe fn load_first(self, p: *const $t, n: usize) -> $v {
+    ($lanes:literal lanes of $t:ty as $v:ty; fraction of $fraction:literal bits) => {
+        impl_simd! {
+            Portable: $lanes lanes of $t as $v;
+            vectorize(work) = enabled(work);
+            load(p) = <$v>::from(p.cast::<[$t; $lanes]>().read_unaligned());
+            store(p, x) = p.cast::<[$t; $lanes]>().write_unaligned(x.to_array());
+            load_first(p, n) = {
                 let mut lanes = [0.0; $lanes];
                 for (i, lane) in lanes.iter_mut().enumerate().take(n) {
-                    // SAFETY: the caller vouches for `n` elements at `p`.
-                    *lane = unsafe { *p.add(i) };
+                    *lane = *p.add(i);
                 }
                 <$v>::from(lanes)
-            }
-            #[inline(always)]
-            unsafe fn store_first(self, p: *mut $t, x: $v, n: usize) {
-                for (i, lane) in x.to_array().into_iter().enumerate().take(n) {
-                    // SAFETY: the caller vouches for `n` elements at `p`.
-                    unsafe { *p.add(i) = lane };
-                }
-            }
-            #[inline(always)]
-            fn prefetch(self, _: *const $t) {}
-            #[inline(always)]
-            fn add(self, a: $v, b: $v) -> $v {
-                a + b
-            }
-            #[inline(always)]
-            fn sub(self, a: $v, b: $v) -> $v {
-                a - b
-            }
-            #[inline(always)]
-            fn mul(self, a: $v, b: $v) -> $v {
-                a * b
-            }
-            #[inline(always)]
-            fn div(self, a: $v, b: $v) -> $v {
-                a / b
-            }
-            #[inline(always)]
-            fn mul_add(self, a: $v, b: $v, c: $v) -> $v {
-                a.mul_add(b, c)
-            }
-            #[inline(always)]
-            fn at_least(self, x: $v, low: $v) -> $v {
-                x.simd_lt(low).select(low, x)
-            }
-            #[inline(always)]
-            fn where_positive(self, test: $v, x: $v) -> $v {
-                test.simd_gt(<$v>::ZERO).select(x, test)
-            }
-            #[inline(always)]
-            fn first(self, x: $v, n: usize) -> $v {
+            };
+            store_first(p, x, n) = for (i, lane) in x.to_array().into_iter().enumerate().take(n) {
+                *p.add(i) = lane;
+            };
+            prefetch(_p) = ();
+            splat(x) = <$v>::splat(x);
+            first(x, n) = {
                 let mut lanes = x.to_array();
                 for lane in lanes.iter_mut().skip(n) {
                     *lane = 0.0;
                 }
                 <$v>::from(lanes)
-            }
-            #[inline(always)]
-            fn sum(self, x: $v) -> $t {
-                x.reduce_add()
-            }
-            #[inline(always)]
-            fn sqrt(self, x: $v) -> $v {
-                x.sqrt()
-            }
-            #[inline(always)]
-            fn flip(self, x: $v, by: $v) -> $v {
-                x ^ (by & <$v>::splat(-0.0))
-            }
-            #[inline(always)]
-            fn times_power_of_two(self, x: $v, n: $v) -> $v {
+            };
+            sum(x) = x.reduce_add();
+            zero() = <$v>::ZERO;
+            add(a, b) = a + b;
+            sub(a, b) = a - b;
+            mul(a, b) = a * b;
+            div(a, b) = a / b;
+            mul_add(a, b, c) = a.mul_add(b, c);
+            at_least(x, low) = x.simd_lt(low).select(low, x);
+            where_positive(test, x) = test.simd_gt(<$v>::ZERO).select(x, test);
+            sqrt(x) = x.sqrt();
+            flip(x, by) = x ^ (by & <$v>::splat(-0.0));
+            times_power_of_two(x, n) = {
                 let (x, n) = (x.to_array(), n.to_array());
                 <$v>::from(std::array::from_fn::<$t, $lanes, _>(|i| {
                     <$t>::from_bits(x[i].to_bits().wrapping_add(n[i].to_bits() << $fraction))
                 }))
-            }
+            };
         }
     };
 }
 
-portable!(f32, f32x8, 8, 23);
-portable!(f64, f64x4, 4, 52);
+portable!(8 lanes of f32 as f32x8; fraction of 23 bits);
+portable!(4 lanes of f64 as f64x4; fraction of 52 bits);
