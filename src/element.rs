@@ -1,52 +1,27 @@
 //! The element types of the kernels: `f32` and `f64`.
 
-use crate::isa::{ForIsa, InstructionSet, Isa};
-use crate::kernels::Kernels;
+use crate::isa::Isa;
 use crate::simd::Scalar;
-use std::marker::PhantomData;
+use std::any::{Any, TypeId, type_name};
 
 /// A floating-point type that the kernels compute with: `f32` or `f64`. See [`Scalar`] for what it offers.
-pub trait Element: Scalar + KernelsOf {}
+pub trait Element: Scalar + Tables {}
 
-/// Finds the kernels of an element type; apart from [`Element`] so that no public trait names private types.
-pub trait KernelsOf: Sized {
+/// Finds the kernels of an element type.
+pub trait Tables {
+    /// The table of a type for an instruction set, if it is in the list.
     #[doc(hidden)]
-    fn kernels(isa: Isa) -> &'static Table<Self>;
+    fn find(isa: Isa, table: TypeId) -> Option<&'static AnyTable>;
 }
 
-#[doc(hidden)]
-pub struct Table<T>(Kernels<T>);
+/// A table of kernels. Its type is not named here, so that a kind of layer may bring one of its own along.
+pub type AnyTable = dyn Any + Send + Sync;
 
-impl<T> Table<T> {
-    pub(crate) fn get(&self) -> &Kernels<T> {
-        &self.0
-    }
+impl Element for f32 {}
+impl Element for f64 {}
+
+/// The table of kernels of a type.
+pub(crate) fn table<T: Element, K: Any>(isa: Isa) -> &'static K {
+    let found = T::find(isa, TypeId::of::<K>()).and_then(|table| table.downcast_ref());
+    found.unwrap_or_else(|| panic!("{} is not in the list of tables", type_name::<K>()))
 }
-
-/// Finds the table of an instruction set.
-struct Find<T>(PhantomData<T>);
-
-macro_rules! element {
-    ($t:ident) => {
-        impl Element for $t {}
-
-        impl KernelsOf for $t {
-            // Inlined in another crate, it would have the kernels compiled there once more.
-            #[inline(never)]
-            fn kernels(isa: Isa) -> &'static Table<Self> {
-                isa.dispatch(Find(PhantomData::<Self>))
-            }
-        }
-
-        impl ForIsa for Find<$t> {
-            type Output = &'static Table<$t>;
-
-            fn call<S: InstructionSet>(self) -> &'static Table<$t> {
-                const { &Table(Kernels::of::<S>()) }
-            }
-        }
-    };
-}
-
-element!(f32);
-element!(f64);

@@ -12,7 +12,8 @@ pub(crate) use transpose::{copy_examples, from_rows, to_rows};
 
 use crate::buffer::Activations;
 use crate::element::Element;
-use crate::kernels::walk::{Block, Broadcast, Dots, Operand, Walk};
+use crate::kernels::access::{Access, Block, DotProduct, Operand};
+use crate::kernels::tile::Broadcast;
 use crate::layout::Split;
 
 /// A batch cut into slabs of about 128 examples, the first example of each and their number. The activations of a slab
@@ -36,7 +37,7 @@ pub(crate) fn largest_slab(batch: usize) -> usize {
 }
 
 /// A side from which the forward product reads activations.
-pub(crate) trait Side: Walk {
+pub(crate) trait Side: Access {
     /// Whether rows are examples.
     const EXAMPLES: bool;
     /// Weights at `a` with rows `lda` elements apart, and the activations that they meet.
@@ -62,7 +63,7 @@ impl<W: Broadcast> Side for W {
     }
 }
 
-impl Side for Dots {
+impl Side for DotProduct {
     const EXAMPLES: bool = true;
 
     fn operand<T: Element>(a: &[T], lda: usize, b: &Activations<T>) -> Operand<T, Self> {

@@ -6,11 +6,11 @@ use crate::buffer::Buffer;
 use crate::cache;
 use crate::element::Element;
 use crate::kernels::Kernels;
-use crate::kernels::backward::Store;
+use crate::kernels::access::{Access, Block, Operand, PackedTransposed, Transposed};
+use crate::kernels::epilogue::Store;
 use crate::kernels::gradient::{Gradient, GradientKernel};
 use crate::kernels::product::{Product, ProductKernel};
 use crate::kernels::update::{Elementwise, Policy};
-use crate::kernels::walk::{Block, DownColumns, Operand, Panels, Walk};
 use crate::layout::Grouped;
 use crate::threads::Crew;
 use std::ops::Range;
@@ -24,7 +24,7 @@ fn work(dimensions: [usize; 3]) -> usize {
 ///
 /// # Safety
 /// As [`crate::kernels::product::product`], for all rows and groups.
-pub(crate) unsafe fn run_product<T: Element, W: Walk, E>(
+pub(crate) unsafe fn run_product<T: Element, W: Access, E>(
     crew: &Crew<'_>,
     (kernels, rows): (&Kernels<T>, usize),
     kernel: ProductKernel<T, W, E>,
@@ -43,7 +43,7 @@ pub(crate) unsafe fn run_product<T: Element, W: Walk, E>(
 }
 
 /// The kernels of a sum in parts: one stores the sums so far, the other, for the last part, does what the product is for.
-type InParts<T, W, E> = (ProductKernel<T, W, Store<T>>, ProductKernel<T, W, E>);
+pub(crate) type InParts<T, W, E> = (ProductKernel<T, W, Store<T>>, ProductKernel<T, W, E>);
 
 /// As [`run_product`], but a first sum that is too long for its activations to stay in the cache is made in parts, each
 /// for all rows and groups: the weights are read once, the sums so far go to `partial` and back.
@@ -88,15 +88,15 @@ pub(crate) unsafe fn run_in_parts<T: Element, W: Side, E>(
 pub(crate) unsafe fn run_in_panels<T: Element, E>(
     crew: &Crew<'_>,
     (kernels, rows): (&Kernels<T>, usize),
-    (part_kernel, kernel): InParts<T, Panels, E>,
-    product: Product<T, DownColumns, E>,
+    (part_kernel, kernel): InParts<T, PackedTransposed, E>,
+    product: Product<T, Transposed, E>,
     (buffer, partial): (&mut Buffer<T>, Grouped<T>),
 ) {
     let Product { mut init, terms, examples, epilogue } = product;
     let count = panels::count(rows);
-    let parts = |term: Operand<T, DownColumns>| {
-        let count = DownColumns::parts(term.depth, panels::DEPTH);
-        (0..count).map(move |i| Operand { depth: DownColumns::part(term.depth, panels::DEPTH, i), ..term })
+    let parts = |term: Operand<T, Transposed>| {
+        let count = Transposed::parts(term.depth, panels::DEPTH);
+        (0..count).map(move |i| Operand { depth: Transposed::part(term.depth, panels::DEPTH, i), ..term })
     };
     let mut parts = terms.into_iter().flatten().flat_map(parts).peekable();
     while let Some(Operand { a, lda, b, depth }) = parts.next() {
@@ -105,7 +105,7 @@ pub(crate) unsafe fn run_in_panels<T: Element, E>(
         // SAFETY: the caller vouches for the weights; the buffer has room for all panels.
         unsafe { transpose::to_panels(crew, (a, lda, len), (rows, count), buffer) };
         let panel = panels::stride(len);
-        let a = buffer.as_ptr().wrapping_sub(first * Panels::WIDTH);
+        let a = buffer.as_ptr().wrapping_sub(first * PackedTransposed::WIDTH);
         let terms = [Some(Operand { a, lda: panel, b, depth }), None];
         // SAFETY: the caller vouches for the operands, `partial` and the epilogue.
         unsafe {

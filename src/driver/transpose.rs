@@ -3,7 +3,7 @@
 use super::panels;
 use crate::buffer::{Activations, Buffer};
 use crate::element::Element;
-use crate::kernels::walk::Panels;
+use crate::kernels::access::PackedTransposed;
 use crate::layout::{Group, Grouped, Split};
 use crate::matrix::{MatMut, MatRef, SharedRows};
 use crate::threads::Crew;
@@ -155,7 +155,7 @@ pub(crate) unsafe fn to_examples<T: Element>(
     }
 }
 
-/// Copies `len` rows of weights, `ld` elements apart from `a`, to panels of their `rows` columns: see [`Panels`].
+/// Copies `len` rows of weights, `ld` elements apart from `a`, to panels of their `rows` columns: see [`PackedTransposed`].
 ///
 /// # Safety
 /// `a` is valid for reading `len` rows of `rows` elements.
@@ -174,18 +174,18 @@ pub(super) unsafe fn to_panels<T: Element>(
     each(crew, rows * len, len.div_ceil(TOGETHER), |task| {
         for k in task * TOGETHER..len.min((task + 1) * TOGETHER) {
             for p in 0..count {
-                let start = p * Panels::STEP;
-                let width = Panels::WIDTH.min(rows - start);
+                let start = p * PackedTransposed::STEP;
+                let width = PackedTransposed::WIDTH.min(rows - start);
                 let (from, _) = from.at(k, start);
-                let (to, _) = to.at(p, k * Panels::WIDTH);
+                let (to, _) = to.at(p, k * PackedTransposed::WIDTH);
                 // SAFETY: the caller vouches for the weights; `out` is borrowed mutably, has room for the panels, and no
                 // other task writes these.
                 unsafe {
-                    if width == Panels::WIDTH {
-                        to.copy_from_nonoverlapping(from, Panels::WIDTH);
+                    if width == PackedTransposed::WIDTH {
+                        to.copy_from_nonoverlapping(from, PackedTransposed::WIDTH);
                     } else {
                         to.copy_from_nonoverlapping(from, width);
-                        std::slice::from_raw_parts_mut(to.add(width), Panels::WIDTH - width).fill(T::ZERO);
+                        std::slice::from_raw_parts_mut(to.add(width), PackedTransposed::WIDTH - width).fill(T::ZERO);
                     }
                 }
             }

@@ -5,8 +5,8 @@
 //! a store of the gradient; or, when a batch goes through in slabs, a store of the sum so far, to which the next adds.
 
 use super::Tiled;
+use super::access::RowMajor;
 use super::tile::{Acc, Epilogue, Term, accumulate, add, load, zeros};
-use super::walk::AlongRows;
 use crate::layout::{Group, Grouped, Split};
 use crate::simd::{Scalar, Simd, Vectorized};
 use std::ops::Range;
@@ -222,6 +222,6 @@ impl<T: Scalar> Part<T> {
         let Self { delta, ld, x, len } = self;
         let term = Term { a: delta.wrapping_add(row * ld), lda: ld, b: x, ldb: NV * S::LANES, k: len };
         // SAFETY: the caller vouches for the operands.
-        unsafe { accumulate::<T, S, AlongRows, MR, NV>(s, acc, term) }
+        unsafe { accumulate::<T, S, RowMajor, MR, NV>(s, acc, term) }
     }
 }

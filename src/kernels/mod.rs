@@ -3,35 +3,32 @@
 //! | file | holds |
 //! |---|---|
 //! | `tile.rs` | the register tile, which knows no layer |
-//! | `walk.rs` | where a tile finds its elements: rows, columns, panels, dot products |
+//! | `access.rs` | how a tile reads its weights: row-major, transposed, packed, by dot products |
 //! | `product.rs` | its loops where columns are examples: forward, interneurons' deltas, input gradient |
 //! | `gradient.rs` | its loops where columns are inputs: weight gradients |
-//! | `forward.rs`, `backward.rs`, `update.rs` | epilogues: what each layer does with a tile in registers |
-//! | `normalise.rs` | passes over activations, for layer and batch normalisation |
+//! | `update.rs` | epilogues of the weight gradients: steps, and what else becomes of gradients |
+//! | `epilogue.rs` | what other epilogues share |
 //! | `shapes.rs` | tile shapes for each instruction set |
 //!
-//! A new kind of layer is a new epilogue and a new line in [`Kernels`].
+//! The epilogues of a layer, what it does with a tile in registers, are beside the layer in [`crate::layers`], with a table
+//! of the kernels that end in them: see [`KernelTable`].
 
-pub(crate) mod backward;
-pub(crate) mod forward;
+pub(crate) mod access;
+pub(crate) mod epilogue;
 pub(crate) mod gradient;
-pub(crate) mod normalise;
 pub(crate) mod product;
 mod shapes;
 pub(crate) mod tile;
 pub(crate) mod update;
-pub(crate) mod walk;
 
 use crate::layout::Group;
 use crate::simd::{Scalar, Simd};
-use backward::{ExciteBackward, GainBackward, InhibitBackward, InterneuronsBackward, Store};
-use forward::{Excite, Inhibit, Interneurons};
+use access::{Access, DotProduct, PackedTransposed, RowMajor, Transposed};
+use epilogue::Store;
 use gradient::{Gradient, GradientKernel, Part};
-use normalise::Normalisation;
 use product::{Product, ProductKernel};
 use tile::Epilogue;
-use update::{Curvature, ElementwiseKernel, HandOut, Policy, Step};
-use walk::{AlongRows, Dots, DownColumns, Panels, Walk};
+use update::{Curvature, ElementwiseKernel, Policy, Step, StoreGradient};
 
 /// The tile shapes of an instruction set; see `shapes.rs`.
 pub(crate) trait Tiled<T: Scalar>: Simd<T> {
@@ -49,7 +46,7 @@ pub(crate) trait Tiled<T: Scalar>: Simd<T> {
     ///
     /// # Safety
     /// As [`product::product`], for these rows and this group.
-    unsafe fn product_tile<W: Walk, E: Epilogue<T, Self>>(
+    unsafe fn product_tile<W: Access, E: Epilogue<T, Self>>(
         self,
         product: &Product<T, W, E>,
         row: usize,
@@ -71,51 +68,55 @@ pub(crate) trait Tiled<T: Scalar>: Simd<T> {
     ) -> usize;
 }
 
-/// The products of a forward pass.
-pub(crate) struct Forward<T, W: Walk> {
-    pub interneurons: ProductKernel<T, W, Interneurons<T>>,
-    pub excite: ProductKernel<T, W, Excite<T>>,
-    pub inhibit: ProductKernel<T, W, Inhibit<T, W>>,
-    /// The sum itself, or part of a long one.
-    pub store: ProductKernel<T, W, Store<T>>,
+/// A table of kernels that belong together, compiled for each instruction set and element type. The list of the tables is
+/// in [`crate::layers::kinds`].
+pub(crate) trait KernelTable<T: Scalar>: 'static {
+    /// The kernels compiled for `S`. Calling one is unsafe: the CPU must have the instruction set.
+    fn of<S: Tiled<T>>() -> &'static Self;
 }
 
-impl<T: Scalar, W: Walk> Forward<T, W> {
-    const fn of<S: Tiled<T>>() -> Self {
-        Self {
-            interneurons: product::product::<T, S, _, _>,
-            excite: product::product::<T, S, _, _>,
-            inhibit: product::product::<T, S, _, _>,
-            store: product::product::<T, S, _, _>,
-        }
+/// The kernels of forward products that end in one epilogue: for vectors over examples, and for a few examples.
+pub(crate) struct ForwardKernels<T, E, D = E> {
+    pub along: ProductKernel<T, RowMajor, E>,
+    pub dots: ProductKernel<T, DotProduct, D>,
+}
+
+impl<T: Scalar, E, D> ForwardKernels<T, E, D> {
+    /// Those for `S`.
+    pub const fn of<S: Tiled<T>>() -> Self
+    where
+        E: Epilogue<T, S>,
+        D: Epilogue<T, S>,
+    {
+        Self { along: product::product::<T, S, _, _>, dots: product::product::<T, S, _, _> }
     }
 }
 
-/// The products with transposed weights: those of the interneurons' deltas, and the input gradient, which is stored (or
-/// part of a long sum is) or goes on through the nonlinearity of the layer below.
-pub(crate) struct Backward<T, W: Walk> {
-    pub interneurons: ProductKernel<T, W, InterneuronsBackward<T>>,
-    pub store: ProductKernel<T, W, Store<T>>,
-    pub excite: ProductKernel<T, W, ExciteBackward<T>>,
-    pub inhibit: ProductKernel<T, W, InhibitBackward<T>>,
-    pub gain: ProductKernel<T, W, GainBackward<T>>,
+/// The kernels of products with transposed weights that end in one epilogue: with the weights where they are, and with
+/// weights that were copied to panels.
+pub(crate) struct TransposedKernels<T, E> {
+    pub in_place: ProductKernel<T, Transposed, E>,
+    pub packed: ProductKernel<T, PackedTransposed, E>,
 }
 
-impl<T: Scalar, W: Walk> Backward<T, W> {
-    const fn of<S: Tiled<T>>() -> Self {
+impl<T: Scalar, E> TransposedKernels<T, E> {
+    /// Those for `S`.
+    pub const fn of<S: Tiled<T>>() -> Self
+    where
+        E: Epilogue<T, S>,
+    {
         // Only a tile that begins with its panel is higher than what is left of the first `STEP` columns.
-        assert!(S::ROWS == Panels::STEP && S::LAST_ROWS <= Panels::WIDTH, "a tile ends in the panel where it begins");
-        Self {
-            interneurons: product::product::<T, S, _, _>,
-            store: product::product::<T, S, _, _>,
-            excite: product::product::<T, S, _, _>,
-            inhibit: product::product::<T, S, _, _>,
-            gain: product::product::<T, S, _, _>,
+        const {
+            assert!(
+                S::ROWS == PackedTransposed::STEP && S::LAST_ROWS <= PackedTransposed::WIDTH,
+                "a tile fits its panel"
+            );
         }
+        Self { in_place: product::product::<T, S, _, _>, packed: product::product::<T, S, _, _> }
     }
 }
 
-/// The kernels of one instruction set for elements `T`.
+/// The kernels that every layer uses, and the sizes of their tiles.
 pub(crate) struct Kernels<T> {
     /// Elements of a vector.
     pub lanes: usize,
@@ -131,47 +132,38 @@ pub(crate) struct Kernels<T> {
     /// See [`Tiled::LAST_ROWS`].
     pub last_rows: usize,
 
-    /// Forward, for vectors over examples.
-    pub along: Forward<T, AlongRows>,
-    /// Forward, for a few examples.
-    pub dots: Forward<T, Dots>,
-    /// Products with transposed weights, where these are.
-    pub down: Backward<T, DownColumns>,
-    /// Products with transposed weights that were copied to panels.
-    pub panels: Backward<T, Panels>,
+    /// Products that are stored, or parts of long ones.
+    pub store: ForwardKernels<T, Store<T>>,
+    pub store_transposed: TransposedKernels<T, Store<T>>,
 
     pub step: GradientKernel<T, Step<T>>,
     pub policy: GradientKernel<T, Policy<T>>,
-    pub hand_out: GradientKernel<T, HandOut<T>>,
-    pub carry: GradientKernel<T, Store<T>>,
+    pub store_gradients: GradientKernel<T, StoreGradient<T>>,
+    pub accumulate: GradientKernel<T, Store<T>>,
     pub curvature: GradientKernel<T, Curvature<T>>,
     /// Steps of arrays whose gradients are there already.
     pub elementwise: ElementwiseKernel<T>,
-
-    pub normalisation: Normalisation<T>,
 }
 
-impl<T: Scalar> Kernels<T> {
-    /// The kernels compiled for `S`. Calling one is unsafe: the CPU must have the instruction set.
-    pub const fn of<S: Tiled<T>>() -> Self {
-        Self {
-            lanes: S::LANES,
-            example_vectors: S::EXAMPLE_VECTORS,
-            input_vectors: S::INPUT_VECTORS,
-            few: S::LANES / 4,
-            rows: S::ROWS,
-            last_rows: S::LAST_ROWS,
-            along: Forward::of::<S>(),
-            dots: Forward::of::<S>(),
-            down: Backward::of::<S>(),
-            panels: Backward::of::<S>(),
-            step: gradient::gradient::<T, S, _>,
-            hand_out: gradient::gradient::<T, S, _>,
-            policy: gradient::gradient::<T, S, _>,
-            carry: gradient::gradient::<T, S, _>,
-            curvature: gradient::gradient::<T, S, _>,
-            elementwise: update::elementwise::<T, S>,
-            normalisation: Normalisation::of::<S>(),
+impl<T: Scalar> KernelTable<T> for Kernels<T> {
+    fn of<S: Tiled<T>>() -> &'static Self {
+        const {
+            &Self {
+                lanes: S::LANES,
+                example_vectors: S::EXAMPLE_VECTORS,
+                input_vectors: S::INPUT_VECTORS,
+                few: S::LANES / 4,
+                rows: S::ROWS,
+                last_rows: S::LAST_ROWS,
+                store: ForwardKernels::of::<S>(),
+                store_transposed: TransposedKernels::of::<S>(),
+                step: gradient::gradient::<T, S, _>,
+                policy: gradient::gradient::<T, S, _>,
+                store_gradients: gradient::gradient::<T, S, _>,
+                accumulate: gradient::gradient::<T, S, _>,
+                curvature: gradient::gradient::<T, S, _>,
+                elementwise: update::elementwise::<T, S>,
+            }
         }
     }
 }

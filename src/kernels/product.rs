@@ -4,14 +4,14 @@
 //! weights stay in the first-level cache while the groups of examples pass by.
 
 use super::Tiled;
+use super::access::{Access, Operand};
 use super::tile::{Epilogue, load, zeros};
-use super::walk::{Operand, Walk};
 use crate::layout::{Group, Grouped, Split};
 use crate::simd::{Scalar, Simd, Vectorized};
 use std::ops::Range;
 
 /// `init + Σ_t A_t · B_t`, handed to an epilogue tile by tile.
-pub(crate) struct Product<T, W: Walk, E> {
+pub(crate) struct Product<T, W: Access, E> {
     /// What the accumulators begin with; zero if none.
     pub init: Option<Grouped<T>>,
     /// The terms; a missing one adds nothing.
@@ -23,9 +23,9 @@ pub(crate) struct Product<T, W: Walk, E> {
 }
 
 // SAFETY: only addresses are shared; `product` is unsafe and its caller argues for the accesses.
-unsafe impl<T: Sync, W: Walk, E> Sync for Product<T, W, E> {}
+unsafe impl<T: Sync, W: Access, E> Sync for Product<T, W, E> {}
 
-/// The kernel of a [`Product`] with one kind of walk and epilogue: computes all tiles of some rows by some groups.
+/// The kernel of a [`Product`] with one access and one epilogue: computes all tiles of some rows by some groups.
 pub(crate) type ProductKernel<T, W, E> = unsafe fn(&Product<T, W, E>, Range<usize>, Range<usize>);
 
 /// Computes the tiles of `rows` by `groups`: the weights of a few rows meet all groups before the next rows do.
@@ -37,7 +37,7 @@ pub(crate) unsafe fn product<T, S, W, E>(product: &Product<T, W, E>, rows: Range
 where
     T: Scalar,
     S: Tiled<T>,
-    W: Walk,
+    W: Access,
     E: Epilogue<T, S>,
 {
     // SAFETY: the caller vouches for the instruction set.
@@ -75,7 +75,7 @@ fn prefetch<T: Scalar, S: Simd<T>>(s: S, of: Grouped<T>, rows: Range<usize>, gro
 }
 
 /// One tile of a product.
-pub(crate) struct ProductTile<'a, S, T, W: Walk, E, const MR: usize, const NV: usize> {
+pub(crate) struct ProductTile<'a, S, T, W: Access, E, const MR: usize, const NV: usize> {
     pub s: S,
     pub product: &'a Product<T, W, E>,
     pub row: usize,
@@ -86,7 +86,7 @@ impl<T, S, W, E, const MR: usize, const NV: usize> Vectorized for ProductTile<'_
 where
     T: Scalar,
     S: Simd<T>,
-    W: Walk,
+    W: Access,
     E: Epilogue<T, S>,
 {
     type Output = ();

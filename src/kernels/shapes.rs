@@ -10,10 +10,10 @@
 //! took 3 % off an update, AVX2 with 3 × 3 instead of 6 × 2 took 4 %.)
 
 use super::Tiled;
+use super::access::Access;
 use super::gradient::{Gradient, Part, gradient_tile};
 use super::product::{Product, ProductTile};
 use super::tile::Epilogue;
-use super::walk::Walk;
 use crate::layout::Group;
 use crate::simd::Simd;
 
@@ -32,7 +32,7 @@ macro_rules! tiles {
             const LAST_ROWS: usize = $last_rows;
 
             #[inline(always)]
-            unsafe fn product_tile<W: Walk, E: Epilogue<$t, Self>>(
+            unsafe fn product_tile<W: Access, E: Epilogue<$t, Self>>(
                 self,
                 product: &Product<$t, W, E>,
                 row: usize,

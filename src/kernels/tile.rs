@@ -3,14 +3,13 @@
 //!
 //! `A` is the operand that is broadcast, one element at a time: weights, or a layer's deltas. `B` is the operand that
 //! is loaded as vectors: activations in the [`crate::layout`] of the kernels.
-//! How a tile finds its elements is a [`Walk`](super::walk::Walk); what happens to its accumulators afterwards is an
+//! How a tile finds its elements is a [`Access`](super::access::Access); what happens to its accumulators afterwards is an
 //! [`Epilogue`].
 //!
 //! A tile of MR rows and NV vectors issues MR·NV multiply-adds for MR + NV loads. With two multiply-adds and two loads
 //! a cycle and four cycles of latency it needs MR·NV ≥ 8 to keep the units busy, and MR·NV + NV + 1 registers:
 //! 12 × 2 fits the 32 registers of AVX-512, 6 × 2 the 16 of AVX2.
 
-use super::walk::Broadcast;
 use crate::layout::{Group, Grouped};
 use crate::simd::{Scalar, Simd};
 
@@ -27,6 +26,17 @@ pub(crate) struct Term<T> {
     pub ldb: usize,
     /// Length of the sum.
     pub k: usize,
+}
+
+/// An access in which one element of `A` at a time meets vectors over the columns of `B`.
+pub(crate) trait Broadcast: Copy + 'static {
+    /// Index of `A[row, k]` from the first element, for a tile's first row.
+    #[inline(always)]
+    fn origin(row: usize, k: usize, ld: usize) -> usize {
+        Self::index(row, k, ld)
+    }
+    /// Index of `A[row, k]` from the tile's first element.
+    fn index(row: usize, k: usize, ld: usize) -> usize;
 }
 
 /// The accumulators of a tile: `MR` rows of `NV` vectors.

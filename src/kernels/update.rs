@@ -62,7 +62,7 @@ pub(crate) struct Policy<T> {
 }
 
 /// `dW`, stored row-major.
-pub(crate) struct HandOut<T> {
+pub(crate) struct StoreGradient<T> {
     /// The gradient.
     pub grad: *mut T,
     /// Distance of its rows.
@@ -190,7 +190,7 @@ impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for Policy<T> {
     }
 }
 
-impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for HandOut<T> {
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for StoreGradient<T> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         each::<T, S, MR, NV>(acc, self.ld, (row, group), |at, dw, lanes| {

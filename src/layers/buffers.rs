@@ -4,7 +4,7 @@ use super::collect::Sums;
 use super::nonlinearity::Nonlinearity;
 use crate::buffer::{Activations, Buffer};
 use crate::driver::panels;
-use crate::element::Element;
+use crate::element::{Element, table};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernels::Kernels;
@@ -42,7 +42,7 @@ pub(crate) struct LayerBuffers<T: Element> {
 impl<T: Element> LayerBuffers<T> {
     pub fn new(schema: Schema, (d, ne): (usize, usize), nonlinearity: Nonlinearity, isa: Isa) -> Self {
         Self {
-            kernels: T::kernels(isa).get(),
+            kernels: table::<T, Kernels<T>>(isa),
             slabs: schema.iter().map(|_| Activations::new()).collect(),
             schema: Arc::new(schema),
             d,

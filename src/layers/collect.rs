@@ -6,9 +6,9 @@ use crate::driver::phase::run_gradients;
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::Kernels;
-use crate::kernels::backward::{Partials, Store};
+use crate::kernels::epilogue::{Partials, Store};
 use crate::kernels::gradient::{Gradient, GradientKernel, Outer};
-use crate::kernels::update::{Curvature, HandOut, Step};
+use crate::kernels::update::{Curvature, Step, StoreGradient};
 use crate::layout::Split;
 use crate::optim::target::Targets;
 use crate::params::ParamsMut;
@@ -124,12 +124,12 @@ impl<T: Element> Collect<'_, '_, T> {
                 }
             }
             Into::Store(into) => {
-                let stores = from_fn(|j| HandOut { grad: into.array_mut(number(j)).as_mut_ptr(), ld: ld(j) });
-                self.run(slabs, kernels.hand_out, &gradients, stores);
+                let stores = from_fn(|j| StoreGradient { grad: into.array_mut(number(j)).as_mut_ptr(), ld: ld(j) });
+                self.run(slabs, kernels.store_gradients, &gradients, stores);
             }
             Into::Accumulate => {
                 let stores = from_fn(|j| Store { out: slabs[number(j)].grouped_mut() });
-                self.run(slabs, kernels.carry, &gradients, stores);
+                self.run(slabs, kernels.accumulate, &gradients, stores);
             }
             &mut Into::Fisher { ref mut into, keep, scale } => {
                 let squares = from_fn(|j| {

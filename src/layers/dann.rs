@@ -2,8 +2,10 @@
 
 use super::buffers::{Input, LayerBuffers};
 use super::collect::{Collect, Sums, WeightGradient};
+use super::excite::{Excite, ExciteBackward, ExciteKernels};
+use super::inhibition::kernels::{Inhibit, InhibitBackward, InhibitionKernels, Interneurons};
 use super::inhibition::{EPSILON, Inhibition};
-use super::input_gradient::{InputGradient, Receive};
+use super::input_gradient::InputGradient;
 use super::kind::Kind;
 #[cfg(feature = "checkpoint")]
 use super::kind::Tensors;
@@ -12,14 +14,13 @@ use super::tape::{Standardised, Tape};
 use crate::buffer::Activations;
 use crate::driver::phase::run_in_parts;
 use crate::driver::{Side, transpose};
-use crate::element::Element;
+use crate::element::{Element, table};
 use crate::error::{Error, dimension};
 use crate::init::Init;
 use crate::isa::Isa;
-use crate::kernels::Forward;
-use crate::kernels::backward::{ExciteBackward, InhibitBackward};
-use crate::kernels::forward::{Excite, Inhibit};
-use crate::kernels::product::Product;
+use crate::kernels::access::Access;
+use crate::kernels::epilogue::Store;
+use crate::kernels::product::{Product, ProductKernel};
 use crate::params::arrays::arrays;
 use crate::params::schema::{Names, Parameter, Role, Schema, Shape};
 use crate::params::{Params, ParamsMut, ParamsRef, array};
@@ -155,8 +156,9 @@ impl Kind for DannShape {
     fn tape<T: Element>(&self, isa: Isa) -> Result<Box<dyn Tape<T>>, Error> {
         let &Self { ne, ni, nonlinearity, divisive, .. } = self;
         let buffers = LayerBuffers::new(self.schema()?, (self.d, ne), nonlinearity, isa);
-        let inhibition = Inhibition::new(ne, ni, divisive);
-        Ok(Box::new(DannTape { shape: *self, buffers, inhibition, dg: Sums::new(ne) }))
+        let (inhibition, kernels) = (Inhibition::new(ne, ni, divisive), table::<T, _>(isa));
+        let excite = table::<T, _>(isa);
+        Ok(Box::new(DannTape { shape: *self, kernels, excite, buffers, inhibition, dg: Sums::new(ne) }))
     }
 
     #[cfg(feature = "checkpoint")]
@@ -205,10 +207,21 @@ impl Init {
 #[derive(Clone)]
 struct DannTape<T: Element> {
     shape: DannShape,
+    kernels: &'static InhibitionKernels<T>,
+    /// Those of units that are not divided.
+    excite: &'static ExciteKernels<T>,
     /// `du` holds `1/γ` from forward to backward.
     buffers: LayerBuffers<T>,
     inhibition: Inhibition<T>,
     dg: Sums<T>,
+}
+
+/// The kernels of a forward pass that reads its input by one access.
+struct Forward<T, W: Access> {
+    store: ProductKernel<T, W, Store<T>>,
+    interneurons: ProductKernel<T, W, Interneurons<T>>,
+    inhibit: ProductKernel<T, W, Inhibit<T, W>>,
+    excite: ProductKernel<T, W, Excite<T>>,
 }
 
 impl<T: Element> DannTape<T> {
@@ -217,12 +230,19 @@ impl<T: Element> DannTape<T> {
         crew: &Crew<'_>,
         params: DannRef<'_, T>,
         x: &Activations<T>,
-        forward: &Forward<T, W>,
+        forward: Forward<T, W>,
         training: bool,
     ) {
         let Self { shape: DannShape { d, ne, divisive, .. }, buffers, inhibition, .. } = self;
         let (d, ne, as_examples) = (*d, *ne, training || W::EXAMPLES);
-        inhibition.forward(crew, buffers, W::operand(params.wix, d, x), params.alpha, forward, as_examples);
+        inhibition.forward(
+            crew,
+            buffers,
+            W::operand(params.wix, d, x),
+            params.alpha,
+            (forward.store, forward.interneurons),
+            as_examples,
+        );
         buffers.assert_output(as_examples);
         if training {
             inhibition.assert_backward(buffers);
@@ -293,10 +313,27 @@ impl<T: Element> Tape<T> for DannTape<T> {
     }
 
     fn forward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool) {
-        let (kernels, params) = (self.buffers.kernels, self.buffers.own(params));
+        let params: DannRef<'_, T> = self.buffers.own(params);
+        let (store, kernels, excite) = (&self.buffers.kernels.store, self.kernels, &self.excite.forward);
         match x.checked(&self.buffers) {
-            Input::Units(x) => self.forward_from(crew, params, x, &kernels.along, training),
-            Input::Examples(x) => self.forward_from(crew, params, x, &kernels.dots, training),
+            Input::Units(x) => {
+                let forward = Forward {
+                    store: store.along,
+                    interneurons: kernels.interneurons.along,
+                    inhibit: kernels.inhibit.along,
+                    excite: excite.along,
+                };
+                self.forward_from(crew, params, x, forward, training)
+            }
+            Input::Examples(x) => {
+                let forward = Forward {
+                    store: store.dots,
+                    interneurons: kernels.interneurons.dots,
+                    inhibit: kernels.inhibit.dots,
+                    excite: excite.dots,
+                };
+                self.forward_from(crew, params, x, forward, training)
+            }
         }
     }
 
@@ -313,8 +350,8 @@ impl<T: Element> Tape<T> for DannTape<T> {
     fn receive(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, dh: InputGradient<'_, T>) {
         let params: DannRef<'_, T> = self.buffers.own(params);
         self.assert_prepared_for_training();
-        let Self { shape: DannShape { ne, divisive, .. }, buffers, inhibition, dg, .. } = self;
-        let (units, kernels, examples, squares) = (*ne, buffers.kernels, buffers.examples, buffers.squares);
+        let Self { shape: DannShape { ne, divisive, .. }, kernels, excite, buffers, inhibition, dg } = self;
+        let (units, examples, squares) = (*ne, buffers.examples, buffers.squares);
         let (h, du, db) = (buffers.derivative(), buffers.du.grouped_mut(), buffers.db.partials(squares));
         if *divisive {
             let epilogue = InhibitBackward {
@@ -326,32 +363,18 @@ impl<T: Element> Tape<T> for DannTape<T> {
                 dg: dg.partials(squares),
             };
             // SAFETY: parameters are borrowed, what is written is borrowed mutably; all have these units and examples.
-            unsafe {
-                dh.receive(
-                    crew,
-                    Receive { down: kernels.down.inhibit, panels: kernels.panels.inhibit },
-                    (units, examples),
-                    epilogue,
-                )
-            };
+            unsafe { dh.receive(crew, &kernels.receive, (units, examples), epilogue) };
         } else {
             let epilogue = ExciteBackward { h, du, db, negative_from: units };
             // SAFETY: parameters are borrowed, what is written is borrowed mutably; all have these units and examples.
-            unsafe {
-                dh.receive(
-                    crew,
-                    Receive { down: kernels.down.excite, panels: kernels.panels.excite },
-                    (units, examples),
-                    epilogue,
-                )
-            };
+            unsafe { dh.receive(crew, &excite.receive, (units, examples), epilogue) };
         }
     }
 
     fn inner_backward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>) {
         let params: DannRef<'_, T> = self.buffers.own(params);
         self.assert_prepared_for_training();
-        self.inhibition.backward(crew, &mut self.buffers, params.wei);
+        self.inhibition.backward(crew, self.kernels, &mut self.buffers, params.wei);
     }
 
     /// `dx = du Wex + dzI Wix`
@@ -363,7 +386,7 @@ impl<T: Element> Tape<T> for DannTape<T> {
     /// `dWex = duᵀ x`
     fn gradients(&mut self, x: &Activations<T>, collect: &mut Collect<'_, '_, T>) {
         self.assert_prepared_for_training();
-        let Self { shape: DannShape { divisive, .. }, buffers, inhibition, dg } = self;
+        let Self { shape: DannShape { divisive, .. }, buffers, inhibition, dg, .. } = self;
         let LayerBuffers { du, db, slabs, .. } = buffers;
         let wex = WeightGradient { parameter: PLACES.wex, terms: [Some((&*du, x)), None] };
         let [wix, wei] = inhibition.gradients((PLACES.wix, PLACES.wei), du, x);

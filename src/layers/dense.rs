@@ -2,22 +2,20 @@
 
 use super::buffers::{Input, LayerBuffers};
 use super::collect::{Collect, WeightGradient};
-use super::input_gradient::{InputGradient, Receive};
+use super::excite::{Excite, ExciteBackward, ExciteKernels};
+use super::input_gradient::InputGradient;
 use super::kind::Kind;
 #[cfg(feature = "checkpoint")]
 use super::kind::Tensors;
 use super::nonlinearity::Nonlinearity;
 use super::tape::Tape;
 use crate::buffer::Activations;
-use crate::driver::phase::run_in_parts;
+use crate::driver::phase::{InParts, run_in_parts};
 use crate::driver::{Side, transpose};
-use crate::element::Element;
+use crate::element::{Element, table};
 use crate::error::{Error, at_most, dimension};
 use crate::init::Init;
 use crate::isa::Isa;
-use crate::kernels::Forward;
-use crate::kernels::backward::ExciteBackward;
-use crate::kernels::forward::Excite;
 use crate::kernels::product::Product;
 use crate::params::arrays::arrays;
 use crate::params::schema::{Names, Parameter, Role, Schema, Shape};
@@ -153,7 +151,7 @@ impl Kind for DenseShape {
 
     fn tape<T: Element>(&self, isa: Isa) -> Result<Box<dyn Tape<T>>, Error> {
         let buffers = LayerBuffers::new(self.schema()?, (self.d, self.ne), self.nonlinearity, isa);
-        Ok(Box::new(DenseTape { shape: *self, buffers }))
+        Ok(Box::new(DenseTape { shape: *self, kernels: table::<T, _>(isa), buffers }))
     }
 
     #[cfg(feature = "checkpoint")]
@@ -202,6 +200,7 @@ impl Init {
 #[derive(Clone)]
 struct DenseTape<T: Element> {
     shape: DenseShape,
+    kernels: &'static ExciteKernels<T>,
     buffers: LayerBuffers<T>,
 }
 
@@ -211,7 +210,7 @@ impl<T: Element> DenseTape<T> {
         crew: &Crew<'_>,
         params: DenseRef<'_, T>,
         x: &Activations<T>,
-        forward: &Forward<T, W>,
+        kernel: InParts<T, W, Excite<T>>,
         training: bool,
     ) {
         let Self { shape, buffers, .. } = self;
@@ -229,7 +228,7 @@ impl<T: Element> DenseTape<T> {
         // SAFETY: parameters and x are borrowed and were checked, h and its copy are borrowed mutably and have the size
         // of the batch.
         unsafe {
-            run_in_parts(crew, (kernels, ne), (forward.store, forward.excite), product, h, |rows, groups| {
+            run_in_parts(crew, (kernels, ne), kernel, product, h, |rows, groups| {
                 if let Some(to) = to {
                     transpose::to_examples(h, to, rows, examples.iter(groups));
                 }
@@ -257,17 +256,18 @@ impl<T: Element> Tape<T> for DenseTape<T> {
 
     /// `h = f(x Wᵀ + b)`
     fn forward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool) {
-        let (kernels, params): (_, DenseRef<'_, T>) = (self.buffers.kernels, self.buffers.own(params));
+        let params: DenseRef<'_, T> = self.buffers.own(params);
+        let (store, excite) = (&self.buffers.kernels.store, &self.kernels.forward);
         match x.checked(&self.buffers) {
-            Input::Units(x) => self.forward_from(crew, params, x, &kernels.along, training),
-            Input::Examples(x) => self.forward_from(crew, params, x, &kernels.dots, training),
+            Input::Units(x) => self.forward_from(crew, params, x, (store.along, excite.along), training),
+            Input::Examples(x) => self.forward_from(crew, params, x, (store.dots, excite.dots), training),
         }
     }
 
     fn receive(&mut self, crew: &Crew<'_>, _: ParamsRef<'_, T>, dh: InputGradient<'_, T>) {
-        let Self { shape, buffers } = self;
+        let Self { shape, kernels, buffers } = self;
         buffers.assert_prepared_for_training();
-        let (units, kernels, examples, squares) = (shape.ne, buffers.kernels, buffers.examples, buffers.squares);
+        let (units, examples, squares) = (shape.ne, buffers.examples, buffers.squares);
         let epilogue = ExciteBackward {
             h: buffers.derivative(),
             du: buffers.du.grouped_mut(),
@@ -275,14 +275,7 @@ impl<T: Element> Tape<T> for DenseTape<T> {
             negative_from: shape.negative_from(),
         };
         // SAFETY: parameters are borrowed, what is written is borrowed mutably; all have these units and examples.
-        unsafe {
-            dh.receive(
-                crew,
-                Receive { down: kernels.down.excite, panels: kernels.panels.excite },
-                (units, examples),
-                epilogue,
-            )
-        };
+        unsafe { dh.receive(crew, &kernels.receive, (units, examples), epilogue) };
     }
 
     /// `dx = du W`

@@ -4,10 +4,10 @@ use super::buffers::{LayerBuffers, Scratch};
 use crate::buffer::Activations;
 use crate::driver::{Side, panels, phase};
 use crate::element::Element;
-use crate::kernels::Kernels;
-use crate::kernels::backward::Store;
-use crate::kernels::product::{Product, ProductKernel};
-use crate::kernels::walk::{DownColumns, Operand, Panels};
+use crate::kernels::access::{Operand, Transposed};
+use crate::kernels::epilogue::Store;
+use crate::kernels::product::Product;
+use crate::kernels::{Kernels, TransposedKernels};
 use crate::layout::{Grouped, Split};
 use crate::threads::Crew;
 
@@ -16,19 +16,11 @@ use crate::threads::Crew;
 pub(crate) struct InputGradient<'a, T: Element> {
     kernels: &'a Kernels<T>,
     init: Option<&'a Activations<T>>,
-    terms: [Option<Operand<T, DownColumns>>; 2],
+    terms: [Option<Operand<T, Transposed>>; 2],
     /// Units of the layer below.
     rows: usize,
     examples: Split,
     scratch: &'a mut Scratch<T>,
-}
-
-/// The kernels of products with transposed weights that end in one epilogue: with the weights where they are, and with
-/// weights in panels.
-#[derive(Clone, Copy)]
-pub(crate) struct Receive<T, E> {
-    pub down: ProductKernel<T, DownColumns, E>,
-    pub panels: ProductKernel<T, Panels, E>,
 }
 
 impl<'a, T: Element> InputGradient<'a, T> {
@@ -45,7 +37,7 @@ impl<'a, T: Element> InputGradient<'a, T> {
         let term = |w: &[T], deltas: &Activations<T>| {
             assert_eq!(deltas.rows().checked_mul(rows), Some(w.len()), "elements of the weights");
             deltas.assert_shape("deltas", deltas.rows(), examples);
-            DownColumns::operand(w, rows, deltas)
+            Transposed::operand(w, rows, deltas)
         };
         let terms = [Some(term(w, du)), interneurons.map(|(wix, dzi)| term(wix, dzi))];
         Self { kernels, init: None, terms, rows, examples, scratch }
@@ -59,8 +51,7 @@ impl<'a, T: Element> InputGradient<'a, T> {
 
     /// Stores it.
     pub fn store(self, crew: &Crew<'_>, out: &mut Activations<T>) {
-        let (Kernels { down, panels, .. }, partial) = (self.kernels, out.grouped_mut());
-        let kernels = Receive { down: down.store, panels: panels.store };
+        let (kernels, partial) = (&self.kernels.store_transposed, out.grouped_mut());
         let (units, examples) = (out.rows(), out.columns());
         // SAFETY: the output is borrowed mutably and has these units and examples.
         unsafe { self.run(crew, kernels, (units, examples), Store { out: partial }, Some(partial)) };
@@ -70,7 +61,13 @@ impl<'a, T: Element> InputGradient<'a, T> {
     ///
     /// # Safety
     /// The epilogue's arrays are borrowed mutably by the caller where it writes them, and have these units and examples.
-    pub unsafe fn receive<E>(self, crew: &Crew<'_>, kernels: Receive<T, E>, of: (usize, Split), epilogue: E) {
+    pub unsafe fn receive<E>(
+        self,
+        crew: &Crew<'_>,
+        kernels: &TransposedKernels<T, E>,
+        of: (usize, Split),
+        epilogue: E,
+    ) {
         // SAFETY: as demanded here.
         unsafe { self.run(crew, kernels, of, epilogue, None) };
     }
@@ -80,7 +77,7 @@ impl<'a, T: Element> InputGradient<'a, T> {
     unsafe fn run<E>(
         self,
         crew: &Crew<'_>,
-        kernels: Receive<T, E>,
+        kernels: &TransposedKernels<T, E>,
         of: (usize, Split),
         epilogue: E,
         partial: Option<Grouped<T>>,
@@ -95,10 +92,10 @@ impl<'a, T: Element> InputGradient<'a, T> {
             if panels::pay::<T>(rows, k, examples) {
                 scratch.partial.assert_shape("sums so far", rows, examples);
                 let partial = partial.unwrap_or_else(|| scratch.partial.grouped_mut());
-                let kernels = (all.panels.store, kernels.panels);
+                let kernels = (all.store_transposed.packed, kernels.packed);
                 phase::run_in_panels(crew, (all, rows), kernels, product, (&mut scratch.panels, partial));
             } else {
-                phase::run_product(crew, (all, rows), kernels.down, &product, |_, _| ());
+                phase::run_product(crew, (all, rows), kernels.in_place, &product, |_, _| ());
             }
         }
     }

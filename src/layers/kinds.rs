@@ -2,19 +2,23 @@
 
 use super::dann::DannShape;
 use super::dense::DenseShape;
+use super::excite::ExciteKernels;
+use super::inhibition::kernels::InhibitionKernels;
 use super::kind::Kind;
 #[cfg(feature = "checkpoint")]
 use super::kind::Tensors;
 use super::nonlinearity::Nonlinearity;
-use super::norm::NormShape;
+use super::norm::{NormKernels, NormShape};
 use super::tape::Tape;
-use crate::element::Element;
+use crate::element::{AnyTable, Element, Tables};
 use crate::error::Error;
 use crate::init::Init;
-use crate::isa::Isa;
+use crate::isa::{ForIsa, InstructionSet, Isa};
+use crate::kernels::{KernelTable, Kernels};
 use crate::params::Params;
 use crate::params::schema::{Schema, Shape};
 use rand::Rng;
+use std::any::TypeId;
 
 /// Makes [`LayerShape`] of the kinds, each a shape that implements [`Kind`].
 macro_rules! kinds {
@@ -61,6 +65,41 @@ kinds! {
     Norm(NormShape),
     /// No interneurons: a plain layer, or columns that keep their signs.
     Dense(DenseShape),
+}
+
+/// Makes the tables of kernels for both element types.
+macro_rules! tables {
+    ($($table:ident,)*) => {
+        tables!(f32: $($table,)*);
+        tables!(f64: $($table,)*);
+    };
+    ($t:ident: $($table:ident,)*) => {
+        impl Tables for $t {
+            // Inlined in another crate, it would have the kernels compiled there once more.
+            #[inline(never)]
+            fn find(isa: Isa, table: TypeId) -> Option<&'static AnyTable> {
+                struct Find(TypeId);
+                impl ForIsa for Find {
+                    type Output = Option<&'static AnyTable>;
+
+                    fn call<S: InstructionSet>(self) -> Self::Output {
+                        $(if self.0 == TypeId::of::<$table<$t>>() {
+                            return Some($table::<$t>::of::<S>());
+                        })*
+                        None
+                    }
+                }
+                isa.dispatch(Find(table))
+            }
+        }
+    };
+}
+
+tables! {
+    Kernels,
+    ExciteKernels,
+    InhibitionKernels,
+    NormKernels,
 }
 
 impl LayerShape {

@@ -3,7 +3,7 @@
 use super::state::State;
 use super::target::Targets;
 use super::update::{Angle, StepScale, Update};
-use crate::element::Element;
+use crate::element::{Element, table};
 use crate::error::Error;
 use crate::isa::Isa;
 use crate::kernels::Kernels;
@@ -37,7 +37,7 @@ impl Update {
         params.view().check(schema)?;
         gradients.check(schema)?;
         state.prepare(schema, self, params.view())?;
-        let kernels = T::kernels(Isa::select()?).get();
+        let kernels = table::<T, Kernels<T>>(Isa::select()?);
         Threads::Serial.region(0.0, |crew| apply(crew, kernels, (schema, self), params, gradients, state));
         Ok(())
     }

@@ -7,19 +7,20 @@
 //! `zI` is kept as `−zI` and as `a ⊙ zI` with `a = exp(alpha)`, so that `zE − s` is one sum of two products, and so is the
 //! gradient of `Wei`.
 
+pub(super) mod kernels;
+
 use super::buffers::LayerBuffers;
 use super::collect::{Sums, WeightGradient};
 use crate::buffer::{Activations, Buffer};
-use crate::driver::phase::{run_in_panels, run_in_parts, run_product};
+use crate::driver::phase::{InParts, run_in_panels, run_in_parts, run_product};
 use crate::driver::{Side, panels, transpose};
 use crate::element::Element;
 use crate::error::Error;
-use crate::kernels::Forward;
-use crate::kernels::backward::{DivisiveBackward, InterneuronsBackward, Q, Store};
-use crate::kernels::forward::Interneurons;
+use crate::kernels::access::{Operand, Transposed};
+use crate::kernels::epilogue::Store;
 use crate::kernels::product::Product;
-use crate::kernels::walk::{DownColumns, Operand};
 use crate::threads::Crew;
+use kernels::{DivisiveBackward, InhibitionKernels, Interneurons, InterneuronsBackward, Q};
 
 /// ε of γ.
 pub(super) const EPSILON: f64 = 1e-8;
@@ -105,7 +106,7 @@ impl<T: Element> Inhibition<T> {
         buffers: &LayerBuffers<T>,
         wix: Operand<T, W>,
         alpha: &[T],
-        forward: &Forward<T, W>,
+        kernel: InParts<T, W, Interneurons<T>>,
         as_examples: bool,
     ) {
         let &mut Self { ni, divisive, .. } = self;
@@ -120,7 +121,6 @@ impl<T: Element> Inhibition<T> {
         // SAFETY: parameters and x are borrowed by the caller and were checked, the outputs and their copies are borrowed
         // mutably and have the size of the batch.
         unsafe {
-            let kernel = (forward.store, forward.interneurons);
             run_in_parts(crew, (kernels, ni), kernel, product, minus_zi, |rows, groups| {
                 if let Some(to) = minus_zi_examples {
                     transpose::to_examples(minus_zi, to, rows.clone(), examples.iter(groups.clone()));
@@ -145,7 +145,7 @@ impl<T: Element> Inhibition<T> {
     }
 
     /// `dzI = −du Wei + a ⊙ (dγ Wei)`, and dalpha.
-    pub fn backward(&mut self, crew: &Crew<'_>, buffers: &mut LayerBuffers<T>, wei: &[T]) {
+    pub fn backward(&mut self, crew: &Crew<'_>, own: &InhibitionKernels<T>, buffers: &mut LayerBuffers<T>, wei: &[T]) {
         let &mut Self { ne, ni, divisive, .. } = self;
         let &mut LayerBuffers { kernels, examples, squares, .. } = buffers;
         self.assert_backward(buffers);
@@ -154,8 +154,8 @@ impl<T: Element> Inhibition<T> {
         if in_panels && divisive {
             self.q.assert_shape("dγ Wei", ni, examples);
         }
-        let p = DownColumns::operand(wei, ni, &buffers.du);
-        let q = DownColumns::operand(wei, ni, &self.dgamma);
+        let p = Transposed::operand(wei, ni, &buffers.du);
+        let q = Transposed::operand(wei, ni, &self.dgamma);
         let dzi = self.dzi.grouped_mut();
         let dalpha = self.dalpha.partials(squares);
         let epilogue = |q| InterneuronsBackward {
@@ -168,20 +168,20 @@ impl<T: Element> Inhibition<T> {
             if in_panels {
                 let out = self.q.grouped_mut();
                 let epilogue = epilogue(Q::Stored(out));
-                let room = &mut buffers.scratch.panels;
+                let (room, store) = (&mut buffers.scratch.panels, kernels.store_transposed.packed);
                 if divisive {
-                    let kernel = kernels.panels.store;
+                    let kernel = store;
                     let terms = [Some(q), None];
                     let product = Product { init: None, terms, examples, epilogue: Store { out } };
                     run_in_panels(crew, (kernels, ni), (kernel, kernel), product, (room, out));
                 }
-                let kernel = (kernels.panels.store, kernels.panels.interneurons);
+                let kernel = (store, own.interneurons_backward.packed);
                 let product = Product { init: None, terms: [Some(p), None], examples, epilogue };
                 run_in_panels(crew, (kernels, ni), kernel, product, (room, dzi));
             } else {
                 let epilogue = epilogue(Q::Sum(q));
                 let product = Product { init: None, terms: [Some(p), None], examples, epilogue };
-                run_product(crew, (kernels, ni), kernels.down.interneurons, &product, |_, _| ());
+                run_product(crew, (kernels, ni), own.interneurons_backward.in_place, &product, |_, _| ());
             }
         }
     }

@@ -6,7 +6,9 @@
 //!
 //! Sums over the padding of a batch need care: the padding of `u` is zero, that of `u − mean(u)` is not.
 
-use super::forward::activate;
+use crate::kernels::epilogue::{Partials, activate, through_activation};
+use crate::kernels::tile::{Acc, Epilogue};
+use crate::kernels::{KernelTable, Tiled, TransposedKernels};
 use crate::layout::{Group, Grouped, Split};
 use crate::simd::{Scalar, Simd, Vectorized};
 use std::ops::Range;
@@ -61,20 +63,24 @@ unsafe impl<T: Sync> Sync for NormaliseBackward<T> {}
 /// The kernels of one instruction set. Those over the units take a range of groups of examples, those over the examples
 /// a range of units. All are unsafe: the CPU must have the instruction set, the arrays be valid for their use in the
 /// range, and nothing else access what is written there.
-pub(crate) struct Normalisation<T> {
+pub(crate) struct NormKernels<T> {
     pub over_units: unsafe fn(&Normalise<T>, Range<usize>),
     pub over_units_backward: unsafe fn(&NormaliseBackward<T>, Range<usize>),
     pub over_examples: unsafe fn(&Normalise<T>, Range<usize>),
     pub over_examples_backward: unsafe fn(&NormaliseBackward<T>, Range<usize>),
+    pub receive: TransposedKernels<T, GainBackward<T>>,
 }
 
-impl<T: Scalar> Normalisation<T> {
-    pub const fn of<S: Simd<T>>() -> Self {
-        Self {
-            over_units: run::<T, S, _, OverUnits>,
-            over_units_backward: run::<T, S, _, OverUnits>,
-            over_examples: run::<T, S, _, OverExamples>,
-            over_examples_backward: run::<T, S, _, OverExamples>,
+impl<T: Scalar> KernelTable<T> for NormKernels<T> {
+    fn of<S: Tiled<T>>() -> &'static Self {
+        const {
+            &Self {
+                over_units: run::<T, S, _, OverUnits>,
+                over_units_backward: run::<T, S, _, OverUnits>,
+                over_examples: run::<T, S, _, OverExamples>,
+                over_examples_backward: run::<T, S, _, OverExamples>,
+                receive: TransposedKernels::of::<S>(),
+            }
         }
     }
 }
@@ -89,7 +95,7 @@ trait Pass<T: Scalar, W> {
 /// Does a pass with the instruction set `S`.
 ///
 /// # Safety
-/// The CPU has the instruction set of `S`; as [`Normalisation`].
+/// The CPU has the instruction set of `S`; as [`NormKernels`].
 unsafe fn run<T: Scalar, S: Simd<T>, W, P: Pass<T, W>>(work: &W, range: Range<usize>) {
     struct Work<'a, S, T, W, P> {
         s: S,
@@ -264,7 +270,7 @@ fn inverse_deviation<T: Scalar, S: Simd<T>>(s: S, work: &Normalise<T>, variance:
 /// Stores `ẑ` and `h` of one vector.
 ///
 /// # Safety
-/// As [`Normalisation`].
+/// As [`NormKernels`].
 #[inline(always)]
 unsafe fn finish<T: Scalar, S: Simd<T>>(
     s: S,
@@ -283,7 +289,7 @@ unsafe fn finish<T: Scalar, S: Simd<T>>(
 /// Stores `du` of one vector.
 ///
 /// # Safety
-/// As [`Normalisation`].
+/// As [`NormKernels`].
 #[inline(always)]
 unsafe fn finish_backward<T: Scalar, S: Simd<T>>(
     s: S,
@@ -298,5 +304,44 @@ unsafe fn finish_backward<T: Scalar, S: Simd<T>>(
         let zhat = s.load(work.zhat.at(unit, group).add(j * S::LANES));
         let rest = s.sub(s.sub(s.load(place), plain), s.mul(zhat, along));
         s.store(place, inside(s, s.mul(inverse, rest), group, j));
+    }
+}
+
+/// From `dh`, the accumulators, to `dẑ = g ⊙ dz`, `db` and `dg` of a normalised layer.
+pub(crate) struct GainBackward<T> {
+    /// `h [ne, B]`, read for ReLU's derivative; none for the identity.
+    pub h: Option<Grouped<T>>,
+    /// `g [ne]`
+    pub g: *const T,
+    /// `ẑ [ne, B]`, read.
+    pub zhat: Grouped<T>,
+    /// `dẑ [ne, B]`, written.
+    pub dzhat: Grouped<T>,
+    /// `db`, written.
+    pub db: Partials<T>,
+    /// `dg`, written.
+    pub dg: Partials<T>,
+}
+
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for GainBackward<T> {
+    #[inline(always)]
+    unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
+        for (i, dh) in acc.into_iter().enumerate() {
+            let mut db = s.zero();
+            let mut dg = s.zero();
+            // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
+            unsafe {
+                let g = s.splat(*self.g.add(row + i));
+                for (j, dh) in dh.into_iter().enumerate() {
+                    let lane = j * S::LANES;
+                    let dz = through_activation(s, dh, self.h, row + i, group, lane);
+                    db = self.db.add(s, db, dz);
+                    dg = self.dg.mul_add(s, dz, s.load(self.zhat.at(row + i, group).add(lane)), dg);
+                    s.store(self.dzhat.at(row + i, group).add(lane), s.mul(dz, g));
+                }
+                *self.db.at(row + i, group) = s.sum(db);
+                *self.dg.at(row + i, group) = s.sum(dg);
+            }
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! The layer with layer or batch normalisation.
 
+mod kernels;
+
 use super::buffers::{Input, LayerBuffers};
 use super::collect::{Collect, Sums, WeightGradient};
-use super::input_gradient::{InputGradient, Receive};
+use super::input_gradient::InputGradient;
 use super::kind::Kind;
 #[cfg(feature = "checkpoint")]
 use super::kind::Tensors;
@@ -11,18 +13,18 @@ use super::tape::{Standardised, Tape};
 use crate::buffer::{Activations, Buffer};
 use crate::driver::phase::run_in_parts;
 use crate::driver::{Side, transpose};
-use crate::element::Element;
+use crate::element::{Element, table};
 use crate::error::{Error, dimension};
 use crate::init::Init;
 use crate::isa::Isa;
-use crate::kernels::Forward;
-use crate::kernels::backward::{GainBackward, Store};
-use crate::kernels::normalise::{Normalise, NormaliseBackward};
-use crate::kernels::product::Product;
+use crate::kernels::epilogue::Store;
+use crate::kernels::product::{Product, ProductKernel};
 use crate::params::arrays::arrays;
 use crate::params::schema::{Names, Parameter, Role, Schema, Shape};
 use crate::params::{Params, ParamsMut, ParamsRef, array};
 use crate::threads::Crew;
+pub(super) use kernels::NormKernels;
+use kernels::{GainBackward, Normalise, NormaliseBackward};
 use rand::Rng;
 use std::ops::Range;
 
@@ -146,6 +148,7 @@ impl Kind for NormShape {
     fn tape<T: Element>(&self, isa: Isa) -> Result<Box<dyn Tape<T>>, Error> {
         Ok(Box::new(NormTape {
             shape: *self,
+            kernels: table::<T, _>(isa),
             buffers: LayerBuffers::new(self.schema()?, (self.d, self.ne), self.nonlinearity, isa),
             zhat: Activations::new(),
             inverse: Buffer::default(),
@@ -186,6 +189,7 @@ impl Init {
 #[derive(Clone)]
 struct NormTape<T: Element> {
     shape: NormShape,
+    kernels: &'static NormKernels<T>,
     buffers: LayerBuffers<T>,
     /// `u`, then `ẑ [ne, B]`
     zhat: Activations<T>,
@@ -197,7 +201,7 @@ struct NormTape<T: Element> {
 }
 
 impl<T: Element> NormTape<T> {
-    fn excite<W: Side>(&mut self, crew: &Crew<'_>, w: &[T], x: &Activations<T>, forward: &Forward<T, W>) {
+    fn excite<W: Side>(&mut self, crew: &Crew<'_>, w: &[T], x: &Activations<T>, store: ProductKernel<T, W, Store<T>>) {
         let NormShape { d, ne, .. } = self.shape;
         let LayerBuffers { kernels, examples, .. } = self.buffers;
         self.zhat.assert_shape("u", ne, examples);
@@ -205,12 +209,12 @@ impl<T: Element> NormTape<T> {
         let terms = [Some(W::operand(w, d, x)), None];
         let product = Product { init: None, terms, examples, epilogue: Store { out: u } };
         // SAFETY: the weights and x are borrowed and were checked; u is borrowed mutably and has the size of the batch.
-        unsafe { run_in_parts(crew, (kernels, ne), (forward.store, forward.store), product, u, |_, _| ()) };
+        unsafe { run_in_parts(crew, (kernels, ne), (store, store), product, u, |_, _| ()) };
     }
 
     fn normalise(&mut self, crew: &Crew<'_>, params: NormRef<'_, T>, training: bool) {
         let NormShape { ne, over, .. } = self.shape;
-        let LayerBuffers { kernels, examples, .. } = self.buffers;
+        let LayerBuffers { examples, .. } = self.buffers;
         self.buffers.assert_output(false);
         self.zhat.assert_shape("u", ne, examples);
         self.assert_inverse();
@@ -236,8 +240,8 @@ impl<T: Element> NormTape<T> {
             epsilon: T::from_f64(EPSILON),
         };
         let kernel = match over {
-            Over::Units => kernels.normalisation.over_units,
-            Over::Examples => kernels.normalisation.over_examples,
+            Over::Units => self.kernels.over_units,
+            Over::Examples => self.kernels.over_examples,
         };
         // SAFETY: the parameters are borrowed and were checked; what is written is borrowed mutably and has the size of
         // the batch.
@@ -318,10 +322,11 @@ impl<T: Element> Tape<T> for NormTape<T> {
 
     /// `u = x Wᵀ`, then `h = f(g ⊙ ẑ + b)`.
     fn forward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool) {
-        let (kernels, params): (_, NormRef<'_, T>) = (self.buffers.kernels, self.buffers.own(params));
+        let params: NormRef<'_, T> = self.buffers.own(params);
+        let store = &self.buffers.kernels.store;
         match x.checked(&self.buffers) {
-            Input::Units(x) => self.excite(crew, params.w, x, &kernels.along),
-            Input::Examples(x) => self.excite(crew, params.w, x, &kernels.dots),
+            Input::Units(x) => self.excite(crew, params.w, x, store.along),
+            Input::Examples(x) => self.excite(crew, params.w, x, store.dots),
         }
         self.normalise(crew, params, training);
         let buffers = &mut self.buffers;
@@ -340,8 +345,8 @@ impl<T: Element> Tape<T> for NormTape<T> {
     fn receive(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, dh: InputGradient<'_, T>) {
         let params: NormRef<'_, T> = self.buffers.own(params);
         self.assert_prepared_for_training();
-        let Self { shape, buffers, zhat, dg, .. } = self;
-        let (units, kernels, examples, squares) = (shape.ne, buffers.kernels, buffers.examples, buffers.squares);
+        let Self { shape, kernels, buffers, zhat, dg, .. } = self;
+        let (units, examples, squares) = (shape.ne, buffers.examples, buffers.squares);
         let epilogue = GainBackward {
             h: buffers.derivative(),
             g: params.g.as_ptr(),
@@ -351,14 +356,7 @@ impl<T: Element> Tape<T> for NormTape<T> {
             dg: dg.partials(squares),
         };
         // SAFETY: parameters are borrowed, what is written is borrowed mutably; all have these units and examples.
-        unsafe {
-            dh.receive(
-                crew,
-                Receive { down: kernels.down.gain, panels: kernels.panels.gain },
-                (units, examples),
-                epilogue,
-            )
-        };
+        unsafe { dh.receive(crew, &kernels.receive, (units, examples), epilogue) };
     }
 
     /// `du` from `dẑ`
@@ -366,7 +364,7 @@ impl<T: Element> Tape<T> for NormTape<T> {
         let NormShape { ne, over, .. } = self.shape;
         let params: NormRef<'_, T> = self.buffers.own(params);
         self.assert_prepared_for_training();
-        let LayerBuffers { kernels, examples, accumulated, .. } = self.buffers;
+        let LayerBuffers { examples, accumulated, .. } = self.buffers;
         let gradients = match over {
             Over::Units => [std::ptr::null(); 3],
             // The whole batch is one slab, so that there are no gradients of slabs before.
@@ -386,8 +384,8 @@ impl<T: Element> Tape<T> for NormTape<T> {
             share: self.inverse_count(),
         };
         let kernel = match over {
-            Over::Units => kernels.normalisation.over_units_backward,
-            Over::Examples => kernels.normalisation.over_examples_backward,
+            Over::Units => self.kernels.over_units_backward,
+            Over::Examples => self.kernels.over_examples_backward,
         };
         // SAFETY: the parameters are borrowed and were checked; du is borrowed mutably and has the size of the batch.
         self.pass(crew, |range| unsafe { kernel(&work, range) });

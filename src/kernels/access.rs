@@ -1,18 +1,18 @@
-//! Walks: where a tile finds the elements of its weights, and along which dimension its vectors run.
+//! How a tile reads its weights, and along which dimension its vectors run.
 //!
-//! | walk | weights | vectors run over | used for |
+//! | access | weights | vectors run over | used for |
 //! |---|---|---|---|
-//! | [`AlongRows`] | as the caller stores them | examples | the forward product `W x` |
-//! | [`DownColumns`] | as the caller stores them | examples | `Wᵀ δ` |
-//! | [`Panels`] | a copy of part of them | examples | `Wᵀ δ` of large layers |
-//! | [`Dots`] | as the caller stores them | the sum | `W x` of a few examples |
+//! | [`RowMajor`] | as the caller stores them | examples | the forward product `W x` |
+//! | [`Transposed`] | as the caller stores them | examples | `Wᵀ δ` |
+//! | [`PackedTransposed`] | a copy of part of them | examples | `Wᵀ δ` of large layers |
+//! | [`DotProduct`] | as the caller stores them | the sum | `W x` of a few examples |
 
-use super::tile::{Acc, Term, accumulate};
+use super::tile::{Acc, Broadcast, Term, accumulate};
 use crate::layout::{Group, Grouped, Split};
 use crate::simd::{Scalar, Simd, Vectorized};
 
-/// In which order `A` is walked, and what the sum runs over.
-pub(crate) trait Walk: Copy + 'static {
+/// In which order `A` is read, and what the sum runs over.
+pub(crate) trait Access: Copy + 'static {
     /// The part of the sum that is wanted.
     type Depth: Copy;
 
@@ -33,18 +33,7 @@ pub(crate) trait Walk: Copy + 'static {
     ) -> Acc<S::V, MR, NV>;
 }
 
-/// A walk in which one element of `A` at a time meets vectors over the columns of `B`.
-pub(crate) trait Broadcast: Copy + 'static {
-    /// Index of `A[row, k]` from the first element, for a tile's first row.
-    #[inline(always)]
-    fn origin(row: usize, k: usize, ld: usize) -> usize {
-        Self::index(row, k, ld)
-    }
-    /// Index of `A[row, k]` from the tile's first element.
-    fn index(row: usize, k: usize, ld: usize) -> usize;
-}
-
-impl<W: Broadcast> Walk for W {
+impl<W: Broadcast> Access for W {
     type Depth = Block;
 
     fn len(depth: Block) -> usize {
@@ -69,9 +58,9 @@ impl<W: Broadcast> Walk for W {
 
 /// The tile's rows are stored rows of `A`, the sum runs along them: `A[row, k]` of the forward product `W x`.
 #[derive(Clone, Copy)]
-pub(crate) struct AlongRows;
+pub(crate) struct RowMajor;
 
-impl Broadcast for AlongRows {
+impl Broadcast for RowMajor {
     #[inline(always)]
     fn index(row: usize, k: usize, ld: usize) -> usize {
         row * ld + k
@@ -80,29 +69,29 @@ impl Broadcast for AlongRows {
 
 /// The tile's rows are stored columns of `A`, the sum runs down them: the transposed product `Wᵀ δ`.
 #[derive(Clone, Copy)]
-pub(crate) struct DownColumns;
+pub(crate) struct Transposed;
 
-impl Broadcast for DownColumns {
+impl Broadcast for Transposed {
     #[inline(always)]
     fn index(row: usize, k: usize, ld: usize) -> usize {
         k * ld + row
     }
 }
 
-/// [`DownColumns`] of a copy of part of `A` in panels: panel after panel, each of [`Panels::WIDTH`] columns, of which
-/// the first [`Panels::STEP`] begin tiles and the others end them; the next panel holds these again. Panels are `ld`
+/// [`Transposed`] of a copy of part of `A` in panels: panel after panel, each of [`PackedTransposed::WIDTH`] columns, of which
+/// the first [`PackedTransposed::STEP`] begin tiles and the others end them; the next panel holds these again. Panels are `ld`
 /// elements apart.
 #[derive(Clone, Copy)]
-pub(crate) struct Panels;
+pub(crate) struct PackedTransposed;
 
-impl Panels {
+impl PackedTransposed {
     /// Rows of the product from panel to panel: those of [`super::Tiled::ROWS`].
     pub const STEP: usize = 12;
     /// Columns that a panel holds: a last tile may be a little taller than the others.
     pub const WIDTH: usize = 16;
 }
 
-impl Broadcast for Panels {
+impl Broadcast for PackedTransposed {
     #[inline(always)]
     fn origin(row: usize, k: usize, ld: usize) -> usize {
         row / Self::STEP * ld + row % Self::STEP + k * Self::WIDTH
@@ -116,9 +105,9 @@ impl Broadcast for Panels {
 /// The tile's rows are stored rows of `A` and so are the columns of `B`: vectors run along the sum. For batches of a
 /// few examples, which would leave most lanes of a vector over examples empty. `B` has a row an example.
 #[derive(Clone, Copy)]
-pub(crate) struct Dots;
+pub(crate) struct DotProduct;
 
-impl Walk for Dots {
+impl Access for DotProduct {
     /// The dimension that is summed over, in the groups of `B`.
     type Depth = Split;
 
@@ -174,7 +163,7 @@ const DOT_ROWS: usize = 4;
 #[inline(always)]
 unsafe fn dots<T: Scalar, S: Simd<T>, const R: usize, const E: usize>(
     s: S,
-    operand: Operand<T, Dots>,
+    operand: Operand<T, DotProduct>,
     at: (usize, usize),
     (r, e): (usize, usize),
     sums: &mut [[T; MAX_LANES]; DOT_ROWS],
@@ -188,71 +177,100 @@ unsafe fn dots<T: Scalar, S: Simd<T>, const R: usize, const E: usize>(
 /// A block of dot products: `R` rows of weights by `E` examples.
 struct DotBlock<S, T, const R: usize, const E: usize> {
     s: S,
-    operand: Operand<T, Dots>,
+    operand: Operand<T, DotProduct>,
     /// The first row and the first example.
     at: (usize, usize),
 }
+
+/// The most vectors of a group. Each has sums of its own, so that they do not wait for one another.
+const VECTORS: usize = 3;
+
+/// The sums of a block of dot products, a vector for each vector of a group.
+type DotSums<V, const R: usize, const E: usize> = [[[V; VECTORS]; E]; R];
 
 impl<S: Simd<T>, T: Scalar, const R: usize, const E: usize> Vectorized for DotBlock<S, T, R, E> {
     type Output = [[T; E]; R];
 
     #[inline(always)]
     fn call(self) -> [[T; E]; R] {
-        /// The most vectors of a group. Each has sums of its own, so that they do not wait for one another.
-        const VECTORS: usize = 3;
-        /// Elements from what is read to what is prefetched. Weights that come from memory arrive some 6 % faster
-        /// than by the machine's own guess.
-        const AHEAD: usize = 512;
         let Self { s, operand: Operand { a, lda, b, depth: columns }, at: (row, example) } = self;
         let mut acc = [[[s.zero(); VECTORS]; E]; R];
         for group in columns.iter(0..columns.groups()) {
             let w = a.wrapping_add(row * lda + group.start);
             let x = b.at(example, group);
-            if group.len == VECTORS * S::LANES {
-                for j in 0..VECTORS {
-                    // SAFETY: `dots` is called with an operand that is valid in these rows and examples.
-                    unsafe {
-                        let mut vectors = [s.zero(); E];
-                        for (e, vector) in vectors.iter_mut().enumerate() {
-                            *vector = s.load(x.add(e * group.width + j * S::LANES));
-                        }
-                        for (r, acc) in acc.iter_mut().enumerate() {
-                            let w = w.add(r * lda + j * S::LANES);
-                            s.prefetch(w.wrapping_add(AHEAD));
-                            let w = s.load(w);
-                            for (acc, x) in acc.iter_mut().zip(vectors) {
-                                acc[j] = s.mul_add(w, x, acc[j]);
-                            }
-                        }
-                    }
-                }
-                continue;
-            }
-            for j in 0..VECTORS {
-                let lane = j * S::LANES;
-                let lanes = group.len.saturating_sub(lane);
-                if lanes == 0 {
-                    continue;
-                }
-                // SAFETY: as above. Rows of weights have no padding. That of `B` is there to be read, but it may hold
-                // anything, NaN too, which a weight of zero would not silence.
-                unsafe {
-                    let mut vectors = [s.zero(); E];
-                    for (e, vector) in vectors.iter_mut().enumerate() {
-                        let x = x.add(e * group.width + lane);
-                        *vector = if lanes >= S::LANES { s.load(x) } else { s.load_first(x, lanes) };
-                    }
-                    for (r, acc) in acc.iter_mut().enumerate() {
-                        let w = w.add(r * lda + lane);
-                        let w = if lanes >= S::LANES { s.load(w) } else { s.load_first(w, lanes) };
-                        for (acc, x) in acc.iter_mut().zip(vectors) {
-                            acc[j] = s.mul_add(w, x, acc[j]);
-                        }
-                    }
+            // SAFETY: `dots` is called with an operand that is valid in these rows and examples.
+            unsafe {
+                if group.len == VECTORS * S::LANES {
+                    self.add_whole_group(&mut acc, w, x, group);
+                } else {
+                    self.add_last_group(&mut acc, w, x, group);
                 }
             }
         }
         acc.map(|acc| acc.map(|[first, second, third]| s.sum(s.add(s.add(first, second), third))))
+    }
+}
+
+impl<S: Simd<T>, T: Scalar, const R: usize, const E: usize> DotBlock<S, T, R, E> {
+    /// Adds a group that all vectors fill.
+    ///
+    /// # Safety
+    /// `w` is valid for reading `R` rows and `x` for reading `E` rows of the group.
+    #[inline(always)]
+    unsafe fn add_whole_group(&self, acc: &mut DotSums<S::V, R, E>, w: *const T, x: *const T, group: Group) {
+        /// Elements from what is read to what is prefetched. Weights that come from memory arrive some 6 % faster
+        /// than by the machine's own guess.
+        const AHEAD: usize = 512;
+        let (s, lda) = (self.s, self.operand.lda);
+        for j in 0..VECTORS {
+            // SAFETY: the caller vouches for these rows of the group.
+            unsafe {
+                let mut vectors = [s.zero(); E];
+                for (e, vector) in vectors.iter_mut().enumerate() {
+                    *vector = s.load(x.add(e * group.width + j * S::LANES));
+                }
+                for (r, acc) in acc.iter_mut().enumerate() {
+                    let w = w.add(r * lda + j * S::LANES);
+                    s.prefetch(w.wrapping_add(AHEAD));
+                    let w = s.load(w);
+                    for (acc, x) in acc.iter_mut().zip(vectors) {
+                        acc[j] = s.mul_add(w, x, acc[j]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds a group that ends before all vectors are full.
+    ///
+    /// # Safety
+    /// As [`DotBlock::add_whole_group`].
+    #[inline(always)]
+    unsafe fn add_last_group(&self, acc: &mut DotSums<S::V, R, E>, w: *const T, x: *const T, group: Group) {
+        let (s, lda) = (self.s, self.operand.lda);
+        for j in 0..VECTORS {
+            let lane = j * S::LANES;
+            let lanes = group.len.saturating_sub(lane);
+            if lanes == 0 {
+                continue;
+            }
+            // SAFETY: the caller vouches for these rows of the group. Rows of weights have no padding. That of `B` is
+            // there to be read, but it may hold anything, NaN too, which a weight of zero would not silence.
+            unsafe {
+                let mut vectors = [s.zero(); E];
+                for (e, vector) in vectors.iter_mut().enumerate() {
+                    let x = x.add(e * group.width + lane);
+                    *vector = if lanes >= S::LANES { s.load(x) } else { s.load_first(x, lanes) };
+                }
+                for (r, acc) in acc.iter_mut().enumerate() {
+                    let w = w.add(r * lda + lane);
+                    let w = if lanes >= S::LANES { s.load(w) } else { s.load_first(w, lanes) };
+                    for (acc, x) in acc.iter_mut().zip(vectors) {
+                        acc[j] = s.mul_add(w, x, acc[j]);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -264,7 +282,7 @@ pub(crate) struct Block {
 }
 
 /// A weight matrix and the activations that it meets.
-pub(crate) struct Operand<T, W: Walk> {
+pub(crate) struct Operand<T, W: Access> {
     /// The weights at row 0, k = 0.
     pub a: *const T,
     /// Distance of the weights' stored rows.
@@ -275,9 +293,9 @@ pub(crate) struct Operand<T, W: Walk> {
     pub depth: W::Depth,
 }
 
-impl<T, W: Walk> Clone for Operand<T, W> {
+impl<T, W: Access> Clone for Operand<T, W> {
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<T, W: Walk> Copy for Operand<T, W> {}
+impl<T, W: Access> Copy for Operand<T, W> {}

@@ -1,0 +1,205 @@
+//! The epilogues of interneurons and of the units that they inhibit.
+
+use crate::kernels::access::{Access, DotProduct, Operand, RowMajor, Transposed};
+use crate::kernels::epilogue::{Partials, Store, activate, through_activation};
+use crate::kernels::tile::{Acc, Epilogue, load, zeros};
+use crate::kernels::{ForwardKernels, KernelTable, Tiled, TransposedKernels};
+use crate::layout::{Group, Grouped};
+use crate::simd::{Scalar, Simd};
+
+/// The kernels of interneurons, and of units that they divide.
+pub(crate) struct InhibitionKernels<T> {
+    pub interneurons: ForwardKernels<T, Interneurons<T>>,
+    pub inhibit: ForwardKernels<T, Inhibit<T, RowMajor>, Inhibit<T, DotProduct>>,
+    pub receive: TransposedKernels<T, InhibitBackward<T>>,
+    pub interneurons_backward: TransposedKernels<T, InterneuronsBackward<T>>,
+}
+
+impl<T: Scalar> KernelTable<T> for InhibitionKernels<T> {
+    fn of<S: Tiled<T>>() -> &'static Self {
+        const {
+            &Self {
+                interneurons: ForwardKernels::of::<S>(),
+                inhibit: ForwardKernels::of::<S>(),
+                receive: TransposedKernels::of::<S>(),
+                interneurons_backward: TransposedKernels::of::<S>(),
+            }
+        }
+    }
+}
+
+/// `zI` as the excitatory units need it: `−zI` for the subtraction (so that every term of a product adds) and
+/// `a ⊙ zI` for the division.
+pub(crate) struct Interneurons<T> {
+    /// `−zI [ni, B]`
+    pub minus_zi: Grouped<T>,
+    /// `a ⊙ zI [ni, B]` and `a [ni]`; none without division.
+    pub divisive: Option<(Grouped<T>, *const T)>,
+}
+
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for Interneurons<T> {
+    #[inline(always)]
+    unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
+        for (i, zi) in acc.into_iter().enumerate() {
+            for (j, zi) in zi.into_iter().enumerate() {
+                // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
+                unsafe {
+                    s.store(self.minus_zi.at(row + i, group).add(j * S::LANES), s.sub(s.zero(), zi));
+                    if let Some((azi, a)) = self.divisive {
+                        let a = s.splat(*a.add(row + i));
+                        s.store(azi.at(row + i, group).add(j * S::LANES), s.mul(a, zi));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `h = f(g ⊙ (zE − s) / γ + b)` with `γ = (a ⊙ zI) Weiᵀ + ε`: the accumulators come in as `zE − s`.
+///
+/// γ is a second product of the same tile. Its registers are free because the compiler parks `zE − s` on the stack,
+/// one store and one load per vector, against `d + 2·ni` multiply-adds.
+pub(crate) struct Inhibit<T, W: Access> {
+    /// `Wei [ne, ni]` and `a ⊙ zI [ni, B]`
+    pub gamma: Operand<T, W>,
+    /// ε
+    pub epsilon: T,
+    /// `g [ne]`
+    pub g: *const T,
+    /// `b [ne]`
+    pub b: *const T,
+    /// ReLU or identity.
+    pub relu: bool,
+    /// `h [ne, B]`
+    pub h: Grouped<T>,
+    /// `ẑ [ne, B]` and `1/γ [ne, B]`, for the backward pass.
+    pub keep: Option<(Grouped<T>, Grouped<T>)>,
+}
+
+impl<T: Scalar, S: Simd<T>, W: Access> Epilogue<T, S> for Inhibit<T, W> {
+    #[inline(always)]
+    unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
+        // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
+        let gamma = unsafe { W::product(s, zeros::<T, S, MR, NV>(s), self.gamma, row, group) };
+        for (i, (difference, gamma)) in acc.into_iter().zip(gamma).enumerate() {
+            // SAFETY: as above.
+            unsafe {
+                let g = s.splat(*self.g.add(row + i));
+                let b = s.splat(*self.b.add(row + i));
+                for (j, (difference, gamma)) in difference.into_iter().zip(gamma).enumerate() {
+                    let inverse = s.div(s.splat(T::ONE), s.add(gamma, s.splat(self.epsilon)));
+                    let standardised = s.mul(difference, inverse);
+                    if let Some((zhat, inv_gamma)) = self.keep {
+                        s.store(zhat.at(row + i, group).add(j * S::LANES), standardised);
+                        s.store(inv_gamma.at(row + i, group).add(j * S::LANES), inverse);
+                    }
+                    activate(s, s.mul_add(g, standardised, b), self.relu, self.h.at(row + i, group), group, j);
+                }
+            }
+        }
+    }
+}
+
+/// From `dh`, the accumulators, to `du`, `dγ`, `db` and `dg` of a layer that divides.
+pub(crate) struct InhibitBackward<T> {
+    /// `h [ne, B]`, read for ReLU's derivative; none for the identity.
+    pub h: Option<Grouped<T>>,
+    /// `g [ne]`
+    pub g: *const T,
+    /// `1/γ [ne, B]` comes in, `du` goes out.
+    pub inv_gamma_to_du: Grouped<T>,
+    /// `ẑ [ne, B]` comes in, `dγ` goes out.
+    pub zhat_to_dgamma: Grouped<T>,
+    /// `db`, written.
+    pub db: Partials<T>,
+    /// `dg`, written.
+    pub dg: Partials<T>,
+}
+
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for InhibitBackward<T> {
+    #[inline(always)]
+    unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
+        for (i, dh) in acc.into_iter().enumerate() {
+            let mut db = s.zero();
+            let mut dg = s.zero();
+            // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
+            unsafe {
+                let g = s.splat(*self.g.add(row + i));
+                for (j, dh) in dh.into_iter().enumerate() {
+                    let dz = through_activation(s, dh, self.h, row + i, group, j * S::LANES);
+                    let du = self.inv_gamma_to_du.at(row + i, group).add(j * S::LANES);
+                    let dgamma = self.zhat_to_dgamma.at(row + i, group).add(j * S::LANES);
+                    let (inv_gamma, zhat) = (s.load(du), s.load(dgamma));
+                    db = self.db.add(s, db, dz);
+                    dg = self.dg.mul_add(s, dz, zhat, dg);
+                    let du_vector = s.mul(s.mul(dz, g), inv_gamma);
+                    s.store(du, du_vector);
+                    s.store(dgamma, s.sub(s.zero(), s.mul(du_vector, zhat)));
+                }
+                *self.db.at(row + i, group) = s.sum(db);
+                *self.dg.at(row + i, group) = s.sum(dg);
+            }
+        }
+    }
+}
+
+/// From `P = du Wei`, the accumulators, to `dzI = −P + a ⊙ Q`, and `dalpha = Σ_B a ⊙ zI ⊙ Q` with `Q = dγ Wei`.
+pub(crate) struct InterneuronsBackward<T> {
+    /// `dzI [ni, B]`, written.
+    pub dzi: Grouped<T>,
+    /// What division adds; none without it.
+    pub divisive: Option<DivisiveBackward<T>>,
+}
+
+/// `Q [ni, B] = dγ Wei`
+pub(crate) enum Q<T> {
+    /// The tile's own sum, of `Wei [ne, ni]` and `dγ [ne, B]`.
+    Sum(Operand<T, Transposed>),
+    /// Stored before, for large layers.
+    Stored(Grouped<T>),
+}
+
+/// The divisive part of [`InterneuronsBackward`].
+pub(crate) struct DivisiveBackward<T> {
+    pub q: Q<T>,
+    /// `a [ni]`
+    pub a: *const T,
+    /// `a ⊙ zI [ni, B]`
+    pub azi: Grouped<T>,
+    /// `dalpha`, written.
+    pub dalpha: Partials<T>,
+}
+
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for InterneuronsBackward<T> {
+    #[inline(always)]
+    unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
+        let mut dzi = acc;
+        for p in dzi.as_flattened_mut() {
+            *p = s.sub(s.zero(), *p);
+        }
+        if let Some(divisive) = &self.divisive {
+            // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
+            let q = unsafe {
+                match divisive.q {
+                    Q::Sum(operand) => Transposed::product(s, zeros::<T, S, MR, NV>(s), operand, row, group),
+                    Q::Stored(q) => load(s, q, row, group),
+                }
+            };
+            for (i, (dzi, q)) in dzi.iter_mut().zip(q).enumerate() {
+                let mut dalpha = s.zero();
+                // SAFETY: as above.
+                unsafe {
+                    let a = s.splat(*divisive.a.add(row + i));
+                    for (j, (dzi, q)) in dzi.iter_mut().zip(q).enumerate() {
+                        *dzi = s.mul_add(a, q, *dzi);
+                        let azi = s.load(divisive.azi.at(row + i, group).add(j * S::LANES));
+                        dalpha = divisive.dalpha.mul_add(s, azi, q, dalpha);
+                    }
+                    *divisive.dalpha.at(row + i, group) = s.sum(dalpha);
+                }
+            }
+        }
+        // SAFETY: as above.
+        unsafe { Store { out: self.dzi }.finish(s, dzi, row, group) };
+    }
+}
