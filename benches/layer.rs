@@ -11,6 +11,7 @@ use common::{THREADS, pool, timed, timed_after};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use interneuron::*;
+use interneuron_baseline as composed;
 use std::time::Instant;
 
 /// A layer, a batch, and somewhere to put the results.

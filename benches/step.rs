@@ -9,6 +9,7 @@ mod common;
 use common::{THREADS, pool, timed};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use interneuron::*;
+use interneuron_baseline as composed;
 
 const DIMS: [usize; 5] = [784, 500, 500, 500, 10];
 const NIS: [usize; 4] = [50, 50, 50, 1];

@@ -100,15 +100,12 @@
 //! - `rayon` (default): pools of threads.
 //! - `data`: reads IDX files and draws digits (`flate2`).
 //! - `checkpoint`: saves networks in training and loads them again (`safetensors`, `serde_json`, `tempfile`).
-//! - `composed`: the same layers as plain matrix products and separate passes, for comparison (`matrixmultiply`).
 
 mod architecture;
 mod buffer;
 mod cache;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
-#[cfg(feature = "composed")]
-pub mod composed;
 #[cfg(feature = "data")]
 pub mod data;
 mod driver;

@@ -1,6 +1,7 @@
 //! Bad arguments: an error that names them, and outputs as they were.
 
 use interneuron::*;
+use interneuron_baseline as composed;
 
 const SHAPE: DannShape = DannShape { d: 3, ne: 4, ni: 2, nonlinearity: Nonlinearity::Relu, divisive: true };
 

@@ -8,6 +8,7 @@ use common::problem::{
 };
 use common::{Tolerance, assert_close, assert_within, bits, cast, isas, largest};
 use interneuron::*;
+use interneuron_baseline as composed;
 use proptest::prelude::*;
 use proptest::sample::select;
 use rand::RngExt;
@@ -456,8 +457,8 @@ fn initial_parameters_have_their_statistics() {
     let narrow = Init::first().draw_dann::<f32>(&DannShape::new(30, 20, 5), &mut generator(8)).unwrap();
     let wide = Init::first().draw_dann::<f64>(&DannShape::new(30, 20, 5), &mut generator(8)).unwrap();
     assert!(narrow.wex.iter().zip(&wide.wex).all(|(n, w)| *n == *w as f32), "a seed draws the same numbers");
-    let plain = Init::deeper().draw_dense::<f64>(&DenseShape::new(400, 300), &mut generator(9)).unwrap();
-    let (mean, variance) = reference::mean_and_variance(&plain.w);
+    let plain = Init::deeper().draw::<f64>(&DenseShape::new(400, 300).into(), &mut generator(9)).unwrap();
+    let (mean, variance) = reference::mean_and_variance(&plain["W"]);
     assert!(mean.abs() < 5.0 * (2.0_f64 / 400.0).sqrt() / 120_000_f64.sqrt());
     assert!((variance / (2.0 / 400.0) - 1.0).abs() < 5.0 * (2.0_f64 / 120_000.0).sqrt());
 }
@@ -467,28 +468,30 @@ fn columns_are_balanced() {
     use std::f64::consts::PI;
     // 40 inhibitory units of 440: σ_e and σ_i, and so a mean of zero where all units do the same.
     let shape = DenseShape::new(440, 300).columns(40, 28);
-    let params = Init::deeper().draw_dense::<f64>(&shape, &mut generator(5)).unwrap();
+    let params = Init::deeper().draw::<f64>(&shape.into(), &mut generator(5)).unwrap();
     let (ne, ni) = (400.0, 40.0);
     let excitatory = 1.0 / ((2.0 * PI - 1.0) / (2.0 * PI) * (ne + ne * ne / ni)).sqrt();
     for (columns, want) in [(0..400, excitatory), (400..440, ne / ni * excitatory)] {
-        let weights: Vec<f64> = params.w.chunks_exact(440).flat_map(|row| row[columns.clone()].to_vec()).collect();
+        let weights: Vec<f64> =
+            params["Wpos"].chunks_exact(440).flat_map(|row| row[columns.clone()].to_vec()).collect();
         let (mean, variance) = reference::mean_and_variance(&weights);
         // Five standard errors: 1/√n of the mean and √8/√n of an exponential's variance.
         let error = 5.0 / (weights.len() as f64).sqrt();
         assert!((mean / want - 1.0).abs() < error, "{mean} {want}");
         assert!((variance / want.powi(2) - 1.0).abs() < 8_f64.sqrt() * error, "{variance}");
     }
-    assert!(params.b.iter().all(|&b| b == 0.0));
+    assert!(params["b"].iter().all(|&b| b == 0.0));
     let first = Init { mean_input: 0.25, ..Init::first() };
-    let params = first.draw_dense::<f64>(&DenseShape::new(400, 300).columns(0, 28), &mut generator(6)).unwrap();
-    let (mean, _) = reference::mean_and_variance(&params.w);
+    let params = first.draw::<f64>(&DenseShape::new(400, 300).columns(0, 28).into(), &mut generator(6)).unwrap();
+    let (mean, _) = reference::mean_and_variance(&params["Wpos"]);
     assert!((mean * 20.0 - 1.0).abs() < 5.0 / 120_000_f64.sqrt(), "the mean is 1/√d");
-    assert!(params.b.iter().all(|&b| b == -5.0), "d · mean / √d = 400 · 0.25 / 20");
-    let norm = Init::deeper().draw_norm::<f64>(&NormShape::new(400, 300, Over::Examples), &mut generator(7)).unwrap();
-    let (_, variance) = reference::mean_and_variance(&norm.w);
+    assert!(params["b"].iter().all(|&b| b == -5.0), "d · mean / √d = 400 · 0.25 / 20");
+    let shape = NormShape::new(400, 300, Over::Examples);
+    let norm = Init::deeper().draw::<f64>(&shape.into(), &mut generator(7)).unwrap();
+    let (_, variance) = reference::mean_and_variance(&norm["W"]);
     assert!((variance * 200.0 - 1.0).abs() < 5.0 * (2.0_f64 / 120_000.0).sqrt(), "2/d");
-    assert!(norm.g.iter().chain(&norm.variance).all(|&x| x == 1.0));
-    assert!(norm.b.iter().chain(&norm.mean).all(|&x| x == 0.0));
+    assert!(norm["g"].iter().chain(&norm["running_var"]).all(|&x| x == 1.0));
+    assert!(norm["b"].iter().chain(&norm["running_mean"]).all(|&x| x == 0.0));
 }
 
 /// The padding of a batch takes part in every sum over the examples, times zero: nothing that is not finite may be in it.

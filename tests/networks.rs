@@ -4,6 +4,7 @@ mod common;
 
 use common::{Tolerance, assert_close, bits, isas};
 use interneuron::*;
+use interneuron_baseline as composed;
 use rand::RngExt;
 
 /// Layers that end inside tiles and vectors, a batch of more than one group.

@@ -6,6 +6,7 @@ mod common;
 use common::problem::{Kind, Outcome, Problem, run};
 use common::{Tolerance, bits, cast, isas};
 use interneuron::*;
+use interneuron_baseline as composed;
 
 /// All kinds of layers that treat each example on its own.
 const KINDS: [Kind; 5] = [Kind::Divisive, Kind::Subtractive, Kind::Dense, Kind::Columns, Kind::LayerNorm];

@@ -3,9 +3,8 @@
 use super::cases::{Case, Op, Sizes};
 use super::machine::{Array, Kernels};
 use super::measure::{Call, Item};
-use interneuron::{
-    Error, Init, Isa, Layer, LayerShape, MatMut, MatRef, Network, Params, Threads, Update, composed, generator,
-};
+use interneuron::{Error, Init, Isa, Layer, LayerShape, MatMut, MatRef, Network, Params, Threads, Update, generator};
+use interneuron_baseline as composed;
 use rand::RngExt;
 use rayon::ThreadPool;
 use std::collections::HashMap;

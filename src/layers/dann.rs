@@ -6,9 +6,9 @@ use super::excite::{Excite, ExciteBackward, ExciteKernels};
 use super::inhibition::kernels::{Inhibit, InhibitBackward, InhibitionKernels, Interneurons};
 use super::inhibition::{EPSILON, Inhibition};
 use super::input_gradient::InputGradient;
-use super::kind::Kind;
 #[cfg(feature = "checkpoint")]
 use super::kind::Tensors;
+use super::kind::{Kind, Ports};
 use super::nonlinearity::Nonlinearity;
 use super::tape::{Standardised, Tape};
 use crate::buffer::Activations;
@@ -125,24 +125,9 @@ arrays! {
 }
 
 impl Kind for DannShape {
-    fn inputs(&self) -> usize {
-        self.d
-    }
-
-    fn outputs(&self) -> usize {
-        self.ne
-    }
-
-    fn nonlinearity(&self) -> Nonlinearity {
-        self.nonlinearity
-    }
-
-    fn interneurons(&self) -> usize {
-        self.ni
-    }
-
-    fn divisive(&self) -> bool {
-        self.divisive
+    fn ports(&self) -> Ports {
+        let &Self { d, ne, ni, nonlinearity, divisive } = self;
+        Ports { inputs: d, outputs: ne, nonlinearity, interneurons: ni, divisive, ..Ports::default() }
     }
 
     fn without_division(self) -> Self {

@@ -4,9 +4,9 @@ use super::buffers::{Input, LayerBuffers};
 use super::collect::{Collect, WeightGradient};
 use super::excite::{Excite, ExciteBackward, ExciteKernels};
 use super::input_gradient::InputGradient;
-use super::kind::Kind;
 #[cfg(feature = "checkpoint")]
 use super::kind::Tensors;
+use super::kind::{Kind, Ports};
 use super::nonlinearity::Nonlinearity;
 use super::tape::Tape;
 use crate::buffer::Activations;
@@ -75,15 +75,6 @@ impl DenseShape {
         Self { columns: Some(Columns { inhibitory_inputs, inhibitory_outputs }), ..self }
     }
 
-    /// The length of every parameter array.
-    ///
-    /// # Errors
-    /// [`Error::Dimension`] if a dimension is zero, an array would not fit in memory, or more units are inhibitory than
-    /// there are.
-    pub fn lengths(&self) -> Result<Dense<usize>, Error> {
-        Ok(Dense::of(self.schema()?.iter().map(Parameter::elements)))
-    }
-
     /// The output from which on signs are negative.
     fn negative_from(&self) -> usize {
         self.ne - self.columns.unwrap_or_default().inhibitory_outputs
@@ -123,20 +114,10 @@ arrays! {
 }
 
 impl Kind for DenseShape {
-    fn inputs(&self) -> usize {
-        self.d
-    }
-
-    fn outputs(&self) -> usize {
-        self.ne
-    }
-
-    fn nonlinearity(&self) -> Nonlinearity {
-        self.nonlinearity
-    }
-
-    fn inhibitory(&self) -> Option<[usize; 2]> {
-        self.columns.map(|columns| [columns.inhibitory_inputs, columns.inhibitory_outputs])
+    fn ports(&self) -> Ports {
+        let &Self { d, ne, nonlinearity, columns } = self;
+        let inhibitory = columns.map(|columns| [columns.inhibitory_inputs, columns.inhibitory_outputs]);
+        Ports { inputs: d, outputs: ne, nonlinearity, inhibitory, ..Ports::default() }
     }
 
     #[cfg(feature = "checkpoint")]
@@ -145,8 +126,26 @@ impl Kind for DenseShape {
     }
 
     fn draw<T: Element>(&self, init: Init, rng: &mut impl Rng) -> Result<Params<T>, Error> {
-        let params: Params<T> = init.draw_dense(self, rng)?.into();
-        Ok(params.renamed(self.schema()?.names))
+        let schema = self.schema()?;
+        let ([weights, biases], d) = ([0, 1].map(|i| schema[i].elements()), self.d);
+        let params = |w, b| Params::of(schema.names, vec![w, b]);
+        let Some(Columns { inhibitory_inputs, .. }) = self.columns else {
+            return Ok(params(init.normal(weights, d, rng)?, array(biases, |_| 0.0)?));
+        };
+        let excitatory = d - inhibitory_inputs;
+        let (scales, bias) = if inhibitory_inputs == 0 || excitatory == 0 {
+            let root = (d as f64).sqrt();
+            ([1.0 / root; 2], if excitatory == 0 { root } else { -root } * init.mean_input)
+        } else {
+            let (ne, ni) = (excitatory as f64, inhibitory_inputs as f64);
+            let scale = 1.0 / ((2.0 * PI - 1.0) / (2.0 * PI) * (ne + ne * ne / ni)).sqrt();
+            ([scale, ne / ni * scale], 0.0)
+        };
+        let exponential = |i: usize| {
+            let scale = scales[usize::from(i % d >= excitatory)];
+            scale * Distribution::<f64>::sample(&Exp1, rng)
+        };
+        Ok(params(array(weights, exponential)?, array(biases, |_| bias)?))
     }
 
     fn tape<T: Element>(&self, isa: Isa) -> Result<Box<dyn Tape<T>>, Error> {
@@ -166,33 +165,6 @@ impl Kind for DenseShape {
         }
         let [ne, d] = tensors.matrix("W")?;
         Ok(Some(Self { d, ne, nonlinearity, columns: None }))
-    }
-}
-
-impl Init {
-    /// Draws the parameters of a layer without interneurons.
-    ///
-    /// # Errors
-    /// As [`Init::draw`].
-    pub fn draw_dense<T: Element>(self, shape: &DenseShape, rng: &mut impl Rng) -> Result<DenseParams<T>, Error> {
-        let lengths = shape.lengths()?;
-        let Some(Columns { inhibitory_inputs, .. }) = shape.columns else {
-            return Ok(Dense { w: self.normal(lengths.w, shape.d, rng)?, b: array(lengths.b, |_| 0.0)? });
-        };
-        let (d, excitatory) = (shape.d, shape.d - inhibitory_inputs);
-        let (scales, bias) = if inhibitory_inputs == 0 || excitatory == 0 {
-            let root = (d as f64).sqrt();
-            ([1.0 / root; 2], if excitatory == 0 { root } else { -root } * self.mean_input)
-        } else {
-            let (ne, ni) = (excitatory as f64, inhibitory_inputs as f64);
-            let scale = 1.0 / ((2.0 * PI - 1.0) / (2.0 * PI) * (ne + ne * ne / ni)).sqrt();
-            ([scale, ne / ni * scale], 0.0)
-        };
-        let exponential = |i: usize| {
-            let scale = scales[usize::from(i % d >= excitatory)];
-            scale * Distribution::<f64>::sample(&Exp1, rng)
-        };
-        Ok(Dense { w: array(lengths.w, exponential)?, b: array(lengths.b, |_| bias)? })
     }
 }
 

@@ -10,23 +10,29 @@ use crate::params::Params;
 use crate::params::schema::Shape;
 use rand::Rng;
 
+/// What a layer is from outside.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ports {
+    /// Inputs `d`.
+    pub inputs: usize,
+    /// Outputs `ne`.
+    pub outputs: usize,
+    pub nonlinearity: Nonlinearity,
+    /// Interneurons `ni`.
+    pub interneurons: usize,
+    /// Whether inhibition divides.
+    pub divisive: bool,
+    /// How many of the inputs, and of the outputs, the last ones, come in and go out with a negative sign, in a kind that
+    /// has such inputs and outputs.
+    pub inhibitory: Option<[usize; 2]>,
+    /// Whether what it does with an example depends on the others of the batch.
+    pub batch_statistics: bool,
+}
+
 /// A kind of layer, as the value that describes one layer of it.
 pub(crate) trait Kind: Shape + Copy + Send + Sync + 'static {
-    /// Inputs `d`.
-    fn inputs(&self) -> usize;
-    /// Outputs `ne`.
-    fn outputs(&self) -> usize;
-    fn nonlinearity(&self) -> Nonlinearity;
-
-    /// Interneurons `ni`.
-    fn interneurons(&self) -> usize {
-        0
-    }
-
-    /// Whether inhibition divides.
-    fn divisive(&self) -> bool {
-        false
-    }
+    /// What it is from outside.
+    fn ports(&self) -> Ports;
 
     /// The same without division.
     #[must_use]
@@ -34,22 +40,11 @@ pub(crate) trait Kind: Shape + Copy + Send + Sync + 'static {
         self
     }
 
-    /// How many of the inputs, and of the outputs, the last ones, come in and go out with a negative sign, in a kind that
-    /// has such inputs and outputs.
-    fn inhibitory(&self) -> Option<[usize; 2]> {
-        None
-    }
-
     /// The same with so many of the outputs going out with a negative sign, if the kind can do that.
     #[cfg(feature = "checkpoint")]
     #[must_use]
     fn with_inhibitory_outputs(self, _: usize) -> Self {
         self
-    }
-
-    /// Whether what it does with an example depends on the others of the batch.
-    fn has_batch_statistics(&self) -> bool {
-        false
     }
 
     /// Draws its parameters.

@@ -4,9 +4,9 @@ use super::dann::DannShape;
 use super::dense::DenseShape;
 use super::excite::ExciteKernels;
 use super::inhibition::kernels::InhibitionKernels;
-use super::kind::Kind;
 #[cfg(feature = "checkpoint")]
 use super::kind::Tensors;
+use super::kind::{Kind, Ports};
 use super::nonlinearity::Nonlinearity;
 use super::norm::{NormKernels, NormShape};
 use super::tape::Tape;
@@ -103,30 +103,43 @@ tables! {
 }
 
 impl LayerShape {
+    fn ports(&self) -> Ports {
+        each!(self, shape => shape.ports())
+    }
+
     /// Inputs `d`.
     pub fn inputs(&self) -> usize {
-        each!(self, shape => shape.inputs())
+        self.ports().inputs
     }
 
     /// Outputs `ne`.
     pub fn outputs(&self) -> usize {
-        each!(self, shape => shape.outputs())
+        self.ports().outputs
     }
 
     /// Interneurons `ni`; 0 in a layer that has none.
     pub fn interneurons(&self) -> usize {
-        each!(self, shape => shape.interneurons())
+        self.ports().interneurons
     }
 
     /// Whether inhibition divides.
     pub fn divisive(&self) -> bool {
-        each!(self, shape => shape.divisive())
+        self.ports().divisive
     }
 
-    /// How many of the inputs, and of the outputs, the last ones, come in and go out with a negative sign, in a kind that
-    /// has such inputs and outputs.
+    /// The nonlinearity at its end.
+    pub fn nonlinearity(&self) -> Nonlinearity {
+        self.ports().nonlinearity
+    }
+
+    /// See [`Ports::inhibitory`].
     pub(crate) fn inhibitory(&self) -> Option<[usize; 2]> {
-        each!(self, shape => shape.inhibitory())
+        self.ports().inhibitory
+    }
+
+    /// See [`Ports::batch_statistics`].
+    pub(crate) fn has_batch_statistics(&self) -> bool {
+        self.ports().batch_statistics
     }
 
     /// The same with so many of the outputs going out with a negative sign, if its kind can do that.
@@ -140,22 +153,12 @@ impl LayerShape {
         each!(self, shape => shape.without_division().into())
     }
 
-    /// The nonlinearity at its end.
-    pub fn nonlinearity(&self) -> Nonlinearity {
-        each!(self, shape => shape.nonlinearity())
-    }
-
     /// Its arrays in their order: their names, dimensions, roles and signs.
     ///
     /// # Errors
     /// [`Error::Dimension`] if a dimension is zero or an array would not fit in memory.
     pub fn schema(&self) -> Result<Schema, Error> {
         each!(self, shape => shape.schema())
-    }
-
-    /// Whether what it does with an example depends on the others of the batch.
-    pub(crate) fn has_batch_statistics(&self) -> bool {
-        each!(self, shape => shape.has_batch_statistics())
     }
 
     /// The buffers of a pass.

@@ -5,9 +5,9 @@ mod kernels;
 use super::buffers::{Input, LayerBuffers};
 use super::collect::{Collect, Sums, WeightGradient};
 use super::input_gradient::InputGradient;
-use super::kind::Kind;
 #[cfg(feature = "checkpoint")]
 use super::kind::Tensors;
+use super::kind::{Kind, Ports};
 use super::nonlinearity::Nonlinearity;
 use super::tape::{Standardised, Tape};
 use crate::buffer::{Activations, Buffer};
@@ -75,14 +75,6 @@ impl NormShape {
     pub fn linear(self) -> Self {
         Self { nonlinearity: Nonlinearity::Identity, ..self }
     }
-
-    /// The length of every parameter array. Layer normalisation has no running statistics.
-    ///
-    /// # Errors
-    /// [`Error::Dimension`] if a dimension is zero or an array would not fit in memory.
-    pub fn lengths(&self) -> Result<Norm<usize>, Error> {
-        Ok(Norm::of(self.schema()?.iter().map(Parameter::elements)))
-    }
 }
 
 impl Shape for NormShape {
@@ -90,7 +82,7 @@ impl Shape for NormShape {
         let &Self { d, ne, .. } = self;
         dimension("d", d)?;
         dimension("ne", ne)?;
-        let running = self.has_batch_statistics();
+        let running = self.over == Over::Examples;
         let parameters = [
             Parameter::matrix(Role::Weights, ne, d),
             Parameter::vector(Role::Gain, ne),
@@ -125,24 +117,20 @@ arrays! {
 }
 
 impl Kind for NormShape {
-    fn inputs(&self) -> usize {
-        self.d
-    }
-
-    fn outputs(&self) -> usize {
-        self.ne
-    }
-
-    fn nonlinearity(&self) -> Nonlinearity {
-        self.nonlinearity
-    }
-
-    fn has_batch_statistics(&self) -> bool {
-        self.over == Over::Examples
+    fn ports(&self) -> Ports {
+        let &Self { d, ne, nonlinearity, over } = self;
+        let batch_statistics = over == Over::Examples;
+        Ports { inputs: d, outputs: ne, nonlinearity, batch_statistics, ..Ports::default() }
     }
 
     fn draw<T: Element>(&self, init: Init, rng: &mut impl Rng) -> Result<Params<T>, Error> {
-        Ok(init.draw_norm(self, rng)?.into())
+        let schema = self.schema()?;
+        let w = init.normal(schema[PLACES.w].elements(), self.d, rng)?;
+        let filled = |(i, value): (usize, f64)| array(schema[i].elements(), |_| value);
+        // The gain, the bias and the running statistics.
+        let others = [(PLACES.g, 1.0), (PLACES.b, 0.0), (PLACES.mean, 0.0), (PLACES.variance, 1.0)].map(filled);
+        let arrays = [Ok(w)].into_iter().chain(others).collect::<Result<_, _>>()?;
+        Ok(Params::of(schema.names, arrays))
     }
 
     fn tape<T: Element>(&self, isa: Isa) -> Result<Box<dyn Tape<T>>, Error> {
@@ -165,23 +153,6 @@ impl Kind for NormShape {
         let [ne, d] = tensors.matrix("W")?;
         let over = if tensors.has("running_mean") { Over::Examples } else { Over::Units };
         Ok(Some(Self { d, ne, nonlinearity, over }))
-    }
-}
-
-impl Init {
-    /// Draws the parameters of a normalised layer.
-    ///
-    /// # Errors
-    /// As [`Init::draw`].
-    pub fn draw_norm<T: Element>(self, shape: &NormShape, rng: &mut impl Rng) -> Result<NormParams<T>, Error> {
-        let lengths = shape.lengths()?;
-        Ok(Norm {
-            w: self.normal(lengths.w, shape.d, rng)?,
-            g: array(lengths.g, |_| 1.0)?,
-            b: array(lengths.b, |_| 0.0)?,
-            mean: array(lengths.mean, |_| 0.0)?,
-            variance: array(lengths.variance, |_| 1.0)?,
-        })
     }
 }
 

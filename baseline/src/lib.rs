@@ -5,13 +5,10 @@
 //! the tests as a second oracle. Arrays are contiguous and row-major, one thread computes, and nothing is allocated
 //! after the first batch of a size.
 
-use crate::element::Element;
-use crate::error::{Error, check_labels};
-use crate::layers::dann::{DannMut, DannRef, DannShape};
-use crate::layers::dense::{DenseMut, DenseRef, DenseShape};
-use crate::layers::{LayerShape, Nonlinearity};
-use crate::optim::update::Update;
-use crate::params::{Params, ParamsRef};
+use interneuron::{
+    DannMut, DannRef, DannShape, DenseMut, DenseRef, DenseShape, Element, Error, LayerShape, Nonlinearity, Params,
+    ParamsRef, Update,
+};
 
 /// A matrix product as `matrixmultiply` has it: `m`, `k`, `n`, then `α`, `A`, `B`, `β` and `C` of `C ← α A B + β C`,
 /// each matrix a pointer with the distances of its rows and of its columns.
@@ -108,8 +105,14 @@ impl<T: Gemm> Layer<T> {
         Ok(Self { shape, a, zi, azi, gamma, zhat, h, du, dgamma, p, q, dx, gradients })
     }
 
+    fn check_params(&self, params: ParamsRef<'_, T>) {
+        let schema = self.shape.schema().expect(VALID);
+        let lens = schema.iter().map(|parameter| parameter.elements());
+        assert!(params.iter().map(<[T]>::len).eq(lens), "parameters of the layer's shape");
+    }
+
     fn check(&self, params: &ParamsRef<'_, T>, x: &[T]) {
-        params.check(&self.shape.schema().expect(VALID)).expect("parameters of the layer's shape");
+        self.check_params(*params);
         assert!(!x.is_empty() && x.len().is_multiple_of(self.shape.inputs()), "x has {} elements", x.len());
         let batch = x.len() / self.shape.inputs();
         assert!(batch.checked_mul(self.shape.outputs()).is_some(), "a batch of {batch} does not fit in memory");
@@ -139,7 +142,7 @@ impl<T: Gemm> Layer<T> {
         match self.shape {
             LayerShape::Dann(shape) => self.forward_dann(shape, params.try_into().expect(VALID), x),
             LayerShape::Dense(shape) => self.forward_dense(shape, params.try_into().expect(VALID), x),
-            LayerShape::Norm(_) => unreachable!("{VALID}"),
+            _ => unreachable!("{VALID}"),
         }
     }
 
@@ -201,7 +204,7 @@ impl<T: Gemm> Layer<T> {
             LayerShape::Dense(shape) => {
                 self.backward_dense(shape, params.try_into().expect(VALID), x, dh, want_dx);
             }
-            LayerShape::Norm(_) => unreachable!("{VALID}"),
+            _ => unreachable!("{VALID}"),
         }
     }
 
@@ -267,8 +270,8 @@ impl<T: Gemm> Layer<T> {
     /// # Panics
     /// If an array has not the length or kind that the shape prescribes, or if the rule has further policies.
     pub fn update(&self, params: &mut Params<T>, update: &Update) {
-        params.view().check(&self.shape.schema().expect(VALID)).expect("parameters of the layer's shape");
-        update.check::<T>().expect("an update that can be used");
+        self.check_params(params.view());
+        assert!(update.lr.is_finite() && update.lr >= 0.0, "lr is {}", update.lr);
         let Update { lr, corrections, factors, .. } = *update;
         assert_eq!(*update, Update { corrections, factors, ..Update::sgd(lr) }, "policies beside projected descent");
         let schema = self.shape.schema().expect(VALID);
@@ -357,7 +360,8 @@ impl<T: Gemm> Network<T> {
     pub fn train_step(&mut self, x: &[T], labels: &[u32], update: &Update) -> f64 {
         self.forward(x);
         let (inputs, classes) = (self.layers[0].shape.inputs(), self.layers[self.layers.len() - 1].shape.outputs());
-        check_labels(labels, x.len() / inputs, classes).expect("a label for each example");
+        assert_eq!(labels.len(), x.len() / inputs, "labels");
+        assert!(labels.iter().all(|&label| (label as usize) < classes), "a label names no class");
         let loss = self.loss(labels);
         for k in (0..self.layers.len()).rev() {
             let (below, here) = self.layers.split_at_mut(k);
