@@ -114,7 +114,7 @@ impl Architecture {
         dimension("layers", layers.len())?;
         layers.iter().try_for_each(LayerShape::check)?;
         for pair in layers.windows(2) {
-            same("inputs of a layer", pair[1].inputs(), pair[0].outputs(), "the layer below")?;
+            same("a layer", "inputs", pair[1].inputs(), "the layer below", "outputs", pair[0].outputs())?;
         }
         // The signs that a layer hands on are those that the layer above counts on.
         let columns = |shape: Option<&LayerShape>| match shape {
@@ -123,8 +123,12 @@ impl Architecture {
         };
         for (k, below) in layers.iter().enumerate() {
             let (below, above) = (columns(Some(below)), columns(layers.get(k + 1)));
-            let other = if k + 1 < layers.len() { "the layer above" } else { "a last layer" };
-            same("inhibitory outputs of a layer", below.inhibitory_outputs, above.inhibitory_inputs, other)?;
+            let (other, other_dimension) = match k + 1 < layers.len() {
+                true => ("the layer above", "inhibitory inputs"),
+                false => ("a last layer", "inhibitory outputs"),
+            };
+            let (outputs, expected) = (below.inhibitory_outputs, above.inhibitory_inputs);
+            same("a layer", "inhibitory outputs", outputs, other, other_dimension, expected)?;
         }
         Ok(Self { layers, iid_inhibition: false, mean_input: 0.0, seed: 0, isa: None })
     }

@@ -180,7 +180,7 @@ impl<T: Element> Network<T> {
 
     /// Checks that there are as many inputs as the network has, and a label for each example.
     fn check_examples(&self, x: MatRef<'_, T>, labels: &[u32]) -> Result<(), Error> {
-        same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
+        same("x", "columns", x.cols(), "the network", "inputs", self.inputs())?;
         check_labels(labels, x.rows(), self.classes())
     }
 
@@ -458,9 +458,9 @@ impl<T: Element> Network<T> {
     /// [`Error::Mismatch`] if the dimensions do not fit the network, [`Error::TooLarge`] if the scratch does not fit in
     /// memory.
     pub fn logits(&mut self, threads: Threads<'_>, x: MatRef<'_, T>, mut logits: MatMut<'_, T>) -> Result<(), Error> {
-        same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
-        same("rows of logits", logits.rows(), x.rows(), "x")?;
-        same("columns of logits", logits.cols(), self.classes(), "the network's classes")?;
+        same("x", "columns", x.cols(), "the network", "inputs", self.inputs())?;
+        same("logits", "rows", logits.rows(), "x", "rows", x.rows())?;
+        same("logits", "columns", logits.cols(), "the network", "outputs", self.classes())?;
         self.in_pieces(threads, x, |crew, start, piece| {
             let mut rows = logits.slice_mut(start, piece.columns().len());
             to_rows(crew, piece, &mut rows, |logit| logit);

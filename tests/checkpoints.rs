@@ -248,7 +248,7 @@ fn bad_tensors_are_named() {
     for name in ["Wex", "Wix", "Wei", "alpha", "g", "b"] {
         contents.rename(&format!("layers.2.{name}"), &format!("layers.1.{name}"));
     }
-    let gap = "inputs of a layer is 7: expected 13, as of the layer below";
+    let gap = "a layer has 7 inputs, the layer below has 13 outputs";
     assert_eq!(refused::<f32>(&contents.bytes(), folder.path()), gap);
 }
 
