@@ -52,6 +52,15 @@ pub enum Error {
         /// The kind of the layer.
         expected: &'static str,
     },
+    /// Something is wrong with one layer of a network: its shape, or arrays for it.
+    #[error("layer {index}: {source}")]
+    Layer {
+        /// The layer, counted from 0 at the input.
+        index: usize,
+        /// What is wrong.
+        #[source]
+        source: Box<Error>,
+    },
     /// An array has the wrong length.
     #[error("{name} has {}: expected {expected}", count(*len, "elements"))]
     Length {
@@ -158,6 +167,13 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl Error {
+    /// The error of layer `index` of a network.
+    pub(crate) fn in_layer(self, index: usize) -> Self {
+        Self::Layer { index, source: Box::new(self) }
+    }
 }
 
 /// A number of things, which have a name in the plural.

@@ -124,13 +124,13 @@ impl<T: Element> Network<T> {
     /// Replaces the parameters of layer `k`. What updates kept of it is forgotten.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if there is no such layer; [`Error::Kind`], [`Error::Length`] or [`Error::Value`] if the
-    /// parameters are not of its kind and shape, not finite, or negative where the sign is kept.
+    /// [`Error::Dimension`] if there is no such layer; [`Error::Layer`] with [`Error::Kind`], [`Error::Length`] or
+    /// [`Error::Value`] if the parameters are not of its kind and shape, not finite, or negative where the sign is kept.
     pub fn set_params(&mut self, k: usize, params: LayerParams<T>) -> Result<(), Error> {
         let Some(block) = self.blocks.get_mut(k) else {
             return Err(Error::Dimension { name: "k", value: k, expected: "less than the number of layers" });
         };
-        params.view().validate(&block.shape)?;
+        params.view().validate(&block.shape).map_err(|error| error.in_layer(k))?;
         block.params = params;
         block.state = State::new();
         Ok(())
@@ -203,7 +203,8 @@ impl<T: Element> Network<T> {
     /// `gradients`; parameters are not changed.
     ///
     /// # Errors
-    /// As [`Network::train_step`]; [`Error::Length`] or [`Error::Kind`] if `gradients` has not the network's shapes.
+    /// As [`Network::train_step`]; [`Error::Length`] if `gradients` has not one element for each layer, [`Error::Layer`]
+    /// with [`Error::Length`] or [`Error::Kind`] if one has not the shape of its layer.
     pub fn gradients(
         &mut self,
         threads: Threads<'_>,
@@ -247,21 +248,23 @@ impl<T: Element> Network<T> {
             .collect())
     }
 
-    /// Takes a step with gradients that were handed out, perhaps averaged by the caller. With unchanged gradients the
-    /// parameters get the same bits as by [`Network::train_step`].
+    /// Takes a step with gradients that were handed out, perhaps averaged by the caller: the parameters are overwritten.
+    /// With unchanged gradients they get the same bits as by [`Network::train_step`], on any number of threads.
     ///
     /// # Errors
-    /// [`Error::Length`] or [`Error::Kind`] if `gradients` has not the network's shapes, [`Error::LearningRate`],
-    /// [`Error::Factor`] or [`Error::Policy`] if the update cannot be used, [`Error::Unsupported`] if it is a natural
-    /// gradient, which needs a whole step; nothing is changed then.
-    pub fn apply(&mut self, update: &Update, gradients: &[LayerParams<T>]) -> Result<(), Error> {
+    /// [`Error::Length`] if `gradients` has not one element for each layer, [`Error::Layer`] with [`Error::Length`] or
+    /// [`Error::Kind`] if one has not the shape of its layer; [`Error::LearningRate`], [`Error::Factor`] or
+    /// [`Error::Policy`] if the update cannot be used, [`Error::Unsupported`] if it is a natural gradient, which needs a
+    /// whole step; [`Error::TooLarge`] if what the rule keeps does not fit in memory. Nothing is changed then.
+    pub fn apply(&mut self, threads: Threads<'_>, update: &Update, gradients: &[LayerParams<T>]) -> Result<(), Error> {
         update.check::<T>()?;
         update.check_without_labels()?;
         self.check_gradients(gradients)?;
         for Block { shape, params, state, .. } in &mut self.blocks {
             state.prepare(shape, update, params.view())?;
         }
-        Threads::Serial.region(0.0, |crew| {
+        // A step waits for memory: an element takes about as long as it does in a forward pass of 8 examples.
+        threads.region(self.flops(8, |shape, batch, _| shape.forward_flops(batch)), |crew| {
             for (Block { shape, params, driver, state }, gradients) in self.blocks.iter_mut().zip(gradients) {
                 driver.apply(crew, (shape, update), params.view_mut(), gradients.view(), state);
             }
@@ -272,7 +275,9 @@ impl<T: Element> Network<T> {
 
     fn check_gradients(&self, gradients: &[LayerParams<T>]) -> Result<(), Error> {
         length("gradients", gradients.len(), self.blocks.len())?;
-        self.blocks.iter().zip(gradients).try_for_each(|(block, gradients)| gradients.view().check(&block.shape))
+        self.blocks.iter().zip(gradients).enumerate().try_for_each(|(k, (block, gradients))| {
+            gradients.view().check(&block.shape).map_err(|error| error.in_layer(k))
+        })
     }
 
     /// Forward, loss and backward. `see` looks at each layer between them; `finish` makes what is wanted of each layer's

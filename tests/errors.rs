@@ -27,11 +27,14 @@ fn dimensions() {
     assert!(matches!(Init::first().draw_dann::<f64>(&huge, &mut generator(1)), Err(Error::TooLarge { .. })));
     assert!(matches!(Architecture::mlp(&[5]), Err(Error::Dimension { name: "layers", .. })));
     assert!(matches!(Architecture::mlp(&[]), Err(Error::Dimension { name: "layers", .. })));
-    assert!(matches!(Architecture::mlp(&[5, 0, 3]), Err(Error::Dimension { .. })));
+    let error = Architecture::mlp(&[5, 4, 0, 3]).unwrap_err();
+    assert_eq!(error.to_string(), "layer 1: ne is 0: expected at least 1");
+    let source = std::error::Error::source(&error).expect("the error of the layer");
+    assert_eq!(source.to_string(), "ne is 0: expected at least 1");
     assert!(matches!(Architecture::dann(&[5, 4, 3], &[1]), Err(Error::Length { name: "nis", len: 1, expected: 2 })));
     let layers = vec![DenseShape::new(3, 4).into(), DannShape::new(5, 2, 1).into()];
     let error = Architecture::of(layers).unwrap_err();
-    assert_eq!(error.to_string(), "a layer has 5 inputs, the layer below has 4 outputs");
+    assert_eq!(error.to_string(), "layer 1: the layer has 5 inputs, the layer below has 4 outputs");
 }
 
 #[test]
@@ -158,13 +161,15 @@ fn imported_parameters() {
         (Dann { b: vec![-1.0, -2.0, f32::NEG_INFINITY, 0.0], ..dann.clone() }, "b", 2),
     ] {
         let error = net.set_params(0, LayerArrays::Dann(bad)).unwrap_err();
-        assert!(matches!(error, Error::Value { name: n, index: i, .. } if n == name && i == index), "{error}");
-        assert!(error.to_string().starts_with(&format!("{name}[{index}] is ")), "{error}");
+        assert!(error.to_string().starts_with(&format!("layer 0: {name}[{index}] is ")), "{error}");
+        let Error::Layer { index: 0, source } = error else { panic!("{error}") };
+        assert!(matches!(*source, Error::Value { name: n, index: i, .. } if n == name && i == index), "{source}");
     }
     let short = LayerArrays::Dann(Dann { b: vec![0.0; 3], ..dann.clone() });
-    assert_eq!(net.set_params(0, short).unwrap_err(), Error::Length { name: "b", len: 3, expected: 4 });
+    let in_layer_0 = |error| Err(Error::Layer { index: 0, source: Box::new(error) });
+    assert_eq!(net.set_params(0, short), in_layer_0(Error::Length { name: "b", len: 3, expected: 4 }));
     let plain = LayerArrays::Dense(Dense { w: vec![0.0; 12], b: vec![0.0; 4] });
-    assert_eq!(net.set_params(0, plain).unwrap_err(), Error::Kind { expected: "DANN" });
+    assert_eq!(net.set_params(0, plain), in_layer_0(Error::Kind { expected: "DANN" }));
     assert!(matches!(net.set_params(2, good.clone()), Err(Error::Dimension { name: "k", value: 2, .. })));
     let after: Vec<_> = net.params().map(|params| params.to_owned()).collect();
     assert_eq!(before, after);
@@ -208,7 +213,17 @@ fn network_calls() {
     gradients.pop();
     let error = net.gradients(Threads::Serial, x, &[0, 1], &mut gradients).unwrap_err();
     assert_eq!(error, Error::Length { name: "gradients", len: 1, expected: 2 });
-    assert_eq!(net.apply(&fine, &gradients).unwrap_err(), error);
+    assert_eq!(net.apply(Threads::Serial, &fine, &gradients).unwrap_err(), error);
+    let mut gradients = net.zero_gradients().unwrap();
+    let LayerArrays::Dann(last) = &mut gradients[1] else { unreachable!() };
+    last.wex.pop();
+    let error = net.gradients(Threads::Serial, x, &[0, 1], &mut gradients).unwrap_err();
+    assert_eq!(error.to_string(), "layer 1: Wex has 7 elements: expected 8");
+    assert_eq!(net.apply(Threads::Serial, &fine, &gradients).unwrap_err(), error);
+    gradients[1] = gradients[0].clone();
+    gradients[0] = LayerArrays::Dense(Dense { w: vec![0.0; 12], b: vec![0.0; 4] });
+    let error = net.apply(Threads::Serial, &fine, &gradients).unwrap_err();
+    assert_eq!(error, Error::Layer { index: 0, source: Box::new(Error::Kind { expected: "DANN" }) });
     let after: Vec<_> = net.params().map(|params| params.to_owned()).collect();
     assert_eq!(before, after);
     assert_eq!(net.steps(), 0);
@@ -267,7 +282,7 @@ fn natural_gradients_are_refused_where_they_have_no_meaning() {
     assert_eq!(error.to_string(), expected);
     let mut net: Network<f32> = Architecture::mlp(&[3, 4, 2]).unwrap().build().unwrap();
     let gradients = net.zero_gradients().unwrap();
-    assert!(matches!(net.apply(&update, &gradients), Err(Error::Unsupported { .. })));
+    assert!(matches!(net.apply(Threads::Serial, &update, &gradients), Err(Error::Unsupported { .. })));
     let (mut layer, mut params) = layer();
     let mut h = [0.0; 8];
     layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h, 2, 4).unwrap()).unwrap();
@@ -327,13 +342,17 @@ fn columns_fit_their_layers() {
     assert_eq!(error.to_string(), "inhibitory_outputs is 5: expected at most ne, the outputs");
     let stack = [DenseShape::new(3, 4).columns(0, 1), DenseShape::new(4, 2).columns(2, 0)];
     let error = Architecture::of(stack.map(LayerShape::from).to_vec()).unwrap_err();
-    assert_eq!(error.to_string(), "a layer has 1 inhibitory output, the layer above has 2 inhibitory inputs");
+    assert_eq!(
+        error.to_string(),
+        "layer 0: the layer has 1 inhibitory output, the layer above has 2 inhibitory inputs"
+    );
     // Signs that nobody above counts on would be lost in a checkpoint, and in the last layer they are logits.
     for above in [None, Some(DenseShape::new(4, 2).into()), Some(DannShape::new(4, 2, 1).into())] {
         let stack: Vec<LayerShape> =
             [Some(DenseShape::new(3, 4).columns(0, 1).into()), above].into_iter().flatten().collect();
         let error = Architecture::of(stack).unwrap_err();
-        assert!(matches!(error, Error::Mismatch { dimension: "inhibitory outputs", value: 1, .. }), "{error}");
+        let Error::Layer { index: 0, source } = error else { panic!("{error}") };
+        assert!(matches!(*source, Error::Mismatch { dimension: "inhibitory outputs", value: 1, .. }), "{source}");
     }
     assert!(matches!(Architecture::column_ei(&[3, 4], 0, 0.0), Err(Error::Dimension { name: "ratio", .. })));
     assert!(matches!(Architecture::column_ei(&[3, 4], 1, f64::NAN), Err(Error::Policy { name: "mean_input", .. })));
