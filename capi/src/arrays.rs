@@ -3,7 +3,7 @@
 use crate::arguments::{Arguments, Checked, Input, Output, pointer_or_null};
 use crate::config::{Arrays, versioned};
 use crate::status::{Failure, Outcome};
-use kernels::{DannMut, DannRef, DenseMut, DenseRef, LayerArrays, LayerMut, LayerParams, LayerRef, LayerShape};
+use interneuron::{DannMut, DannRef, DenseMut, DenseRef, LayerArrays, LayerMut, LayerParams, LayerRef, LayerShape};
 use std::ffi::CStr;
 
 /// One for each place.

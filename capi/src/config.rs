@@ -2,7 +2,7 @@
 
 use crate::arguments::{Arguments, Checked, Input, flag, pointer};
 use crate::status::{Failure, Outcome};
-use kernels::{Dann, Update};
+use interneuron::{Dann, Update};
 use std::ffi::c_char;
 use std::mem::offset_of;
 

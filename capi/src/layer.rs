@@ -9,7 +9,7 @@ use crate::status::{
     Failure, INTERNEURON_INVALID_ARGUMENT, INTERNEURON_OUT_OF_RESOURCES, INTERNEURON_WRONG_ORDER, Outcome, call,
 };
 use crate::table::{self, ContextId, LayerId};
-use kernels::{
+use interneuron::{
     DannShape, DenseShape, Init, Layer, LayerMut, LayerParams, LayerRef, LayerShape, MatMut, MatRef, Nonlinearity,
     generator,
 };

@@ -1,6 +1,6 @@
 //! Status codes, and the text of the last error of each thread.
 
-use kernels::Error;
+use interneuron::Error;
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -3,7 +3,7 @@
 use super::*;
 use crate::layer::*;
 use crate::network::*;
-use kernels::{
+use interneuron::{
     Architecture, Dann, DannParams, DannShape, Dense, Init, Isa, Layer, LayerArrays, MatMut, MatRef, Network, Threads,
     Update, generator,
 };
