@@ -31,20 +31,28 @@ impl Architecture {
     /// Layers of any kind, from the input to the output.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if there is no layer, a dimension is zero, or an array would not fit in memory;
-    /// [`Error::Mismatch`] if a layer has not as many inputs as the layer below has outputs, or as many inhibitory ones.
+    /// [`Error::Dimension`] if there is no layer; [`Error::Layer`] with [`Error::Dimension`] if a dimension of one is zero
+    /// or an array would not fit in memory, with [`Error::Mismatch`] if it has not as many inputs as the layer below has
+    /// outputs, or not as many inhibitory outputs as the layer above has inhibitory inputs.
     pub fn of(layers: Vec<LayerShape>) -> Result<Self, Error> {
         dimension("layers", layers.len())?;
-        layers.iter().try_for_each(|shape| shape.schema().map(drop))?;
-        for pair in layers.windows(2) {
-            same("inputs of a layer", pair[1].inputs(), pair[0].outputs(), "the layer below")?;
+        for (k, shape) in layers.iter().enumerate() {
+            shape.schema().map_err(|error| error.in_layer(k))?;
+        }
+        for (k, pair) in layers.windows(2).enumerate() {
+            same("the layer", "inputs", pair[1].inputs(), "the layer below", "outputs", pair[0].outputs())
+                .map_err(|error| error.in_layer(k + 1))?;
         }
         // The signs that a layer hands on are those that the layer above counts on.
         for (k, below) in layers.iter().enumerate() {
             let of = |shape: Option<&LayerShape>| shape.and_then(LayerShape::inhibitory).unwrap_or_default();
-            let ([_, outputs], [inputs, _]) = (of(Some(below)), of(layers.get(k + 1)));
-            let other = if k + 1 < layers.len() { "the layer above" } else { "a last layer" };
-            same("inhibitory outputs of a layer", outputs, inputs, other)?;
+            let ([_, outputs], [expected, _]) = (of(Some(below)), of(layers.get(k + 1)));
+            let (other, other_dimension) = match k + 1 < layers.len() {
+                true => ("the layer above", "inhibitory inputs"),
+                false => ("a last layer", "inhibitory outputs"),
+            };
+            same("the layer", "inhibitory outputs", outputs, other, other_dimension, expected)
+                .map_err(|error| error.in_layer(k))?;
         }
         Ok(Self { layers, iid_inhibition: false, mean_input: 0.0, seed: 0, isa: None })
     }

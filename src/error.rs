@@ -30,26 +30,39 @@ pub enum Error {
         /// What it should be.
         expected: &'static str,
     },
-    /// Two arrays disagree in a dimension.
-    #[error("{name} is {value}: expected {expected}, as of {other}")]
+    /// Two arrays, or an array and a layer or a network, disagree in a dimension.
+    #[error("{name} has {}, {other} has {}", count(*value, dimension), count(*expected, other_dimension))]
     Mismatch {
-        /// The dimension.
+        /// The array or the layer.
         name: &'static str,
-        /// Its value.
+        /// Its dimension that is wrong, in the plural: `rows`.
+        dimension: &'static str,
+        /// How many of them it has.
         value: usize,
-        /// The value it should have.
-        expected: usize,
-        /// What prescribes that.
+        /// What it should agree with.
         other: &'static str,
+        /// What the dimension is there, in the plural: `examples`.
+        other_dimension: &'static str,
+        /// How many of them are there.
+        expected: usize,
     },
-    /// Parameters or gradients of another kind of layer.
-    #[error("the arrays are of another kind of layer: expected those of a {expected} layer")]
+    /// A call for another kind of layer, or parameters or gradients of one.
+    #[error("the layer or the arrays are of another kind: expected {expected}")]
     Kind {
         /// The kind of the layer.
         expected: &'static str,
     },
+    /// Something is wrong with one layer of a network: its shape, or arrays for it.
+    #[error("layer {index}: {source}")]
+    Layer {
+        /// The layer, counted from 0 at the input.
+        index: usize,
+        /// What is wrong.
+        #[source]
+        source: Box<Error>,
+    },
     /// An array has the wrong length.
-    #[error("{name} has {len} elements: expected {expected}")]
+    #[error("{name} has {}: expected {expected}", count(*len, "elements"))]
     Length {
         /// The array.
         name: &'static str,
@@ -104,12 +117,12 @@ pub enum Error {
         /// What it should be.
         expected: &'static str,
     },
-    /// A call asks for what cannot be had there.
-    #[error("{what} cannot be had here: expected {expected}")]
+    /// A call asks for what it does not support.
+    #[error("{what} is not supported here; use {expected}")]
     Unsupported {
         /// What was asked for.
         what: &'static str,
-        /// What to ask for instead.
+        /// What to use instead.
         expected: &'static str,
     },
     /// A label names no class.
@@ -124,11 +137,10 @@ pub enum Error {
     },
     /// A backward pass, or a question about the last forward pass, without the forward pass that it follows.
     #[error(
-        "what a forward pass of the same {expected} keeps is not there: call forward (not infer) first, once for each \
-         backward pass"
+        "no matching forward pass: call `forward` (not `infer`) with the same {expected} before each backward pass"
     )]
     NoForward {
-        /// What is missing or differs.
+        /// What has to be the same in both.
         expected: &'static str,
     },
     /// The loss stopped being finite; the step changed nothing.
@@ -157,15 +169,34 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The error of layer `index` of a network.
+    pub(crate) fn in_layer(self, index: usize) -> Self {
+        Self::Layer { index, source: Box::new(self) }
+    }
+}
+
+/// A number of things, which have a name in the plural.
+fn count(n: usize, things: &str) -> String {
+    format!("{n} {}", if n == 1 { things.strip_suffix('s').unwrap_or(things) } else { things })
+}
+
 // Checks of dimensions, lengths and values: every module asks here, so that one kind of mistake has one text.
 
-/// Checks that two dimensions agree.
+/// Checks that a dimension of `name` is the one of `other`; what they are called is a plural.
 ///
 /// # Errors
 /// [`Error::Mismatch`].
-pub(crate) fn same(name: &'static str, value: usize, expected: usize, other: &'static str) -> Result<(), Error> {
+pub(crate) fn same(
+    name: &'static str,
+    dimension: &'static str,
+    value: usize,
+    other: &'static str,
+    other_dimension: &'static str,
+    expected: usize,
+) -> Result<(), Error> {
     if value != expected {
-        return Err(Error::Mismatch { name, value, expected, other });
+        return Err(Error::Mismatch { name, dimension, value, other, other_dimension, expected });
     }
     Ok(())
 }

@@ -117,9 +117,9 @@ impl<T: Element> Layer<T> {
         training: bool,
     ) -> Result<(), Error> {
         params.check(&self.schema)?;
-        same("columns of x", x.cols(), self.shape.inputs(), "the layer's inputs")?;
-        same("rows of h", h.rows(), x.rows(), "x")?;
-        same("columns of h", h.cols(), self.shape.outputs(), "the layer's outputs")?;
+        same("x", "columns", x.cols(), "the layer", "inputs", self.shape.inputs())?;
+        same("h", "rows", h.rows(), "x", "rows", x.rows())?;
+        same("h", "columns", h.cols(), "the layer", "outputs", self.shape.outputs())?;
         self.forward = None;
         // Without a backward pass nothing need stay, so a large batch goes through in slabs.
         // Room for the largest slab first, so that nothing is half-written when there is none.
@@ -172,7 +172,7 @@ impl<T: Element> Layer<T> {
         let (params, gradients) = (params.into(), gradients.into());
         params.check(&self.schema)?;
         gradients.view().check(&self.schema)?;
-        same("columns of x", x.cols(), self.shape.inputs(), "the layer's inputs")?;
+        same("x", "columns", x.cols(), "the layer", "inputs", self.shape.inputs())?;
         self.check_backward(x.rows(), dh, dx.as_ref())?;
         self.forward = None;
         threads.region(self.shape.train_flops(x.rows(), dx.is_some()), |crew| {
@@ -207,7 +207,7 @@ impl<T: Element> Layer<T> {
         params.view().check(&self.schema)?;
         update.check::<T>()?;
         update.check_without_labels()?;
-        same("columns of x", x.cols(), self.shape.inputs(), "the layer's inputs")?;
+        same("x", "columns", x.cols(), "the layer", "inputs", self.shape.inputs())?;
         self.check_backward(x.rows(), dh, dx.as_ref())?;
         self.state.prepare(&self.schema, update, params.view())?;
         self.forward = None;
@@ -244,11 +244,11 @@ impl<T: Element> Layer<T> {
 
     /// Checks that a backward pass can follow, and makes room for it.
     fn check_backward(&mut self, batch: usize, dh: MatRef<'_, T>, dx: Option<&MatMut<'_, T>>) -> Result<(), Error> {
-        same("rows of dh", dh.rows(), batch, "x")?;
-        same("columns of dh", dh.cols(), self.shape.outputs(), "the layer's outputs")?;
+        same("dh", "rows", dh.rows(), "x", "rows", batch)?;
+        same("dh", "columns", dh.cols(), "the layer", "outputs", self.shape.outputs())?;
         if let Some(dx) = dx {
-            same("rows of dx", dx.rows(), batch, "dh")?;
-            same("columns of dx", dx.cols(), self.shape.inputs(), "the layer's inputs")?;
+            same("dx", "rows", dx.rows(), "dh", "rows", batch)?;
+            same("dx", "columns", dx.cols(), "the layer", "inputs", self.shape.inputs())?;
         }
         if self.forward != Some(batch) {
             return Err(Error::NoForward { expected: "number of examples" });
@@ -294,7 +294,7 @@ impl<T: Element> Layer<T> {
         let Some(minus_zi) = self.tape.minus_zi() else {
             return Err(Error::Kind { expected: "DANN" });
         };
-        self.check_kept(&zi, self.shape.interneurons())?;
+        self.check_kept("zi", &zi, "interneurons", self.shape.interneurons())?;
         Threads::Serial.region(0.0, |crew| to_rows(crew, minus_zi, &mut zi, |minus_zi| -minus_zi));
         Ok(())
     }
@@ -308,8 +308,8 @@ impl<T: Element> Layer<T> {
         let Some(Standardised { inverse: Some(inverse), zhat: standardised }) = self.tape.standardised() else {
             return Err(Error::Kind { expected: "divisive DANN" });
         };
-        self.check_kept(&zhat, self.shape.outputs())?;
-        self.check_kept(&gamma, self.shape.outputs())?;
+        self.check_kept("zhat", &zhat, "outputs", self.shape.outputs())?;
+        self.check_kept("gamma", &gamma, "outputs", self.shape.outputs())?;
         Threads::Serial.region(0.0, |crew| {
             to_rows(crew, standardised, &mut zhat, |zhat| zhat);
             to_rows(crew, inverse, &mut gamma, |inverse| T::ONE / inverse);
@@ -317,9 +317,17 @@ impl<T: Element> Layer<T> {
         Ok(())
     }
 
-    fn check_kept(&self, out: &MatMut<'_, T>, units: usize) -> Result<(), Error> {
+    /// Checks that what a forward pass kept is there, and that `out` has a row for each example and a column for each of
+    /// these units.
+    fn check_kept(
+        &self,
+        name: &'static str,
+        out: &MatMut<'_, T>,
+        units: &'static str,
+        count: usize,
+    ) -> Result<(), Error> {
         let Some(examples) = self.forward else { return Err(Error::NoForward { expected: "number of examples" }) };
-        same("rows of the output", out.rows(), examples, "the forward pass")?;
-        same("columns of the output", out.cols(), units, "the layer")
+        same(name, "rows", out.rows(), "the forward pass", "examples", examples)?;
+        same(name, "columns", out.cols(), "the layer", units, count)
     }
 }

@@ -132,13 +132,13 @@ impl<T: Element> Network<T> {
     /// Replaces the parameters of layer `k`. What updates kept of it is forgotten.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if there is no such layer; [`Error::Kind`], [`Error::Length`] or [`Error::Value`] if the
-    /// parameters are not of its kind and shape, not finite, or negative where the sign is kept.
+    /// [`Error::Dimension`] if there is no such layer; [`Error::Layer`] with [`Error::Kind`], [`Error::Length`] or
+    /// [`Error::Value`] if the parameters are not of its kind and shape, not finite, or negative where the sign is kept.
     pub fn set_params(&mut self, k: usize, params: Params<T>) -> Result<(), Error> {
         let Some(block) = self.blocks.get_mut(k) else {
             return Err(Error::Dimension { name: "k", value: k, expected: "less than the number of layers" });
         };
-        params.view().validate(&block.shape)?;
+        params.view().validate(&block.shape).map_err(|error| error.in_layer(k))?;
         block.params = params.renamed(block.schema.names);
         block.state = State::new();
         Ok(())
@@ -188,7 +188,7 @@ impl<T: Element> Network<T> {
 
     /// Checks that there are as many inputs as the network has, and a label for each example.
     fn check_examples(&self, x: MatRef<'_, T>, labels: &[u32]) -> Result<(), Error> {
-        same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
+        same("x", "columns", x.cols(), "the network", "inputs", self.inputs())?;
         check_labels(labels, x.rows(), self.classes())
     }
 
@@ -211,7 +211,8 @@ impl<T: Element> Network<T> {
     /// `gradients`; parameters are not changed.
     ///
     /// # Errors
-    /// As [`Network::train_step`]; [`Error::Length`] or [`Error::Kind`] if `gradients` has not the network's shapes.
+    /// As [`Network::train_step`]; [`Error::Length`] if `gradients` has not one element for each layer, [`Error::Layer`]
+    /// with [`Error::Length`] or [`Error::Kind`] if one has not the shape of its layer.
     pub fn gradients(
         &mut self,
         threads: Threads<'_>,
@@ -255,21 +256,23 @@ impl<T: Element> Network<T> {
             .collect())
     }
 
-    /// Takes a step with gradients that were handed out, perhaps averaged by the caller. With unchanged gradients the
-    /// parameters get the same bits as by [`Network::train_step`].
+    /// Takes a step with gradients that were handed out, perhaps averaged by the caller: the parameters are overwritten.
+    /// With unchanged gradients they get the same bits as by [`Network::train_step`], on any number of threads.
     ///
     /// # Errors
-    /// [`Error::Length`] or [`Error::Kind`] if `gradients` has not the network's shapes, [`Error::LearningRate`],
-    /// [`Error::Factor`] or [`Error::Policy`] if the update cannot be used, [`Error::Unsupported`] if it is a natural
-    /// gradient, which needs a whole step; nothing is changed then.
-    pub fn apply(&mut self, update: &Update, gradients: &[Params<T>]) -> Result<(), Error> {
+    /// [`Error::Length`] if `gradients` has not one element for each layer, [`Error::Layer`] with [`Error::Length`] or
+    /// [`Error::Kind`] if one has not the shape of its layer; [`Error::LearningRate`], [`Error::Factor`] or
+    /// [`Error::Policy`] if the update cannot be used, [`Error::Unsupported`] if it is a natural gradient, which needs a
+    /// whole step; [`Error::TooLarge`] if what the rule keeps does not fit in memory. Nothing is changed then.
+    pub fn apply(&mut self, threads: Threads<'_>, update: &Update, gradients: &[Params<T>]) -> Result<(), Error> {
         update.check::<T>()?;
         update.check_without_labels()?;
         self.check_gradients(gradients)?;
         for Block { schema, params, state, .. } in &mut self.blocks {
             state.prepare(schema, update, params.view())?;
         }
-        Threads::Serial.region(0.0, |crew| {
+        // A step waits for memory: an element takes about as long as it does in a forward pass of 8 examples.
+        threads.region(self.flops(8, |shape, batch, _| shape.forward_flops(batch)), |crew| {
             for (Block { schema, params, tape, state, .. }, gradients) in self.blocks.iter_mut().zip(gradients) {
                 let kernels = tape.buffers().kernels;
                 apply(crew, kernels, (schema, update), params.view_mut(), gradients.view(), state);
@@ -281,7 +284,9 @@ impl<T: Element> Network<T> {
 
     fn check_gradients(&self, gradients: &[Params<T>]) -> Result<(), Error> {
         length("gradients", gradients.len(), self.blocks.len())?;
-        self.blocks.iter().zip(gradients).try_for_each(|(block, gradients)| gradients.view().check(&block.schema))
+        self.blocks.iter().zip(gradients).enumerate().try_for_each(|(k, (block, gradients))| {
+            gradients.view().check(&block.schema).map_err(|error| error.in_layer(k))
+        })
     }
 
     /// Forward, loss and backward. `see` looks at each layer between them; `finish` makes what is wanted of each layer's
@@ -468,9 +473,9 @@ impl<T: Element> Network<T> {
     /// [`Error::Mismatch`] if the dimensions do not fit the network, [`Error::TooLarge`] if the scratch does not fit in
     /// memory.
     pub fn logits(&mut self, threads: Threads<'_>, x: MatRef<'_, T>, mut logits: MatMut<'_, T>) -> Result<(), Error> {
-        same("columns of x", x.cols(), self.inputs(), "the network's inputs")?;
-        same("rows of logits", logits.rows(), x.rows(), "x")?;
-        same("columns of logits", logits.cols(), self.classes(), "the network's classes")?;
+        same("x", "columns", x.cols(), "the network", "inputs", self.inputs())?;
+        same("logits", "rows", logits.rows(), "x", "rows", x.rows())?;
+        same("logits", "columns", logits.cols(), "the network", "outputs", self.classes())?;
         self.in_pieces(threads, x, |crew, start, piece| {
             let mut rows = logits.slice_mut(start, piece.columns().len());
             to_rows(crew, piece, &mut rows, |logit| logit);

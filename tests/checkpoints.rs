@@ -248,7 +248,7 @@ fn bad_tensors_are_named() {
     for name in ["Wex", "Wix", "Wei", "alpha", "g", "b"] {
         contents.rename(&format!("layers.2.{name}"), &format!("layers.1.{name}"));
     }
-    let gap = "inputs of a layer is 7: expected 13, as of the layer below";
+    let gap = "layer 1: the layer has 7 inputs, the layer below has 13 outputs";
     assert_eq!(refused::<f32>(&contents.bytes(), folder.path()), gap);
 }
 
@@ -523,7 +523,7 @@ fn what_is_not_finite_is_named() {
     let before = std::fs::read(&file).unwrap();
     let mut gradients = net.zero_gradients().unwrap();
     gradients[1].view_mut().arrays()[0].1[3] = f32::NAN;
-    net.apply(&Update::sgd(1.0), &gradients).unwrap();
+    net.apply(Threads::Serial, &Update::sgd(1.0), &gradients).unwrap();
     let error = save(&file, &net, &run).unwrap_err().to_string();
     assert!(error.ends_with("net.safetensors: layer 1: W[3] is NaN: expected a finite number"), "{error}");
     assert!(std::fs::read(&file).unwrap() == before);

@@ -28,11 +28,14 @@ fn dimensions() {
     assert!(matches!(Init::first().draw_dann::<f64>(&huge, &mut generator(1)), Err(Error::TooLarge { .. })));
     assert!(matches!(Architecture::mlp(&[5]), Err(Error::Dimension { name: "layers", .. })));
     assert!(matches!(Architecture::mlp(&[]), Err(Error::Dimension { name: "layers", .. })));
-    assert!(matches!(Architecture::mlp(&[5, 0, 3]), Err(Error::Dimension { .. })));
+    let error = Architecture::mlp(&[5, 4, 0, 3]).unwrap_err();
+    assert_eq!(error.to_string(), "layer 1: ne is 0: expected at least 1");
+    let source = std::error::Error::source(&error).expect("the error of the layer");
+    assert_eq!(source.to_string(), "ne is 0: expected at least 1");
     assert!(matches!(Architecture::dann(&[5, 4, 3], &[1]), Err(Error::Length { name: "nis", len: 1, expected: 2 })));
     let layers = vec![DenseShape::new(3, 4).into(), DannShape::new(5, 2, 1).into()];
-    let mismatch = Error::Mismatch { name: "inputs of a layer", value: 5, expected: 4, other: "the layer below" };
-    assert_eq!(Architecture::of(layers).unwrap_err(), mismatch);
+    let error = Architecture::of(layers).unwrap_err();
+    assert_eq!(error.to_string(), "layer 1: the layer has 5 inputs, the layer below has 4 outputs");
 }
 
 #[test]
@@ -73,10 +76,14 @@ fn layer_calls_leave_their_outputs() {
         assert!(result.is_ok() || h == mark, "h was written");
         result
     };
-    let mismatch = |name, value, expected, other| Err(Error::Mismatch { name, value, expected, other });
-    assert_eq!(forward(params.view(), wide, 2, 4), mismatch("columns of x", 4, 3, "the layer's inputs"));
-    assert_eq!(forward(params.view(), x, 3, 4), mismatch("rows of h", 3, 2, "x"));
-    assert_eq!(forward(params.view(), x, 2, 3), mismatch("columns of h", 3, 4, "the layer's outputs"));
+    let mismatch = |name, dimension, value, other, other_dimension, expected| {
+        Err(Error::Mismatch { name, dimension, value, other, other_dimension, expected })
+    };
+    assert_eq!(forward(params.view(), wide, 2, 4), mismatch("x", "columns", 4, "the layer", "inputs", 3));
+    let error = forward(params.view(), wide, 2, 4).unwrap_err();
+    assert_eq!(error.to_string(), "x has 4 columns, the layer has 3 inputs");
+    assert_eq!(forward(params.view(), x, 3, 4), mismatch("h", "rows", 3, "x", "rows", 2));
+    assert_eq!(forward(params.view(), x, 2, 3), mismatch("h", "columns", 3, "the layer", "outputs", 4));
     let short = Dann { wei: &params.wei[1..], ..params.view() };
     assert_eq!(forward(short, x, 2, 4), Err(Error::Length { name: "Wei", len: 7, expected: 8 }));
     assert_eq!(forward(params.view(), x, 2, 4), Ok(()));
@@ -85,6 +92,8 @@ fn layer_calls_leave_their_outputs() {
     let mut h = mark;
     let wrong_kind = layer.forward(Threads::Serial, dense.view(), x, MatMut::new(&mut h[..8], 2, 4).unwrap());
     assert_eq!(wrong_kind, Err(Error::Kind { expected: "DANN" }));
+    let error = wrong_kind.unwrap_err();
+    assert_eq!(error.to_string(), "the layer or the arrays are of another kind: expected DANN");
 
     let dh = [1.0_f32; 8];
     let dh = MatRef::new(&dh, 2, 4).unwrap();
@@ -98,17 +107,17 @@ fn layer_calls_leave_their_outputs() {
     };
     let fine = Update::csgd(0.1);
     layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h[..8], 2, 4).unwrap()).unwrap();
-    assert_eq!(update(&mut layer, wide, dh, &fine, 3), mismatch("columns of x", 4, 3, "the layer's inputs"));
-    assert_eq!(update(&mut layer, x, wide.slice(0, 1).unwrap(), &fine, 3), mismatch("rows of dh", 1, 2, "x"));
-    assert_eq!(update(&mut layer, x, x, &fine, 3), mismatch("columns of dh", 3, 4, "the layer's outputs"));
-    assert_eq!(update(&mut layer, x, dh, &fine, 4), mismatch("columns of dx", 4, 3, "the layer's inputs"));
+    assert_eq!(update(&mut layer, wide, dh, &fine, 3), mismatch("x", "columns", 4, "the layer", "inputs", 3));
+    assert_eq!(update(&mut layer, x, wide.slice(0, 1).unwrap(), &fine, 3), mismatch("dh", "rows", 1, "x", "rows", 2));
+    assert_eq!(update(&mut layer, x, x, &fine, 3), mismatch("dh", "columns", 3, "the layer", "outputs", 4));
+    assert_eq!(update(&mut layer, x, dh, &fine, 4), mismatch("dx", "columns", 4, "the layer", "inputs", 3));
     let mut dx = mark;
     let mut alone = |rows, cols| {
         let out = MatMut::new(&mut dx[..rows * cols], rows, cols).unwrap();
         layer.input_gradient(Threads::Serial, params.view(), dh, out)
     };
-    assert_eq!(alone(2, 4), mismatch("columns of dx", 4, 3, "the layer's inputs"));
-    assert_eq!(alone(1, 3), mismatch("rows of dx", 1, 2, "dh"));
+    assert_eq!(alone(2, 4), mismatch("dx", "columns", 4, "the layer", "inputs", 3));
+    assert_eq!(alone(1, 3), mismatch("dx", "rows", 1, "dh", "rows", 2));
     assert_eq!(dx, mark);
     for lr in [f64::NAN, f64::INFINITY, -0.1, 1e60] {
         let error = update(&mut layer, x, dh, &Update::csgd(lr), 3).unwrap_err();
@@ -123,7 +132,10 @@ fn layer_calls_leave_their_outputs() {
     let (mut layer, _) = self::layer();
     let mut again = params.clone();
     let mut backward = |layer: &mut Layer<f32>| layer.update(Threads::Serial, again.view_mut(), x, dh, &fine, None);
-    assert!(matches!(backward(&mut layer), Err(Error::NoForward { .. })));
+    let error = backward(&mut layer).unwrap_err();
+    let expected = "no matching forward pass: call `forward` (not `infer`) with the same number of examples before each \
+                    backward pass";
+    assert_eq!(error.to_string(), expected);
     layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h[..8], 2, 4).unwrap()).unwrap();
     assert_eq!(backward(&mut layer), Ok(()));
     assert!(matches!(backward(&mut layer), Err(Error::NoForward { .. })), "one backward for each forward");
@@ -150,13 +162,15 @@ fn imported_parameters() {
         (Dann { b: vec![-1.0, -2.0, f32::NEG_INFINITY, 0.0], ..dann.clone() }, "b", 2),
     ] {
         let error = net.set_params(0, bad.into()).unwrap_err();
-        assert!(matches!(error, Error::Value { name: n, index: i, .. } if n == name && i == index), "{error}");
-        assert!(error.to_string().starts_with(&format!("{name}[{index}] is ")), "{error}");
+        assert!(error.to_string().starts_with(&format!("layer 0: {name}[{index}] is ")), "{error}");
+        let Error::Layer { index: 0, source } = error else { panic!("{error}") };
+        assert!(matches!(*source, Error::Value { name: n, index: i, .. } if n == name && i == index), "{source}");
     }
     let short = Params::from(Dann { b: vec![0.0; 3], ..dann.clone() });
-    assert_eq!(net.set_params(0, short).unwrap_err(), Error::Length { name: "b", len: 3, expected: 4 });
+    let in_layer_0 = |error| Err(Error::Layer { index: 0, source: Box::new(error) });
+    assert_eq!(net.set_params(0, short), in_layer_0(Error::Length { name: "b", len: 3, expected: 4 }));
     let plain = Params::from(Dense { w: vec![0.0; 12], b: vec![0.0; 4] });
-    assert_eq!(net.set_params(0, plain).unwrap_err(), Error::Kind { expected: "DANN" });
+    assert_eq!(net.set_params(0, plain), in_layer_0(Error::Kind { expected: "DANN" }));
     assert!(matches!(net.set_params(2, good.clone()), Err(Error::Dimension { name: "k", value: 2, .. })));
     let after: Vec<_> = net.params().map(|params| params.to_owned()).collect();
     assert_eq!(before, after);
@@ -173,7 +187,7 @@ fn network_calls() {
     let narrow = MatRef::new(&narrow, 2, 2).unwrap();
     let fine = Update::csgd(0.1);
     let error = net.train_step(Threads::Serial, narrow, &[0, 1], &fine).unwrap_err();
-    assert_eq!(error, Error::Mismatch { name: "columns of x", value: 2, expected: 3, other: "the network's inputs" });
+    assert_eq!(error.to_string(), "x has 2 columns, the network has 3 inputs");
     let error = net.train_step(Threads::Serial, x, &[0], &fine).unwrap_err();
     assert_eq!(error, Error::Length { name: "labels", len: 1, expected: 2 });
     let error = net.train_step(Threads::Serial, x, &[0, 2], &fine).unwrap_err();
@@ -192,12 +206,26 @@ fn network_calls() {
     assert!(matches!(error, Error::Diverged { step: 0, .. }), "{error}");
     let mut logits = [7.0; 4];
     let out = MatMut::new(&mut logits[..2], 1, 2).unwrap();
-    assert!(matches!(net.logits(Threads::Serial, x, out), Err(Error::Mismatch { name: "rows of logits", .. })));
+    assert!(matches!(
+        net.logits(Threads::Serial, x, out),
+        Err(Error::Mismatch { name: "logits", dimension: "rows", .. })
+    ));
     let mut gradients = net.zero_gradients().unwrap();
     gradients.pop();
     let error = net.gradients(Threads::Serial, x, &[0, 1], &mut gradients).unwrap_err();
     assert_eq!(error, Error::Length { name: "gradients", len: 1, expected: 2 });
-    assert_eq!(net.apply(&fine, &gradients).unwrap_err(), error);
+    assert_eq!(net.apply(Threads::Serial, &fine, &gradients).unwrap_err(), error);
+    let mut gradients = net.zero_gradients().unwrap();
+    let mut last = DannParams::try_from(gradients[1].clone()).unwrap();
+    last.wex.pop();
+    gradients[1] = last.into();
+    let error = net.gradients(Threads::Serial, x, &[0, 1], &mut gradients).unwrap_err();
+    assert_eq!(error.to_string(), "layer 1: Wex has 7 elements: expected 8");
+    assert_eq!(net.apply(Threads::Serial, &fine, &gradients).unwrap_err(), error);
+    gradients[1] = gradients[0].clone();
+    gradients[0] = Dense { w: vec![0.0; 12], b: vec![0.0; 4] }.into();
+    let error = net.apply(Threads::Serial, &fine, &gradients).unwrap_err();
+    assert_eq!(error, Error::Layer { index: 0, source: Box::new(Error::Kind { expected: "DANN" }) });
     let after: Vec<_> = net.params().map(|params| params.to_owned()).collect();
     assert_eq!(before, after);
     assert_eq!(net.steps(), 0);
@@ -251,9 +279,12 @@ fn natural_gradients_are_refused_where_they_have_no_meaning() {
     let mut net: Network<f32> = Architecture::batch_norm(&[3, 4, 2]).unwrap().build().unwrap();
     let error = net.train_step(Threads::Serial, x, &[0, 1], &update).unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+    let expected = "a natural gradient of batch normalisation is not supported here; use layers that treat each example on \
+                    its own";
+    assert_eq!(error.to_string(), expected);
     let mut net: Network<f32> = Architecture::mlp(&[3, 4, 2]).unwrap().build().unwrap();
     let gradients = net.zero_gradients().unwrap();
-    assert!(matches!(net.apply(&update, &gradients), Err(Error::Unsupported { .. })));
+    assert!(matches!(net.apply(Threads::Serial, &update, &gradients), Err(Error::Unsupported { .. })));
     let (mut layer, mut params) = layer();
     let mut h = [0.0; 8];
     layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h, 2, 4).unwrap()).unwrap();
@@ -313,13 +344,17 @@ fn columns_fit_their_layers() {
     assert_eq!(error.to_string(), "inhibitory_outputs is 5: expected at most ne, the outputs");
     let stack = [DenseShape::new(3, 4).columns(0, 1), DenseShape::new(4, 2).columns(2, 0)];
     let error = Architecture::of(stack.map(LayerShape::from).to_vec()).unwrap_err();
-    assert_eq!(error.to_string(), "inhibitory outputs of a layer is 1: expected 2, as of the layer above");
+    assert_eq!(
+        error.to_string(),
+        "layer 0: the layer has 1 inhibitory output, the layer above has 2 inhibitory inputs"
+    );
     // Signs that nobody above counts on would be lost in a checkpoint, and in the last layer they are logits.
     for above in [None, Some(DenseShape::new(4, 2).into()), Some(DannShape::new(4, 2, 1).into())] {
         let stack: Vec<LayerShape> =
             [Some(DenseShape::new(3, 4).columns(0, 1).into()), above].into_iter().flatten().collect();
         let error = Architecture::of(stack).unwrap_err();
-        assert!(matches!(error, Error::Mismatch { name: "inhibitory outputs of a layer", value: 1, .. }), "{error}");
+        let Error::Layer { index: 0, source } = error else { panic!("{error}") };
+        assert!(matches!(*source, Error::Mismatch { dimension: "inhibitory outputs", value: 1, .. }), "{source}");
     }
     assert!(matches!(Architecture::column_ei(&[3, 4], 0, 0.0), Err(Error::Dimension { name: "ratio", .. })));
     assert!(matches!(Architecture::column_ei(&[3, 4], 1, f64::NAN), Err(Error::Policy { name: "mean_input", .. })));

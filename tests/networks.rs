@@ -85,12 +85,15 @@ fn threads_and_fusion_do_not_change_a_bit_of_a_run() {
             assert!(pool.install(|| steps(Threads::Pool(&pool))) == serial, "{what}: inside a pool of {threads}");
         }
         let mut gradients = architecture.clone().isa(isa).build::<T>().unwrap().zero_gradients().unwrap();
-        let apart = run::<T>((architecture, isa), |net| {
-            let loss = net.gradients(Threads::Serial, x, &labels, &mut gradients).unwrap();
-            net.apply(&update, &gradients).unwrap();
-            loss
-        });
-        assert!(apart == serial, "{what}: gradients, then apply");
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        for threads in [Threads::Serial, Threads::Pool(&pool)] {
+            let apart = run::<T>((architecture, isa), |net| {
+                let loss = net.gradients(threads, x, &labels, &mut gradients).unwrap();
+                net.apply(threads, &update, &gradients).unwrap();
+                loss
+            });
+            assert!(apart == serial, "{what}: gradients, then apply, {} threads", threads.count());
+        }
     }
     let dann = Architecture::dann(&dims, &nis).unwrap().seed(3);
     let architectures = [
@@ -108,6 +111,41 @@ fn threads_and_fusion_do_not_change_a_bit_of_a_run() {
             if ["dann", "mlp", "batch norm"].contains(&name) {
                 check::<f64>(&architecture, isa, (dims[0], batch), &format!("{name}, {isa}, f64"));
             }
+        }
+    }
+}
+
+/// Every rule with gradients that were handed out, on arrays so large that threads share them: parameters and what the
+/// rule keeps of them.
+#[test]
+fn threads_do_not_change_a_bit_of_gradients_that_are_applied() {
+    let (inputs, batch) = (300, 3);
+    let architecture = Architecture::dann(&[inputs, 250, 10], &[150, 1]).unwrap();
+    let (x, labels) = examples_of::<f32>(batch, inputs);
+    let x = MatRef::new(&x, batch, inputs).unwrap();
+    let angle = Some(Angle { lr_min: 1e-3, rates: 4, cosine_epsilon: 1e-3 });
+    for update in [
+        Update::csgd(0.1),
+        Update { momentum: 0.9, decay: PerRole::all(1e-3), ..Update::csgd(0.1) },
+        Update { clip: Some(0.01), ..Update::sgd(0.1) },
+        Update { angle, ..Update::csgd(0.5) },
+        Update::eg(0.1),
+    ] {
+        let run = |threads: Threads<'_>| {
+            let mut net: Network<f32> = architecture.clone().build().unwrap();
+            let mut gradients = net.zero_gradients().unwrap();
+            for _ in 0..2 {
+                net.gradients(Threads::Serial, x, &labels, &mut gradients).unwrap();
+                net.apply(threads, &update, &gradients).unwrap();
+            }
+            net
+        };
+        let serial = run(Threads::Serial);
+        for threads in 2..=3 {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let shared = run(Threads::Pool(&pool));
+            assert!(all_bits(&shared) == all_bits(&serial), "{update:?}, {threads} threads");
+            assert!(shared.states().eq(serial.states()), "{update:?}, {threads} threads");
         }
     }
 }

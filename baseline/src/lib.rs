@@ -98,7 +98,10 @@ impl<T: Gemm> Layer<T> {
     pub fn new(shape: impl Into<LayerShape>) -> Result<Self, Error> {
         let shape = shape.into();
         if !matches!(shape, LayerShape::Dann(_) | LayerShape::Dense(DenseShape { columns: None, .. })) {
-            return Err(Error::Unsupported { what: "such a layer", expected: "a plain layer or one with inhibition" });
+            return Err(Error::Unsupported {
+                what: "this kind of layer",
+                expected: "a plain layer or one with inhibition",
+            });
         }
         let gradients = Params::zeros(&shape)?;
         let [a, zi, azi, gamma, zhat, h, du, dgamma, p, q, dx] = [(); 11].map(|()| Vec::new());

@@ -1,6 +1,6 @@
 //! The problem of `examples/c/train.c`, trained by the Rust crate: prints the same last line, to the bit.
 
-use kernels::{Architecture, Error, MatRef, Network, Threads, Update};
+use interneuron::{Architecture, Error, MatRef, Network, Threads, Update};
 
 const SEED: u64 = 7;
 const CLASSES: usize = 10;

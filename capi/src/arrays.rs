@@ -3,7 +3,7 @@
 use crate::arguments::{Arguments, Checked, Input, Output, pointer_or_null};
 use crate::config::{Arrays, versioned};
 use crate::status::{Failure, Outcome};
-use kernels::{Error, LayerShape, Params, ParamsMut, ParamsRef, Role, Schema};
+use interneuron::{Error, LayerShape, Params, ParamsMut, ParamsRef, Role, Schema};
 use std::ffi::CStr;
 
 /// One for each place.

@@ -2,7 +2,7 @@
 
 use crate::arguments::{Arguments, Checked, Input, flag, pointer};
 use crate::status::{Failure, Outcome};
-use kernels::{PerRole, Role, Update};
+use interneuron::{PerRole, Role, Update};
 use std::ffi::c_char;
 use std::mem::offset_of;
 

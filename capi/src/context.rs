@@ -5,7 +5,7 @@ use crate::config::{ContextConfig, versioned};
 use crate::fork;
 use crate::status::{Failure, INTERNEURON_OUT_OF_RESOURCES, Outcome, call};
 use crate::table::{self, ContextId};
-use kernels::{Isa, Threads};
+use interneuron::{Isa, Threads};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ffi::CStr;
 use std::mem::ManuallyDrop;

@@ -2,7 +2,7 @@
 
 use crate::arguments::{index, pointer};
 use crate::status::call;
-use kernels::Isa;
+use interneuron::Isa;
 use std::ffi::c_char;
 
 /// The version of this ABI. It changes when a program that was compiled with an older header would no longer work; new

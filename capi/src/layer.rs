@@ -9,7 +9,7 @@ use crate::status::{
     Failure, INTERNEURON_INVALID_ARGUMENT, INTERNEURON_OUT_OF_RESOURCES, INTERNEURON_WRONG_ORDER, Outcome, call,
 };
 use crate::table::{self, ContextId, LayerId};
-use kernels::{
+use interneuron::{
     DannShape, DenseShape, Init, Layer, LayerShape, MatMut, MatRef, Nonlinearity, ParamsMut, ParamsRef, Schema,
     generator,
 };
@@ -29,7 +29,7 @@ pub struct LayerHandle {
 enum Params {
     /// Neither drawn, nor copied in, nor attached.
     None,
-    Own(kernels::Params<f32>),
+    Own(interneuron::Params<f32>),
     Attached(Attached),
 }
 
@@ -42,13 +42,13 @@ unsafe impl Send for Attached {}
 
 /// Parameters that a call reads.
 enum Reading<'p> {
-    Own(&'p kernels::Params<f32>),
+    Own(&'p interneuron::Params<f32>),
     Attached(Six<Input<f32>>),
 }
 
 /// Parameters that a call changes.
 enum Writing<'p> {
-    Own(&'p mut kernels::Params<f32>),
+    Own(&'p mut interneuron::Params<f32>),
     Attached(Six<Output<f32>>),
 }
 
@@ -91,7 +91,7 @@ impl Params {
     ///
     /// # Safety
     /// As [`Output::slice`], for attached arrays.
-    unsafe fn replace(&mut self, mut arguments: Arguments, schema: &Schema, new: kernels::Params<f32>) -> Outcome {
+    unsafe fn replace(&mut self, mut arguments: Arguments, schema: &Schema, new: interneuron::Params<f32>) -> Outcome {
         if let Self::Attached(Attached(pointers)) = self {
             let outputs = arrays::write(&mut arguments, &ATTACHED, pointers, &arrays::lengths(schema))?;
             let checked = arguments.check()?;
@@ -369,7 +369,7 @@ pub unsafe fn read_parameters(
     shape: &LayerShape,
     pointers: &Six<*mut f32>,
     lengths: &Six<usize>,
-) -> Outcome<kernels::Params<f32>> {
+) -> Outcome<interneuron::Params<f32>> {
     arrays::check_places(pointers, lengths)?;
     let inputs = arrays::read(arguments, &ARRAYS, pointers, lengths)?;
     // Nothing is written while these slices exist.

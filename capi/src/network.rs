@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::layer::{DescriptionOutput, copy_out, put, read_parameters, wanted};
 use crate::status::{Failure, Outcome, call};
 use crate::table::{self, ContextId, NetworkId};
-use kernels::{Architecture, LayerShape, MatMut, MatRef, Network};
+use interneuron::{Architecture, LayerShape, MatMut, MatRef, Network};
 use std::ffi::c_char;
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Status codes, and the text of the last error of each thread.
 
-use kernels::Error;
+use interneuron::Error;
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,7 +53,11 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let status = match error {
+        let mut cause = &error;
+        while let Error::Layer { source, .. } = cause {
+            cause = source;
+        }
+        let status = match cause {
             Error::UnknownIsa { .. } | Error::UnsupportedIsa { .. } => INTERNEURON_UNSUPPORTED,
             Error::NoForward { .. } => INTERNEURON_WRONG_ORDER,
             Error::TooLarge { .. } => INTERNEURON_OUT_OF_RESOURCES,

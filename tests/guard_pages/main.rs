@@ -132,7 +132,7 @@ fn network<T: Element>(
     let mut gradients = net.zero_gradients().unwrap();
     net.logits(threads, x, MatMut::new(&mut logits, batch, classes).unwrap()).unwrap();
     net.gradients(threads, x, &labels, &mut gradients).unwrap();
-    net.apply(&update(turn), &gradients).unwrap();
+    net.apply(threads, &update(turn), &gradients).unwrap();
     let mut losses = vec![net.train_step(threads, x, &labels, &update(turn)).unwrap()];
     match net.train_step(threads, x, &labels, &Update::natural(1e-3, Natural::default())) {
         Ok(loss) => losses.push(loss),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::layer::*;
-use kernels::{DannShape, Init, Isa, Layer, MatMut, MatRef, Threads, Update, generator};
+use interneuron::{DannShape, Init, Isa, Layer, MatMut, MatRef, Threads, Update, generator};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -47,7 +47,7 @@ fn overhead_of_a_call_at_batch_32() {
         } else {
             let (x, dh) = (MatRef::new(&x, batch, d).unwrap(), MatRef::new(&dh, batch, ne).unwrap());
             let [wex, wix, wei, alpha, g, b] = arrays.each_mut().map(Vec::as_mut_slice);
-            let params = kernels::DannMut { wex, wix, wei, alpha, g, b };
+            let params = interneuron::DannMut { wex, wix, wei, alpha, g, b };
             let out = MatMut::new(&mut h, batch, ne).unwrap();
             rust.forward(Threads::Serial, params.view(), x, out).unwrap();
             rust.update(Threads::Serial, params, x, dh, &Update::csgd(0.0), None).unwrap();

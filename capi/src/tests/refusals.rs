@@ -526,11 +526,11 @@ fn calls_in_the_wrong_order() {
         fails(interneuron_layer_detach(layer.0), wrong, &["expected interneuron_layer_attach"]);
         ok(interneuron_layer_init(layer.0, 0, 0));
         let backward = || interneuron_layer_backward(layer.0, batch, x.as_ptr(), dh.as_ptr(), &out, null_mut());
-        fails(backward(), wrong, &["call forward"]);
+        fails(backward(), wrong, &["call `forward` (not `infer`)"]);
         let mut zhat = vec![UNTOUCHED; BATCH * NE];
         let inhibition = |id, zi: *mut f32, zhat| interneuron_layer_inhibition(id, batch, zi, zhat, null_mut());
-        fails(inhibition(layer.0, out.wex, zhat.as_mut_ptr()), wrong, &["call forward"]);
-        fails(inhibition(layer.0, out.wex, null_mut()), wrong, &["call forward"]);
+        fails(inhibition(layer.0, out.wex, zhat.as_mut_ptr()), wrong, &["call `forward` (not `infer`)"]);
+        fails(inhibition(layer.0, out.wex, null_mut()), wrong, &["call `forward` (not `infer`)"]);
         let invalid = INTERNEURON_INVALID_ARGUMENT;
         let plain = context.layer(layer_config(D as i64, NE as i64, 0));
         fails(inhibition(plain.0, out.wex, null_mut()), invalid, &["no interneurons"]);
@@ -539,9 +539,9 @@ fn calls_in_the_wrong_order() {
         fails(inhibition(subtractive.0, out.wex, zhat.as_mut_ptr()), invalid, &["only subtracts"]);
         assert!(zhat.iter().all(|&value| value == UNTOUCHED));
         ok(interneuron_layer_infer(layer.0, batch, x.as_ptr(), h.as_mut_ptr()));
-        fails(backward(), wrong, &["call forward"]);
+        fails(backward(), wrong, &["call `forward` (not `infer`)"]);
         ok(interneuron_layer_forward(layer.0, 1, x.as_ptr(), h.as_mut_ptr()));
-        fails(backward(), wrong, &["call forward"]);
+        fails(backward(), wrong, &["call `forward` (not `infer`)"]);
         assert!(arrays.iter().flatten().all(|&value| value == UNTOUCHED));
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::layer::*;
 use crate::network::*;
-use kernels::{
+use interneuron::{
     Architecture, DannParams, DannShape, Init, Isa, Layer, MatMut, MatRef, Network, PerRole, Role, Threads, Update,
     generator,
 };
