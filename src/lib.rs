@@ -101,7 +101,6 @@
 //! - `data`: reads IDX files and draws digits (`flate2`).
 //! - `checkpoint`: saves networks in training and loads them again (`safetensors`, `serde_json`, `tempfile`).
 
-mod architecture;
 mod buffer;
 mod cache;
 #[cfg(feature = "checkpoint")]
@@ -116,41 +115,37 @@ mod file;
 mod init;
 mod isa;
 mod kernels;
-mod layer;
 mod layers;
 mod layout;
-mod loss;
 mod matrix;
 #[cfg(feature = "rayon")]
 mod modes;
 mod network;
 mod optim;
 mod params;
-mod presets;
 pub mod reference;
 mod simd;
-mod statistics;
 mod threads;
 
-pub use architecture::Architecture;
 pub use element::Element;
 pub use error::Error;
 pub use init::{Generator, Init, generator};
 pub use isa::Isa;
-pub use layer::Layer;
 pub use layers::dann::{Dann, DannMut, DannParams, DannRef, DannShape};
 pub use layers::dense::{Columns, Dense, DenseMut, DenseParams, DenseRef, DenseShape};
-pub use layers::norm::{Norm, NormMut, NormParams, NormRef, NormShape, Over};
+pub use layers::norm::{Norm, NormMut, NormParams, NormRef, NormShape, Normalisation};
 pub use layers::{LayerShape, Nonlinearity};
-pub use loss::Evaluation;
 pub use matrix::{MatMut, MatRef};
 pub use network::Network;
+pub use network::architecture::Architecture;
+pub use network::inspect::LayerStatistics;
+pub use network::layer::Layer;
+pub use network::loss::Evaluation;
 pub use optim::state::State;
 pub use optim::update::{Angle, Descent, Natural, Update};
 pub use params::schema::{Parameter, PerRole, Role, Schema, Shape};
 pub use params::{Params, ParamsMut, ParamsRef};
 pub use simd::Scalar;
-pub use statistics::LayerStatistics;
 pub use threads::Threads;
 
 /// The example of the README, run as a test.

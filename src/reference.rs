@@ -6,7 +6,7 @@
 
 use crate::layers::dann::{Dann, DannParams, DannShape};
 use crate::layers::dense::{Dense, DenseParams, DenseShape};
-use crate::layers::norm::{Norm, NormParams, NormShape, Over};
+use crate::layers::norm::{Norm, NormParams, NormShape, Normalisation};
 use crate::layers::{LayerShape, Nonlinearity};
 use crate::optim::update::{Angle, Descent, Natural, Update};
 use crate::params::Params;
@@ -44,7 +44,7 @@ fn dann_lengths(shape: &DannShape, params: &DannParams<f64>) {
 
 #[track_caller]
 fn norm_lengths(shape: &NormShape, params: &NormParams<f64>) {
-    let running = if shape.over == Over::Examples { shape.ne } else { 0 };
+    let running = if shape.over == Normalisation::Batch { shape.ne } else { 0 };
     length("W", params.w.len(), shape.ne * shape.d);
     length("g", params.g.len(), shape.ne);
     length("b", params.b.len(), shape.ne);
@@ -248,11 +248,11 @@ pub fn norm_forward(shape: &NormShape, params: &NormParams<f64>, x: &[f64], runn
     examples(x, d);
     let u = times_transposed(x, &params.w, d);
     let (mean, variance) = match over {
-        Over::Units => u.chunks_exact(ne).map(mean_and_variance).unzip(),
-        Over::Examples if running => (params.mean.clone(), params.variance.clone()),
-        Over::Examples => transposed(&u, ne).chunks_exact(u.len() / ne).map(mean_and_variance).unzip(),
+        Normalisation::Layer => u.chunks_exact(ne).map(mean_and_variance).unzip(),
+        Normalisation::Batch if running => (params.mean.clone(), params.variance.clone()),
+        Normalisation::Batch => transposed(&u, ne).chunks_exact(u.len() / ne).map(mean_and_variance).unzip(),
     };
-    let which = |i: usize| if over == Over::Units { i / ne } else { i % ne };
+    let which = |i: usize| if over == Normalisation::Layer { i / ne } else { i % ne };
     let zhat = elementwise(u.len(), |i| (u[i] - mean[which(i)]) / (variance[which(i)] + NORM_EPSILON).sqrt());
     let z = elementwise(u.len(), |i| params.g[i % ne] * zhat[i] + params.b[i % ne]);
     let h = activate(nonlinearity, &z);
@@ -278,13 +278,13 @@ pub fn norm_backward(
     let along = elementwise(dz.len(), |i| dzhat[i] * zhat[i]);
     // Sums over what is normalised over.
     let sums = |values: &[f64]| match over {
-        Over::Units => values.chunks_exact(ne).map(|row| row.iter().sum::<f64>()).collect::<Vec<_>>(),
-        Over::Examples => sum_over_batch(values, ne),
+        Normalisation::Layer => values.chunks_exact(ne).map(|row| row.iter().sum::<f64>()).collect::<Vec<_>>(),
+        Normalisation::Batch => sum_over_batch(values, ne),
     };
     let (plain, along) = (sums(&dzhat), sums(&along));
-    let number = if over == Over::Units { ne } else { batch } as f64;
+    let number = if over == Normalisation::Layer { ne } else { batch } as f64;
     let du = elementwise(dz.len(), |i| {
-        let which = if over == Over::Units { i / ne } else { i % ne };
+        let which = if over == Normalisation::Layer { i / ne } else { i % ne };
         (dzhat[i] - plain[which] / number - zhat[i] * along[which] / number) / (variance[which] + NORM_EPSILON).sqrt()
     });
     let dx = times(&du, &params.w, ne);
@@ -292,8 +292,8 @@ pub fn norm_backward(
     let g = sum_over_batch(&elementwise(dz.len(), |i| dz[i] * zhat[i]), ne);
     let all = batch as f64 / (batch as f64 - 1.0).max(1.0);
     let statistic = |values: &[f64], factor: f64| match over {
-        Over::Units => vec![],
-        Over::Examples => values.iter().map(|value| factor * value).collect(),
+        Normalisation::Layer => vec![],
+        Normalisation::Batch => values.iter().map(|value| factor * value).collect(),
     };
     let gradients =
         Norm { w, g, b: sum_over_batch(&dz, ne), mean: statistic(mean, 1.0), variance: statistic(variance, all) };

@@ -68,11 +68,11 @@ impl Threads<'_> {
     }
 
     /// Opens a parallel region and leads it. `flops` is the useful work in it.
-    pub(crate) fn region<R: Send>(self, flops: f64, lead: impl FnOnce(&Crew<'_>) -> R + Send) -> R {
+    pub(crate) fn region<R: Send>(self, flops: f64, lead: impl FnOnce(&Team<'_>) -> R + Send) -> R {
         debug_assert!(flops >= 0.0);
         match self {
             #[cfg(feature = "rayon")]
-            Self::Pool(pool) if pool.current_num_threads() > 1 && flops / 2.0 >= Crew::ALONE as f64 => {
+            Self::Pool(pool) if pool.current_num_threads() > 1 && flops / 2.0 >= Team::ALONE as f64 => {
                 let helpers = pool.current_num_threads() - 1;
                 if rayon::current_thread_index().is_some() && pool.current_thread_index().is_none() {
                     return Board::with_volunteers(pool, helpers, lead);
@@ -94,20 +94,20 @@ impl Threads<'_> {
                     result
                 })
             }
-            _ => lead(&Crew { board: None }),
+            _ => lead(&Team { board: None }),
         }
     }
 }
 
 /// The threads inside a parallel region.
-pub(crate) struct Crew<'b> {
+pub(crate) struct Team<'b> {
     #[cfg(feature = "rayon")]
     board: Option<&'b Board>,
     #[cfg(not(feature = "rayon"))]
     board: Option<&'b std::convert::Infallible>,
 }
 
-impl Crew<'_> {
+impl Team<'_> {
     /// Multiply-adds (or as much other work) below which the leader works alone: some microseconds, about what it costs
     /// the others to notice the phase and to fetch what the leader has in its caches.
     /// (Tests of this crate and fuzz targets share everything, however little.)
@@ -164,7 +164,7 @@ impl Board {
     const SPINS: u32 = 1 << 10;
 
     /// Runs `lead` on this thread while up to `helpers` other threads of the pool help.
-    fn with_helpers<R: Send>(&self, helpers: usize, lead: impl FnOnce(&Crew<'_>) -> R + Send) -> R {
+    fn with_helpers<R: Send>(&self, helpers: usize, lead: impl FnOnce(&Team<'_>) -> R + Send) -> R {
         if helpers > 0 {
             return rayon::join(|| self.lead(lead), || self.help_together(helpers)).0;
         }
@@ -184,7 +184,7 @@ impl Board {
 
     /// Runs `lead` on this thread, which is none of the pool, while up to `helpers` threads of the pool help. One that
     /// comes late finds the region over, and so leaves: the board is there as long as somebody may look at it.
-    fn with_volunteers<R: Send>(pool: &rayon::ThreadPool, helpers: usize, lead: impl FnOnce(&Crew<'_>) -> R) -> R {
+    fn with_volunteers<R: Send>(pool: &rayon::ThreadPool, helpers: usize, lead: impl FnOnce(&Team<'_>) -> R) -> R {
         let board = Arc::new(Self { threads: helpers + 1, modes: Modes::current(), ..Self::default() });
         for _ in 0..helpers {
             let board = Arc::clone(&board);
@@ -195,17 +195,17 @@ impl Board {
     }
 
     /// Runs `lead` on this thread, and then the region is over.
-    fn lead<R>(&self, lead: impl FnOnce(&Crew<'_>) -> R) -> R {
+    fn lead<R>(&self, lead: impl FnOnce(&Team<'_>) -> R) -> R {
         /// Sends the helpers home, also when the leader panics.
-        struct Over<'b>(&'b AtomicBool);
-        impl Drop for Over<'_> {
+        struct Normalisation<'b>(&'b AtomicBool);
+        impl Drop for Normalisation<'_> {
             fn drop(&mut self) {
                 self.0.store(true, Ordering::Release);
             }
         }
-        let _over = Over(&self.over);
+        let _over = Normalisation(&self.over);
         let _modes = self.modes.enter();
-        lead(&Crew { board: Some(self) })
+        lead(&Team { board: Some(self) })
     }
 
     fn run<F: Fn(Range<usize>) + Sync>(&self, tasks: usize, task: &F) {
@@ -319,8 +319,8 @@ mod tests {
     use std::sync::atomic::AtomicU32;
 
     /// Enough for the leader to share.
-    const WORK: usize = Crew::ALONE;
-    const FLOPS: f64 = 2.0 * Crew::ALONE as f64;
+    const WORK: usize = Team::ALONE;
+    const FLOPS: f64 = 2.0 * Team::ALONE as f64;
 
     fn pool(threads: usize) -> rayon::ThreadPool {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
@@ -330,10 +330,10 @@ mod tests {
     fn every_task_runs_once_in_every_phase() {
         for threads in 1..=5 {
             let pool = pool(threads);
-            Threads::Pool(&pool).region(FLOPS, |crew| {
+            Threads::Pool(&pool).region(FLOPS, |team| {
                 for tasks in 0..200 {
                     let counts: Vec<AtomicU32> = (0..tasks).map(|_| AtomicU32::new(0)).collect();
-                    crew.run(WORK, tasks, |range| {
+                    team.run(WORK, tasks, |range| {
                         counts[range].iter().for_each(|n| _ = n.fetch_add(1, Ordering::Relaxed));
                     });
                     assert!(counts.iter().all(|n| n.load(Ordering::Relaxed) == 1));
@@ -345,11 +345,11 @@ mod tests {
     #[test]
     fn spawned_threads_see_what_the_leader_wrote_and_it_what_they_wrote() {
         let (mut sums, tasks) = (vec![0_u64; 50], 50);
-        Threads::Spawned(3).region(FLOPS, |crew| {
+        Threads::Spawned(3).region(FLOPS, |team| {
             for phase in 0..100 {
                 // Plain memory of the leader, which each task changes a part of.
                 let place = sums.as_mut_ptr().expose_provenance();
-                crew.run(WORK, tasks, |range| {
+                team.run(WORK, tasks, |range| {
                     for task in range {
                         // SAFETY: the array is borrowed mutably, and each task has an element of its own.
                         unsafe { *std::ptr::with_exposed_provenance_mut::<u64>(place).add(task) += phase };
@@ -368,9 +368,9 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..50 {
                         let sum = AtomicU32::new(0);
-                        Threads::Pool(&pool).region(FLOPS, |crew| {
+                        Threads::Pool(&pool).region(FLOPS, |team| {
                             for _ in 0..20 {
-                                crew.run(WORK, 10, |range| {
+                                team.run(WORK, 10, |range| {
                                     sum.fetch_add(range.sum::<usize>() as u32, Ordering::Relaxed);
                                 });
                             }
@@ -393,9 +393,9 @@ mod tests {
         let (a, b) = (pool(2), pool(2));
         let region = |pool: &rayon::ThreadPool| {
             let sum = AtomicUsize::new(0);
-            Threads::Pool(pool).region(FLOPS, |crew| {
+            Threads::Pool(pool).region(FLOPS, |team| {
                 for _ in 0..3 {
-                    crew.run(WORK, 10, |range| _ = sum.fetch_add(range.sum(), Ordering::Relaxed));
+                    team.run(WORK, 10, |range| _ = sum.fetch_add(range.sum(), Ordering::Relaxed));
                 }
             });
             assert_eq!(sum.into_inner(), 3 * 45);
@@ -414,8 +414,8 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(400).stack_size(128 << 10).build().unwrap();
         for _ in 0..5 {
             let sum = AtomicUsize::new(0);
-            Threads::Pool(&pool).region(FLOPS, |crew| {
-                crew.run(WORK, 1000, |range| _ = sum.fetch_add(range.len(), Ordering::Relaxed));
+            Threads::Pool(&pool).region(FLOPS, |team| {
+                team.run(WORK, 1000, |range| _ = sum.fetch_add(range.len(), Ordering::Relaxed));
             });
             assert_eq!(sum.into_inner(), 1000);
         }
@@ -427,8 +427,8 @@ mod tests {
         for guilty in [0, 7, 63] {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 a.install(|| {
-                    Threads::Pool(&b).region(FLOPS, |crew| {
-                        crew.run(WORK, 64, |range| {
+                    Threads::Pool(&b).region(FLOPS, |team| {
+                        team.run(WORK, 64, |range| {
                             std::thread::sleep(std::time::Duration::from_micros(50));
                             assert!(!range.contains(&guilty), "task {guilty}");
                         });
@@ -444,8 +444,8 @@ mod tests {
         struct Guard<'a>(&'a rayon::ThreadPool, &'a AtomicUsize);
         impl Drop for Guard<'_> {
             fn drop(&mut self) {
-                Threads::Pool(self.0).region(FLOPS, |crew| {
-                    crew.run(WORK, 50, |range| _ = self.1.fetch_add(range.len(), Ordering::Relaxed));
+                Threads::Pool(self.0).region(FLOPS, |team| {
+                    team.run(WORK, 50, |range| _ = self.1.fetch_add(range.len(), Ordering::Relaxed));
                 });
             }
         }
@@ -465,8 +465,8 @@ mod tests {
         let pool = pool(3);
         for guilty in [0, 7, 63] {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                Threads::Pool(&pool).region(FLOPS, |crew| {
-                    crew.run(WORK, 64, |range| {
+                Threads::Pool(&pool).region(FLOPS, |team| {
+                    team.run(WORK, 64, |range| {
                         std::thread::sleep(std::time::Duration::from_micros(10));
                         assert!(!range.contains(&guilty), "task {guilty}");
                     });
@@ -475,8 +475,8 @@ mod tests {
             assert!(result.is_err());
         }
         let sum = AtomicUsize::new(0);
-        Threads::Pool(&pool).region(FLOPS, |crew| {
-            crew.run(WORK, 9, |range| _ = sum.fetch_add(range.sum(), Ordering::Relaxed));
+        Threads::Pool(&pool).region(FLOPS, |team| {
+            team.run(WORK, 9, |range| _ = sum.fetch_add(range.sum(), Ordering::Relaxed));
         });
         assert_eq!(sum.into_inner(), 36);
     }

@@ -291,8 +291,8 @@ fn natural_gradients_are_refused_where_they_have_no_meaning() {
     let dh = MatRef::new(&h, 2, 4).unwrap();
     let result = layer.update(Threads::Serial, params.view_mut(), x, dh, &update, None);
     assert!(matches!(result, Err(Error::Unsupported { .. })));
-    let composed = composed::Network::<f32>::new([(NormShape::new(3, 4, Over::Units).into(), {
-        Params::zeros(&NormShape::new(3, 4, Over::Units)).unwrap()
+    let composed = composed::Network::<f32>::new([(NormShape::new(3, 4, Normalisation::Layer).into(), {
+        Params::zeros(&NormShape::new(3, 4, Normalisation::Layer)).unwrap()
     })]);
     assert!(matches!(composed, Err(Error::Unsupported { .. })));
 }
@@ -306,7 +306,7 @@ fn states_of_other_layers_are_refused() {
         DannShape::new(3, 4, 2).into(),
         DannShape::new(3, 4, 3).into(),
         DenseShape::new(3, 4).into(),
-        NormShape::new(3, 4, Over::Examples).into(),
+        NormShape::new(3, 4, Normalisation::Batch).into(),
     ];
     for rule in [Update { momentum: 0.5, ..Update::sgd(0.1) }, Update { clip: Some(1.0), ..Update::sgd(0.1) }] {
         let states = shapes.map(|shape| {

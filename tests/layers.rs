@@ -486,7 +486,7 @@ fn columns_are_balanced() {
     let (mean, _) = reference::mean_and_variance(&params["Wpos"]);
     assert!((mean * 20.0 - 1.0).abs() < 5.0 / 120_000_f64.sqrt(), "the mean is 1/√d");
     assert!(params["b"].iter().all(|&b| b == -5.0), "d · mean / √d = 400 · 0.25 / 20");
-    let shape = NormShape::new(400, 300, Over::Examples);
+    let shape = NormShape::new(400, 300, Normalisation::Batch);
     let norm = Init::deeper().draw::<f64>(&shape.into(), &mut generator(7)).unwrap();
     let (_, variance) = reference::mean_and_variance(&norm["W"]);
     assert!((variance * 200.0 - 1.0).abs() < 5.0 * (2.0_f64 / 120_000.0).sqrt(), "2/d");

@@ -112,7 +112,7 @@ fn gradients_of_normalised_layers_and_signed_columns() {
         let (batch, d, ne) = (rng.random_range(1..6), rng.random_range(1..7), rng.random_range(1..6));
         let mut draw = |n: usize| -> Vec<f64> { (0..n).map(|_| rng.random_range(-1.0..1.0)).collect() };
         let (x, w) = (draw(batch * d), draw(batch * ne));
-        let norms = [Over::Units, Over::Examples].map(|over| NormShape::new(d, ne, over));
+        let norms = [Normalisation::Layer, Normalisation::Batch].map(|over| NormShape::new(d, ne, over));
         let norms = norms.into_iter().flat_map(|shape| [shape, shape.linear()]).map(LayerShape::from);
         let columns = DenseShape::new(d, ne).columns(d / 2, ne.div_ceil(2));
         let columns = [columns, columns.linear()].map(LayerShape::from);
@@ -164,8 +164,7 @@ fn after(steps: usize, from: Params<f64>, gradient: f64, rule: &Update) -> DannP
     for _ in 0..steps {
         update(&DannShape::new(2, 4, 1).into(), &mut params, &dann_of(gradient), rule, &mut kept);
     }
-    let params = DannParams::try_from(params).unwrap();
-    params
+    DannParams::try_from(params).unwrap()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::interrupt;
 use interneuron::data::Dataset;
 use interneuron::{
-    Error, Evaluation, Generator, LayerShape, MatRef, Network, NormShape, Over, Threads, Update, generator,
+    Error, Evaluation, Generator, LayerShape, MatRef, Network, NormShape, Normalisation, Threads, Update, generator,
 };
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -152,7 +152,7 @@ pub fn check_batches(
     if batch > images {
         return Err(format!("expected at most {images}"));
     }
-    let over_examples = |shape| matches!(shape, LayerShape::Norm(NormShape { over: Over::Examples, .. }));
+    let over_examples = |shape| matches!(shape, LayerShape::Norm(NormShape { over: Normalisation::Batch, .. }));
     if shapes.into_iter().any(over_examples) && last.fewest(images, batch) < 2 {
         return Err(format!("of {images} images a step would have only one, and batch normalisation needs two"));
     }

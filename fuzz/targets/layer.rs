@@ -161,7 +161,7 @@ fn check<T: Tolerance>(problem: &Problem, isa: Isa, threads: u8, update: &Update
 
     let (d, ne) = (problem.shape.inputs(), problem.shape.outputs());
     let finite = |row: &[f64]| row.iter().all(|x| x.is_finite());
-    if !matches!(problem.shape, LayerShape::Norm(NormShape { over: Over::Examples, .. })) && !finite(&problem.x) {
+    if !matches!(problem.shape, LayerShape::Norm(NormShape { over: Normalisation::Batch, .. })) && !finite(&problem.x) {
         let mut silent = problem.clone();
         silent.x.chunks_exact_mut(d).filter(|row| !finite(row)).for_each(|row| row.fill(0.0));
         let silent = run::<T>(&silent, isa, Threads::Serial, update);

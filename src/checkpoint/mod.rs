@@ -51,7 +51,6 @@ mod header;
 mod metadata;
 mod tensors;
 
-use crate::architecture::Architecture;
 use crate::element::Element;
 use crate::error::Error;
 use crate::file;
@@ -59,6 +58,7 @@ use crate::init::Generator;
 use crate::isa::Isa;
 use crate::layers::LayerShape;
 use crate::network::Network;
+use crate::network::architecture::Architecture;
 use header::{Named, Source};
 use metadata::Metadata;
 use std::collections::HashMap;

@@ -12,7 +12,7 @@ use crate::kernels::gradient::{Gradient, GradientKernel};
 use crate::kernels::product::{Product, ProductKernel};
 use crate::kernels::update::{Elementwise, Policy};
 use crate::layout::Grouped;
-use crate::threads::Crew;
+use crate::threads::Team;
 use std::ops::Range;
 
 /// Multiply-adds of a product with these dimensions, roughly: enough to tell little from much.
@@ -25,7 +25,7 @@ fn work(dimensions: [usize; 3]) -> usize {
 /// # Safety
 /// As [`crate::kernels::product::product`], for all rows and groups.
 pub(crate) unsafe fn run_product<T: Element, W: Access, E>(
-    crew: &Crew<'_>,
+    team: &Team<'_>,
     (kernels, rows): (&Kernels<T>, usize),
     kernel: ProductKernel<T, W, E>,
     product: &Product<T, W, E>,
@@ -33,7 +33,7 @@ pub(crate) unsafe fn run_product<T: Element, W: Access, E>(
 ) {
     let k = product.terms.iter().flatten().map(|term| W::len(term.depth)).sum::<usize>().max(1);
     let grid = Grid::of_product(kernels, rows, product.examples, k);
-    crew.run(work([rows, k, product.examples.len()]), grid.tasks(), |tasks| {
+    team.run(work([rows, k, product.examples.len()]), grid.tasks(), |tasks| {
         for (rows, groups) in grid.parts(tasks) {
             // SAFETY: the caller vouches for the whole grid; its tasks are disjoint.
             unsafe { kernel(product, rows.clone(), groups.clone()) };
@@ -51,7 +51,7 @@ pub(crate) type InParts<T, W, E> = (ProductKernel<T, W, Store<T>>, ProductKernel
 /// # Safety
 /// As [`run_product`]; `partial` is like an output, and the epilogue may write it.
 pub(crate) unsafe fn run_in_parts<T: Element, W: Side, E>(
-    crew: &Crew<'_>,
+    team: &Team<'_>,
     (kernels, rows): (&Kernels<T>, usize),
     (part_kernel, kernel): InParts<T, W, E>,
     mut product: Product<T, W, E>,
@@ -69,7 +69,7 @@ pub(crate) unsafe fn run_in_parts<T: Element, W: Side, E>(
             let init = if i == 0 { product.init } else { Some(partial) };
             let part = Product { init, terms, examples: product.examples, epilogue: Store { out: partial } };
             // SAFETY: the caller vouches for the operands and for `partial`.
-            unsafe { run_product(crew, (kernels, rows), part_kernel, &part, |_, _| ()) };
+            unsafe { run_product(team, (kernels, rows), part_kernel, &part, |_, _| ()) };
         }
         if parts > 1 {
             term.depth = W::part(depth, most, parts - 1);
@@ -77,7 +77,7 @@ pub(crate) unsafe fn run_in_parts<T: Element, W: Side, E>(
         }
     }
     // SAFETY: the caller vouches for the operands.
-    unsafe { run_product(crew, (kernels, rows), kernel, &product, after) };
+    unsafe { run_product(team, (kernels, rows), kernel, &product, after) };
 }
 
 /// Computes a product down the columns of large weights, some rows of them after the other: these are copied to panels
@@ -86,7 +86,7 @@ pub(crate) unsafe fn run_in_parts<T: Element, W: Side, E>(
 /// # Safety
 /// As [`run_product`]; `partial` is like an output, and the epilogue may write it; the weights have `rows` columns.
 pub(crate) unsafe fn run_in_panels<T: Element, E>(
-    crew: &Crew<'_>,
+    team: &Team<'_>,
     (kernels, rows): (&Kernels<T>, usize),
     (part_kernel, kernel): InParts<T, PackedTransposed, E>,
     product: Product<T, Transposed, E>,
@@ -103,7 +103,7 @@ pub(crate) unsafe fn run_in_panels<T: Element, E>(
         let Block { first, len } = depth;
         let a = a.wrapping_add(first * lda);
         // SAFETY: the caller vouches for the weights; the buffer has room for all panels.
-        unsafe { transpose::to_panels(crew, (a, lda, len), (rows, count), buffer) };
+        unsafe { transpose::to_panels(team, (a, lda, len), (rows, count), buffer) };
         let panel = panels::stride(len);
         let a = buffer.as_ptr().wrapping_sub(first * PackedTransposed::WIDTH);
         let terms = [Some(Operand { a, lda: panel, b, depth }), None];
@@ -111,11 +111,11 @@ pub(crate) unsafe fn run_in_panels<T: Element, E>(
         unsafe {
             if parts.peek().is_some() {
                 let part = Product { init, terms, examples, epilogue: Store { out: partial } };
-                run_product(crew, (kernels, rows), part_kernel, &part, |_, _| ());
+                run_product(team, (kernels, rows), part_kernel, &part, |_, _| ());
                 init = Some(partial);
             } else {
                 let last = Product { init, terms, examples, epilogue };
-                return run_product(crew, (kernels, rows), kernel, &last, |_, _| ());
+                return run_product(team, (kernels, rows), kernel, &last, |_, _| ());
             }
         }
     }
@@ -126,14 +126,14 @@ pub(crate) unsafe fn run_in_panels<T: Element, E>(
 /// # Safety
 /// As [`crate::kernels::gradient::gradient`], for all rows and groups of each gradient.
 pub(crate) unsafe fn run_gradients<T: Element, E>(
-    crew: &Crew<'_>,
+    team: &Team<'_>,
     kernel: GradientKernel<T, E>,
     gradients: &[Gradient<T, E>],
 ) {
     let grid = |gradient: &Gradient<T, E>| Grid::of_gradient(gradient.rows, gradient.inputs);
     let tasks = gradients.iter().map(|gradient| grid(gradient).tasks()).sum();
     let of = |gradient: &Gradient<T, E>| work([gradient.rows, gradient.inputs.len(), gradient.examples.len()]);
-    crew.run(gradients.iter().map(of).fold(0, usize::saturating_add), tasks, |tasks| {
+    team.run(gradients.iter().map(of).fold(0, usize::saturating_add), tasks, |tasks| {
         let mut first = 0;
         for gradient in gradients {
             let grid = grid(gradient);
@@ -152,7 +152,7 @@ pub(crate) unsafe fn run_gradients<T: Element, E>(
 /// # Safety
 /// The arrays have `len` elements and are valid for what the kernel does with them.
 pub(crate) unsafe fn run_elementwise<T: Element>(
-    crew: &Crew<'_>,
+    team: &Team<'_>,
     kernels: &Kernels<T>,
     len: usize,
     policy: Policy<T>,
@@ -163,7 +163,7 @@ pub(crate) unsafe fn run_elementwise<T: Element>(
     const TOGETHER: usize = 1 << 14;
     let work = Elementwise { policy, gradient, direction_only };
     // A step waits for memory: it takes as long as some multiply-adds.
-    crew.run(len.saturating_mul(8), len.div_ceil(TOGETHER), |tasks| {
+    team.run(len.saturating_mul(8), len.div_ceil(TOGETHER), |tasks| {
         let range = tasks.start * TOGETHER..len.min(tasks.end * TOGETHER);
         // SAFETY: the caller vouches for the arrays; tasks are disjoint.
         unsafe { (kernels.elementwise)(&work, range) };

@@ -6,7 +6,7 @@ use crate::element::Element;
 use crate::kernels::access::PackedTransposed;
 use crate::layout::{Group, Grouped, Split};
 use crate::matrix::{MatMut, MatRef, SharedRows};
-use crate::threads::Crew;
+use crate::threads::Team;
 use std::ops::Range;
 
 /// Units that a task transposes: their values for one group of examples stay in the first-level cache.
@@ -42,17 +42,17 @@ unsafe fn transpose<T: Element>((from, ld): (*const T, usize), (to, ldt): (*mut 
 }
 
 /// Runs tasks that move `elements` elements between them; moving one takes as long as some multiply-adds.
-fn each(crew: &Crew<'_>, elements: usize, tasks: usize, task: impl Fn(usize) + Sync) {
-    crew.run(elements.saturating_mul(16), tasks, |range| range.for_each(&task));
+fn each(team: &Team<'_>, elements: usize, tasks: usize, task: impl Fn(usize) + Sync) {
+    team.run(elements.saturating_mul(16), tasks, |range| range.for_each(&task));
 }
 
 /// `out [units, examples] = xᵀ`, zero in the padding of the examples.
-pub(crate) fn from_rows<T: Element>(crew: &Crew<'_>, x: MatRef<'_, T>, out: &mut Activations<T>) {
+pub(crate) fn from_rows<T: Element>(team: &Team<'_>, x: MatRef<'_, T>, out: &mut Activations<T>) {
     let (units, examples) = (x.cols(), out.columns());
     assert_eq!((units, x.rows()), (out.rows(), examples.len()), "units and examples");
     let pieces = units.div_ceil(UNITS);
     let target = out.grouped_mut();
-    each(crew, units * examples.len(), pieces * examples.groups(), |task| {
+    each(team, units * examples.len(), pieces * examples.groups(), |task| {
         let group = examples.group(task / pieces);
         let start = task % pieces * UNITS;
         let count = UNITS.min(units - start);
@@ -71,11 +71,11 @@ pub(crate) fn from_rows<T: Element>(crew: &Crew<'_>, x: MatRef<'_, T>, out: &mut
 
 /// `out [examples, units] = x`, in the layout of the weight gradient: whole vectors that follow each other, where the
 /// rows of a caller's array would often begin between cache lines and compete for the same few cache sets.
-pub(crate) fn copy_examples<T: Element>(crew: &Crew<'_>, x: MatRef<'_, T>, out: &mut Activations<T>) {
+pub(crate) fn copy_examples<T: Element>(team: &Team<'_>, x: MatRef<'_, T>, out: &mut Activations<T>) {
     let units = out.columns();
     assert_eq!((x.rows(), x.cols()), (out.rows(), units.len()), "examples and units");
     let (target, examples) = (out.grouped_mut(), x.rows());
-    each(crew, examples * units.len(), examples.div_ceil(UNITS), |task| {
+    each(team, examples * units.len(), examples.div_ceil(UNITS), |task| {
         for group in units.iter(0..units.groups()) {
             for i in task * UNITS..examples.min((task + 1) * UNITS) {
                 let from = &x.row(i)[group.start..][..group.len];
@@ -90,7 +90,7 @@ pub(crate) fn copy_examples<T: Element>(crew: &Crew<'_>, x: MatRef<'_, T>, out: 
 
 /// `out = hᵀ` without the padding, each element as `map` makes it.
 pub(crate) fn to_rows<T: Element>(
-    crew: &Crew<'_>,
+    team: &Team<'_>,
     h: &Activations<T>,
     out: &mut MatMut<'_, T>,
     map: impl Fn(T) -> T + Sync,
@@ -99,7 +99,7 @@ pub(crate) fn to_rows<T: Element>(
     assert_eq!((units, examples.len()), (out.cols(), out.rows()), "units and examples");
     let pieces = units.div_ceil(UNITS);
     let (source, target) = (h.grouped(), out.as_shared());
-    each(crew, units * examples.len(), pieces * examples.groups(), |task| {
+    each(team, units * examples.len(), pieces * examples.groups(), |task| {
         let group = examples.group(task / pieces);
         let start = task % pieces * UNITS;
         let count = UNITS.min(units - start);
@@ -116,12 +116,12 @@ pub(crate) fn to_rows<T: Element>(
 }
 
 /// Copies all units to the example-major form, `to [B, units] = fromᵀ`.
-pub(crate) fn all_to_examples<T: Element>(crew: &Crew<'_>, from: &Activations<T>, to: &mut Activations<T>) {
+pub(crate) fn all_to_examples<T: Element>(team: &Team<'_>, from: &Activations<T>, to: &mut Activations<T>) {
     let (examples, units) = (from.columns(), to.columns());
     assert_eq!((from.rows(), examples.len()), (units.len(), to.rows()), "units and examples");
     let (from, to, groups) = (from.grouped(), to.grouped_mut(), examples.groups());
     // By groups of units: each is read and written whole by one task.
-    crew.run(units.len().saturating_mul(16 * examples.len()), units.groups(), |tasks| {
+    team.run(units.len().saturating_mul(16 * examples.len()), units.groups(), |tasks| {
         for group in units.iter(tasks) {
             let rows = group.start..group.start + group.len;
             // SAFETY: both are borrowed and have these units and examples; tasks are disjoint.
@@ -160,7 +160,7 @@ pub(crate) unsafe fn to_examples<T: Element>(
 /// # Safety
 /// `a` is valid for reading `len` rows of `rows` elements.
 pub(super) unsafe fn to_panels<T: Element>(
-    crew: &Crew<'_>,
+    team: &Team<'_>,
     (a, ld, len): (*const T, usize, usize),
     (rows, count): (usize, usize),
     out: &mut Buffer<T>,
@@ -171,7 +171,7 @@ pub(super) unsafe fn to_panels<T: Element>(
     let panel = panels::stride(len);
     assert!(out.len() >= count * panel, "room for panels");
     let (from, to) = (SharedRows::new(a.cast_mut(), ld), SharedRows::new(out.as_mut_ptr(), panel));
-    each(crew, rows * len, len.div_ceil(TOGETHER), |task| {
+    each(team, rows * len, len.div_ceil(TOGETHER), |task| {
         for k in task * TOGETHER..len.min((task + 1) * TOGETHER) {
             for p in 0..count {
                 let start = p * PackedTransposed::STEP;

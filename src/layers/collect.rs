@@ -13,12 +13,12 @@ use crate::layout::Split;
 use crate::optim::target::Targets;
 use crate::params::ParamsMut;
 use crate::params::schema::Schema;
-use crate::threads::Crew;
+use crate::threads::Team;
 use std::array::from_fn;
 
 /// Takes the gradients of a layer as it lists them.
 pub(crate) struct Collect<'a, 'c, T: Element> {
-    pub crew: &'a Crew<'c>,
+    pub team: &'a Team<'c>,
     pub kernels: &'static Kernels<T>,
     pub schema: &'a Schema,
     /// Whether there are gradients of slabs before.
@@ -143,9 +143,9 @@ impl<T: Element> Collect<'_, '_, T> {
 
     /// The gradient of a vector.
     pub fn vector(&mut self, parameter: usize, sums: &mut Sums<T>) {
-        let (crew, kernels, accumulated) = (self.crew, self.kernels, self.accumulated);
+        let (team, kernels, accumulated) = (self.team, self.kernels, self.accumulated);
         match &mut self.into {
-            Into::Step(targets) => targets.target(parameter).step(crew, kernels, sums.total(accumulated)),
+            Into::Step(targets) => targets.target(parameter).step(team, kernels, sums.total(accumulated)),
             Into::Store(into) => into.array_mut(parameter).copy_from_slice(sums.total(accumulated)),
             Into::Accumulate => drop(sums.total(accumulated)),
             Into::Fisher { into, keep, scale } => sums.add_squares(into.array_mut(parameter), [*keep, *scale]),
@@ -155,7 +155,7 @@ impl<T: Element> Collect<'_, '_, T> {
     /// What the batch has in the place of a statistic, which takes it in.
     pub fn statistic(&mut self, parameter: usize, of_batch: &[T]) {
         match &mut self.into {
-            Into::Step(targets) => targets.target(parameter).step(self.crew, self.kernels, of_batch),
+            Into::Step(targets) => targets.target(parameter).step(self.team, self.kernels, of_batch),
             Into::Store(into) => into.array_mut(parameter).copy_from_slice(of_batch),
             Into::Accumulate | Into::Fisher { .. } => {}
         }
@@ -199,7 +199,7 @@ impl<T: Element> Collect<'_, '_, T> {
         });
         // SAFETY: deltas and inputs have the batch's size; the epilogues write arrays of the parameters' sizes that are
         // borrowed mutably.
-        unsafe { run_gradients(self.crew, kernel, &gradients) };
+        unsafe { run_gradients(self.team, kernel, &gradients) };
     }
 }
 

@@ -24,7 +24,7 @@ use crate::kernels::product::{Product, ProductKernel};
 use crate::params::arrays::arrays;
 use crate::params::schema::{Names, Parameter, Role, Schema, Shape};
 use crate::params::{Params, ParamsMut, ParamsRef, array};
-use crate::threads::Crew;
+use crate::threads::Team;
 use rand::Rng;
 use rand_distr::{Distribution, Exp1};
 use std::f64::consts::PI;
@@ -212,7 +212,7 @@ struct Forward<T, W: Access> {
 impl<T: Element> DannTape<T> {
     fn forward_from<W: Side>(
         &mut self,
-        crew: &Crew<'_>,
+        team: &Team<'_>,
         params: DannRef<'_, T>,
         x: &Activations<T>,
         forward: Forward<T, W>,
@@ -221,7 +221,7 @@ impl<T: Element> DannTape<T> {
         let Self { shape: DannShape { d, ne, divisive, .. }, buffers, inhibition, .. } = self;
         let (d, ne, as_examples) = (*d, *ne, training || W::EXAMPLES);
         inhibition.forward(
-            crew,
+            team,
             buffers,
             W::operand(params.wix, d, x),
             params.alpha,
@@ -258,11 +258,11 @@ impl<T: Element> DannTape<T> {
                     keep: training.then(|| (inhibition.dgamma.grouped_mut(), buffers.du.grouped_mut())),
                 };
                 let product = Product { init: None, terms, examples, epilogue };
-                run_in_parts(crew, (kernels, ne), (forward.store, forward.inhibit), product, h, after);
+                run_in_parts(team, (kernels, ne), (forward.store, forward.inhibit), product, h, after);
             } else {
                 let epilogue = Excite { b: params.b.as_ptr(), relu, h, negative_from: ne };
                 let product = Product { init: None, terms, examples, epilogue };
-                run_in_parts(crew, (kernels, ne), (forward.store, forward.excite), product, h, after);
+                run_in_parts(team, (kernels, ne), (forward.store, forward.excite), product, h, after);
             }
         }
     }
@@ -297,7 +297,7 @@ impl<T: Element> Tape<T> for DannTape<T> {
         if training && divisive { self.dg.prepare(self.buffers.examples) } else { Ok(()) }
     }
 
-    fn forward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool) {
+    fn forward(&mut self, team: &Team<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool) {
         let params: DannRef<'_, T> = self.buffers.own(params);
         let (store, kernels, excite) = (&self.buffers.kernels.store, self.kernels, &self.excite.forward);
         match x.checked(&self.buffers) {
@@ -308,7 +308,7 @@ impl<T: Element> Tape<T> for DannTape<T> {
                     inhibit: kernels.inhibit.along,
                     excite: excite.along,
                 };
-                self.forward_from(crew, params, x, forward, training)
+                self.forward_from(team, params, x, forward, training)
             }
             Input::Examples(x) => {
                 let forward = Forward {
@@ -317,7 +317,7 @@ impl<T: Element> Tape<T> for DannTape<T> {
                     inhibit: kernels.inhibit.dots,
                     excite: excite.dots,
                 };
-                self.forward_from(crew, params, x, forward, training)
+                self.forward_from(team, params, x, forward, training)
             }
         }
     }
@@ -332,7 +332,7 @@ impl<T: Element> Tape<T> for DannTape<T> {
     }
 
     /// It turns 1/γ into du and ẑ into dγ.
-    fn receive(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, dh: InputGradient<'_, T>) {
+    fn receive(&mut self, team: &Team<'_>, params: ParamsRef<'_, T>, dh: InputGradient<'_, T>) {
         let params: DannRef<'_, T> = self.buffers.own(params);
         self.assert_prepared_for_training();
         let Self { shape: DannShape { ne, divisive, .. }, kernels, excite, buffers, inhibition, dg } = self;
@@ -348,18 +348,18 @@ impl<T: Element> Tape<T> for DannTape<T> {
                 dg: dg.partials(squares),
             };
             // SAFETY: parameters are borrowed, what is written is borrowed mutably; all have these units and examples.
-            unsafe { dh.receive(crew, &kernels.receive, (units, examples), epilogue) };
+            unsafe { dh.receive(team, &kernels.receive, (units, examples), epilogue) };
         } else {
             let epilogue = ExciteBackward { h, du, db, negative_from: units };
             // SAFETY: parameters are borrowed, what is written is borrowed mutably; all have these units and examples.
-            unsafe { dh.receive(crew, &excite.receive, (units, examples), epilogue) };
+            unsafe { dh.receive(team, &excite.receive, (units, examples), epilogue) };
         }
     }
 
-    fn inner_backward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>) {
+    fn inner_backward(&mut self, team: &Team<'_>, params: ParamsRef<'_, T>) {
         let params: DannRef<'_, T> = self.buffers.own(params);
         self.assert_prepared_for_training();
-        self.inhibition.backward(crew, self.kernels, &mut self.buffers, params.wei);
+        self.inhibition.backward(team, self.kernels, &mut self.buffers, params.wei);
     }
 
     /// `dx = du Wex + dzI Wix`
@@ -411,7 +411,7 @@ mod tests {
         tape.prepare(500, false).unwrap();
         let mut dh = Activations::new();
         dh.resize(13, tape.buffers().examples).unwrap();
-        Threads::Serial.region(0.0, |crew| tape.receive_array(crew, params.view().into(), &dh));
+        Threads::Serial.region(0.0, |team| tape.receive_array(team, params.view().into(), &dh));
     }
 
     #[test]
@@ -427,7 +427,7 @@ mod tests {
                 tape.prepare(5, true).unwrap();
                 let mut x = Activations::new();
                 x.resize(7, tape.buffers().examples).unwrap();
-                Threads::Serial.region(0.0, |crew| tape.forward(crew, params.view().into(), Input::Units(&x), true));
+                Threads::Serial.region(0.0, |team| tape.forward(team, params.view().into(), Input::Units(&x), true));
                 let group = tape.buffers().examples.group(0);
                 for unit in 0..13 {
                     let (inside, padding) = tape.buffers().h.row(unit, group).split_at(5);

@@ -20,7 +20,7 @@ use crate::kernels::product::Product;
 use crate::params::arrays::arrays;
 use crate::params::schema::{Names, Parameter, Role, Schema, Shape};
 use crate::params::{Params, ParamsMut, ParamsRef, array};
-use crate::threads::Crew;
+use crate::threads::Team;
 use rand::Rng;
 use rand_distr::{Distribution, Exp1};
 use std::f64::consts::PI;
@@ -179,7 +179,7 @@ struct DenseTape<T: Element> {
 impl<T: Element> DenseTape<T> {
     fn forward_from<W: Side>(
         &mut self,
-        crew: &Crew<'_>,
+        team: &Team<'_>,
         params: DenseRef<'_, T>,
         x: &Activations<T>,
         kernel: InParts<T, W, Excite<T>>,
@@ -200,7 +200,7 @@ impl<T: Element> DenseTape<T> {
         // SAFETY: parameters and x are borrowed and were checked, h and its copy are borrowed mutably and have the size
         // of the batch.
         unsafe {
-            run_in_parts(crew, (kernels, ne), kernel, product, h, |rows, groups| {
+            run_in_parts(team, (kernels, ne), kernel, product, h, |rows, groups| {
                 if let Some(to) = to {
                     transpose::to_examples(h, to, rows, examples.iter(groups));
                 }
@@ -227,16 +227,16 @@ impl<T: Element> Tape<T> for DenseTape<T> {
     }
 
     /// `h = f(x Wᵀ + b)`
-    fn forward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool) {
+    fn forward(&mut self, team: &Team<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool) {
         let params: DenseRef<'_, T> = self.buffers.own(params);
         let (store, excite) = (&self.buffers.kernels.store, &self.kernels.forward);
         match x.checked(&self.buffers) {
-            Input::Units(x) => self.forward_from(crew, params, x, (store.along, excite.along), training),
-            Input::Examples(x) => self.forward_from(crew, params, x, (store.dots, excite.dots), training),
+            Input::Units(x) => self.forward_from(team, params, x, (store.along, excite.along), training),
+            Input::Examples(x) => self.forward_from(team, params, x, (store.dots, excite.dots), training),
         }
     }
 
-    fn receive(&mut self, crew: &Crew<'_>, _: ParamsRef<'_, T>, dh: InputGradient<'_, T>) {
+    fn receive(&mut self, team: &Team<'_>, _: ParamsRef<'_, T>, dh: InputGradient<'_, T>) {
         let Self { shape, kernels, buffers } = self;
         buffers.assert_prepared_for_training();
         let (units, examples, squares) = (shape.ne, buffers.examples, buffers.squares);
@@ -247,7 +247,7 @@ impl<T: Element> Tape<T> for DenseTape<T> {
             negative_from: shape.negative_from(),
         };
         // SAFETY: parameters are borrowed, what is written is borrowed mutably; all have these units and examples.
-        unsafe { dh.receive(crew, &kernels.receive, (units, examples), epilogue) };
+        unsafe { dh.receive(team, &kernels.receive, (units, examples), epilogue) };
     }
 
     /// `dx = du W`

@@ -9,7 +9,7 @@ use crate::kernels::epilogue::Store;
 use crate::kernels::product::Product;
 use crate::kernels::{Kernels, TransposedKernels};
 use crate::layout::{Grouped, Split};
-use crate::threads::Crew;
+use crate::threads::Team;
 
 /// The gradient of a layer's input, `init + Σ terms`, before it is computed. Who receives it decides what becomes of it: it
 /// is stored, or goes on through the nonlinearity and the inhibition of the layer below before it leaves the registers.
@@ -50,11 +50,11 @@ impl<'a, T: Element> InputGradient<'a, T> {
     }
 
     /// Stores it.
-    pub fn store(self, crew: &Crew<'_>, out: &mut Activations<T>) {
+    pub fn store(self, team: &Team<'_>, out: &mut Activations<T>) {
         let (kernels, partial) = (&self.kernels.store_transposed, out.grouped_mut());
         let (units, examples) = (out.rows(), out.columns());
         // SAFETY: the output is borrowed mutably and has these units and examples.
-        unsafe { self.run(crew, kernels, (units, examples), Store { out: partial }, Some(partial)) };
+        unsafe { self.run(team, kernels, (units, examples), Store { out: partial }, Some(partial)) };
     }
 
     /// Computes it and hands each tile to an epilogue of a layer with so many units and examples.
@@ -63,20 +63,20 @@ impl<'a, T: Element> InputGradient<'a, T> {
     /// The epilogue's arrays are borrowed mutably by the caller where it writes them, and have these units and examples.
     pub unsafe fn receive<E>(
         self,
-        crew: &Crew<'_>,
+        team: &Team<'_>,
         kernels: &TransposedKernels<T, E>,
         of: (usize, Split),
         epilogue: E,
     ) {
         // SAFETY: as demanded here.
-        unsafe { self.run(crew, kernels, of, epilogue, None) };
+        unsafe { self.run(team, kernels, of, epilogue, None) };
     }
 
     /// # Safety
     /// As [`InputGradient::receive`], also for `partial`, the place of sums so far, if it is not to be the scratch.
     unsafe fn run<E>(
         self,
-        crew: &Crew<'_>,
+        team: &Team<'_>,
         kernels: &TransposedKernels<T, E>,
         of: (usize, Split),
         epilogue: E,
@@ -93,9 +93,9 @@ impl<'a, T: Element> InputGradient<'a, T> {
                 scratch.partial.assert_shape("sums so far", rows, examples);
                 let partial = partial.unwrap_or_else(|| scratch.partial.grouped_mut());
                 let kernels = (all.store_transposed.packed, kernels.packed);
-                phase::run_in_panels(crew, (all, rows), kernels, product, (&mut scratch.panels, partial));
+                phase::run_in_panels(team, (all, rows), kernels, product, (&mut scratch.panels, partial));
             } else {
-                phase::run_product(crew, (all, rows), kernels.in_place, &product, |_, _| ());
+                phase::run_product(team, (all, rows), kernels.in_place, &product, |_, _| ());
             }
         }
     }

@@ -25,7 +25,7 @@ use crate::optim::state::State;
 use crate::optim::target::Targets;
 use crate::optim::update::{StepScale, Update};
 use crate::params::{ParamsMut, ParamsRef};
-use crate::threads::Crew;
+use crate::threads::Team;
 
 /// What a pass through a layer keeps from forward to backward, with the scratch that it needs, and the order of its
 /// phases. Parameters come as the caller holds them: of the layer's kind and lengths, which the caller checked.
@@ -38,7 +38,7 @@ pub(crate) trait Tape<T: Element>: Send + Sync {
     fn prepare(&mut self, batch: usize, training: bool) -> Result<(), Error>;
 
     /// From the layer's input to `h`, keeping for `training` what the backward pass needs.
-    fn forward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool);
+    fn forward(&mut self, team: &Team<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool);
 
     /// What inhibition or normalisation did in the last forward pass of training. Before the backward pass.
     fn standardised(&self) -> Option<Standardised<'_, T>> {
@@ -52,10 +52,10 @@ pub(crate) trait Tape<T: Element>: Send + Sync {
 
     /// Receives `dh` and takes it as far as each unit and example goes alone: through the nonlinearity, and the division.
     /// It may use up what the forward pass kept, so it can be done once after each.
-    fn receive(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, dh: InputGradient<'_, T>);
+    fn receive(&mut self, team: &Team<'_>, params: ParamsRef<'_, T>, dh: InputGradient<'_, T>);
 
     /// What must happen between `dh` and the gradients of inputs and weights, for all units or examples together.
-    fn inner_backward(&mut self, _: &Crew<'_>, _: ParamsRef<'_, T>) {}
+    fn inner_backward(&mut self, _: &Team<'_>, _: ParamsRef<'_, T>) {}
 
     /// `dx [d, B]`, for the layer below to receive.
     fn input_gradient<'a>(&'a mut self, params: ParamsRef<'a, T>) -> InputGradient<'a, T>;
@@ -90,7 +90,7 @@ impl<T: Element> dyn Tape<T> {
     }
 
     /// Lists the gradients of its parameters, with the layer's input `x [B, d]`, for what is to become of them.
-    pub fn collect(&mut self, crew: &Crew<'_>, x: &Activations<T>, into: Into<'_, T>) {
+    pub fn collect(&mut self, team: &Team<'_>, x: &Activations<T>, into: Into<'_, T>) {
         let LayerBuffers { kernels, accumulated, ref schema, .. } = *self.buffers();
         let schema = &schema.clone();
         let after = match into {
@@ -98,7 +98,7 @@ impl<T: Element> dyn Tape<T> {
             Into::Accumulate => true,
             Into::Fisher { .. } => accumulated,
         };
-        self.gradients(x, &mut Collect { crew, kernels, schema, accumulated, into });
+        self.gradients(x, &mut Collect { team, kernels, schema, accumulated, into });
         self.buffers_mut().accumulated = after;
     }
 
@@ -106,7 +106,7 @@ impl<T: Element> dyn Tape<T> {
     /// checked and the state prepared for it.
     pub fn update(
         &mut self,
-        crew: &Crew<'_>,
+        team: &Team<'_>,
         update: &Update,
         params: ParamsMut<'_, T>,
         x: &Activations<T>,
@@ -115,19 +115,19 @@ impl<T: Element> dyn Tape<T> {
         let schema = &self.buffers().schema.clone();
         if update.needs_gradients() {
             let mut gradients = state.gradients.take().expect("the state was prepared");
-            self.collect(crew, x, Into::Store(gradients.view_mut()));
-            apply_stored(crew, self.buffers().kernels, (schema, update), params, &mut gradients, state);
+            self.collect(team, x, Into::Store(gradients.view_mut()));
+            apply_stored(team, self.buffers().kernels, (schema, update), params, &mut gradients, state);
             state.gradients = Some(gradients);
         } else {
             let scale = StepScale { lr: update.lr, clip: 1.0, natural: state.natural_scale(schema, update) };
-            self.collect(crew, x, Into::Step(Targets { schema, update, scale, params, state }));
+            self.collect(team, x, Into::Step(Targets { schema, update, scale, params, state }));
         }
     }
 
     /// Receives a `dh` that is in an array.
-    pub fn receive_array(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, dh: &Activations<T>) {
+    pub fn receive_array(&mut self, team: &Team<'_>, params: ParamsRef<'_, T>, dh: &Activations<T>) {
         let kernels = self.buffers().kernels;
-        self.receive(crew, params, InputGradient::of_array(kernels, dh, &mut Scratch::new()));
+        self.receive(team, params, InputGradient::of_array(kernels, dh, &mut Scratch::new()));
     }
 
     /// The next backward pass sums up squared gradients of the examples instead of gradients; what it uses up is saved

@@ -1,7 +1,7 @@
 //! Tests that look inside a network.
 
 use super::*;
-use crate::architecture::Architecture;
+use crate::network::architecture::Architecture;
 #[cfg(feature = "rayon")]
 use crate::params::schema::PerRole;
 
@@ -116,7 +116,7 @@ fn natural_steps_divide_by_the_estimate() {
     }
 }
 
-/// In the tests of the crate itself a crew shares every phase, also the small ones.
+/// In the tests of the crate itself a team shares every phase, also the small ones.
 #[cfg(feature = "rayon")]
 #[test]
 fn every_phase_can_be_shared() {

@@ -9,7 +9,7 @@ use crate::isa::Isa;
 use crate::kernels::Kernels;
 use crate::params::schema::{Schema, Shape};
 use crate::params::{Params, ParamsMut, ParamsRef};
-use crate::threads::{Crew, Threads};
+use crate::threads::{Team, Threads};
 
 impl Update {
     /// Applies gradients that were handed out. The result has the same bits as the fused step. `state` is what the rule
@@ -38,7 +38,7 @@ impl Update {
         gradients.check(schema)?;
         state.prepare(schema, self, params.view())?;
         let kernels = table::<T, Kernels<T>>(Isa::select()?);
-        Threads::Serial.region(0.0, |crew| apply(crew, kernels, (schema, self), params, gradients, state));
+        Threads::Serial.region(0.0, |team| apply(team, kernels, (schema, self), params, gradients, state));
         Ok(())
     }
 
@@ -56,7 +56,7 @@ impl Update {
 
 /// Takes a step with the gradients of a layer, for which [`State::prepare`] made room.
 pub(crate) fn apply<T: Element>(
-    crew: &Crew<'_>,
+    team: &Team<'_>,
     kernels: &Kernels<T>,
     (schema, update): (&Schema, &Update),
     params: ParamsMut<'_, T>,
@@ -65,17 +65,17 @@ pub(crate) fn apply<T: Element>(
 ) {
     if !update.needs_gradients() {
         let scale = StepScale { lr: update.lr, clip: 1.0, natural: state.natural_scale(schema, update) };
-        return step(crew, kernels, Targets { schema, update, scale, params, state }, gradients);
+        return step(team, kernels, Targets { schema, update, scale, params, state }, gradients);
     }
     let mut own = state.gradients.take().expect("the state was prepared");
     own.view_mut().into_iter().zip(gradients.iter()).for_each(|(own, gradient)| own.copy_from_slice(gradient));
-    apply_stored(crew, kernels, (schema, update), params, &mut own, state);
+    apply_stored(team, kernels, (schema, update), params, &mut own, state);
     state.gradients = Some(own);
 }
 
 /// As [`apply`]; the gradients may be overwritten.
 pub(crate) fn apply_stored<T: Element>(
-    crew: &Crew<'_>,
+    team: &Team<'_>,
     kernels: &Kernels<T>,
     (schema, update): (&Schema, &Update),
     params: ParamsMut<'_, T>,
@@ -88,19 +88,19 @@ pub(crate) fn apply_stored<T: Element>(
     });
     let scale = StepScale { lr: update.lr, clip, natural: state.natural_scale(schema, update) };
     let mut targets = Targets { schema, update, scale, params, state };
-    let Some(angle) = update.angle else { return step(crew, kernels, targets, gradients.view()) };
+    let Some(angle) = update.angle else { return step(team, kernels, targets, gradients.view()) };
     for (i, gradient) in gradients.view_mut().into_iter().enumerate() {
-        targets.target(i).direction(crew, kernels, gradient);
+        targets.target(i).direction(team, kernels, gradient);
     }
     targets.scale.lr = largest_rate(schema, update, angle, targets.params.view(), gradients.view());
     for (i, direction) in gradients.view().iter().enumerate() {
-        targets.target(i).along_direction().step(crew, kernels, direction);
+        targets.target(i).along_direction().step(team, kernels, direction);
     }
 }
 
-fn step<T: Element>(crew: &Crew<'_>, kernels: &Kernels<T>, mut targets: Targets<'_, T>, gradients: ParamsRef<'_, T>) {
+fn step<T: Element>(team: &Team<'_>, kernels: &Kernels<T>, mut targets: Targets<'_, T>, gradients: ParamsRef<'_, T>) {
     for (i, gradient) in gradients.iter().enumerate() {
-        targets.target(i).step(crew, kernels, gradient);
+        targets.target(i).step(team, kernels, gradient);
     }
 }
 

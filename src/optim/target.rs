@@ -8,7 +8,7 @@ use crate::kernels::Kernels;
 use crate::kernels::update::{Policy, Rule};
 use crate::params::ParamsMut;
 use crate::params::schema::Schema;
-use crate::threads::Crew;
+use crate::threads::Team;
 
 /// The arrays of a layer as a step moves them. [`State::prepare`] went before.
 pub(crate) struct Targets<'a, T> {
@@ -90,18 +90,18 @@ impl<T: Element> Target<'_, T> {
     }
 
     /// Takes the step of an array whose gradient is there.
-    pub fn step(mut self, crew: &Crew<'_>, kernels: &Kernels<T>, gradient: &[T]) {
+    pub fn step(mut self, team: &Team<'_>, kernels: &Kernels<T>, gradient: &[T]) {
         assert_eq!(self.array.len(), gradient.len(), "elements of a parameter and its gradient");
         let policy = self.policy(0);
         // SAFETY: the arrays are borrowed, of one length, and a step does not write the gradient.
-        unsafe { run_elementwise(crew, kernels, gradient.len(), policy, gradient.as_ptr().cast_mut(), false) };
+        unsafe { run_elementwise(team, kernels, gradient.len(), policy, gradient.as_ptr().cast_mut(), false) };
     }
 
     /// Overwrites the gradient of an array with the direction of its step.
-    pub fn direction(mut self, crew: &Crew<'_>, kernels: &Kernels<T>, gradient: &mut [T]) {
+    pub fn direction(mut self, team: &Team<'_>, kernels: &Kernels<T>, gradient: &mut [T]) {
         assert_eq!(self.array.len(), gradient.len(), "elements of a parameter and its gradient");
         let policy = self.policy(0);
         // SAFETY: the arrays are borrowed mutably and of one length.
-        unsafe { run_elementwise(crew, kernels, gradient.len(), policy, gradient.as_mut_ptr(), true) };
+        unsafe { run_elementwise(team, kernels, gradient.len(), policy, gradient.as_mut_ptr(), true) };
     }
 }

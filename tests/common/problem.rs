@@ -60,8 +60,8 @@ pub fn shape((d, ne, ni, _): (usize, usize, usize, usize), kind: Kind, relu: boo
     match kind {
         Kind::Dense => DenseShape { d, ne, nonlinearity, columns: None }.into(),
         Kind::Columns => DenseShape { d, ne, nonlinearity, columns: None }.columns(ni.min(d) / 2, ni.min(ne)).into(),
-        Kind::LayerNorm => NormShape { d, ne, nonlinearity, over: Over::Units }.into(),
-        Kind::BatchNorm => NormShape { d, ne, nonlinearity, over: Over::Examples }.into(),
+        Kind::LayerNorm => NormShape { d, ne, nonlinearity, over: Normalisation::Layer }.into(),
+        Kind::BatchNorm => NormShape { d, ne, nonlinearity, over: Normalisation::Batch }.into(),
         _ => DannShape { d, ne, ni, nonlinearity, divisive: kind == Kind::Divisive }.into(),
     }
 }
@@ -268,7 +268,7 @@ pub fn run<T: Element>(problem: &Problem, isa: Isa, threads: Threads<'_>, update
     let inferred_out = MatMut::new(&mut inferred, batch, ne).unwrap();
     layer.infer(threads, params.view(), x, inferred_out).unwrap();
     // In batch normalisation, running statistics take the place of the batch's.
-    if !matches!(shape, LayerShape::Norm(NormShape { over: Over::Examples, .. })) {
+    if !matches!(shape, LayerShape::Norm(NormShape { over: Normalisation::Batch, .. })) {
         assert_eq!(bits(&inferred), bits(&h), "{isa}: h without a backward pass");
     }
     forward(&mut layer, &mut h);
@@ -289,7 +289,7 @@ pub fn check_evaluation<T: Element>(problem: &Problem, isa: Isa) {
     /// Roundings of one f32 that outputs may be off by: sums of up to 130 products, of which a running mean that is as
     /// large may be subtracted.
     const ROUNDINGS: f64 = 130.0;
-    let LayerShape::Norm(shape @ NormShape { over: Over::Examples, d, ne, .. }) = problem.shape else { return };
+    let LayerShape::Norm(shape @ NormShape { over: Normalisation::Batch, d, ne, .. }) = problem.shape else { return };
     let params = &NormParams::try_from(problem.params.clone()).unwrap();
     let (x, own) = (cast::<T>(&problem.x), problem.params::<T>());
     let x = MatRef::new(&x, problem.batch, d).unwrap();

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::kernels::access::{Operand, Transposed};
 use crate::kernels::epilogue::Store;
 use crate::kernels::product::Product;
-use crate::threads::Crew;
+use crate::threads::Team;
 use kernels::{DivisiveBackward, InhibitionKernels, Interneurons, InterneuronsBackward, Q};
 
 /// ε of γ.
@@ -102,7 +102,7 @@ impl<T: Element> Inhibition<T> {
     /// `zI = x Wixᵀ`, as `−zI` and `a ⊙ zI`; with `as_examples` also with a row an example.
     pub fn forward<W: Side>(
         &mut self,
-        crew: &Crew<'_>,
+        team: &Team<'_>,
         buffers: &LayerBuffers<T>,
         wix: Operand<T, W>,
         alpha: &[T],
@@ -121,7 +121,7 @@ impl<T: Element> Inhibition<T> {
         // SAFETY: parameters and x are borrowed by the caller and were checked, the outputs and their copies are borrowed
         // mutably and have the size of the batch.
         unsafe {
-            run_in_parts(crew, (kernels, ni), kernel, product, minus_zi, |rows, groups| {
+            run_in_parts(team, (kernels, ni), kernel, product, minus_zi, |rows, groups| {
                 if let Some(to) = minus_zi_examples {
                     transpose::to_examples(minus_zi, to, rows.clone(), examples.iter(groups.clone()));
                 }
@@ -145,7 +145,7 @@ impl<T: Element> Inhibition<T> {
     }
 
     /// `dzI = −du Wei + a ⊙ (dγ Wei)`, and dalpha.
-    pub fn backward(&mut self, crew: &Crew<'_>, own: &InhibitionKernels<T>, buffers: &mut LayerBuffers<T>, wei: &[T]) {
+    pub fn backward(&mut self, team: &Team<'_>, own: &InhibitionKernels<T>, buffers: &mut LayerBuffers<T>, wei: &[T]) {
         let &mut Self { ne, ni, divisive, .. } = self;
         let &mut LayerBuffers { kernels, examples, squares, .. } = buffers;
         self.assert_backward(buffers);
@@ -173,15 +173,15 @@ impl<T: Element> Inhibition<T> {
                     let kernel = store;
                     let terms = [Some(q), None];
                     let product = Product { init: None, terms, examples, epilogue: Store { out } };
-                    run_in_panels(crew, (kernels, ni), (kernel, kernel), product, (room, out));
+                    run_in_panels(team, (kernels, ni), (kernel, kernel), product, (room, out));
                 }
                 let kernel = (store, own.interneurons_backward.packed);
                 let product = Product { init: None, terms: [Some(p), None], examples, epilogue };
-                run_in_panels(crew, (kernels, ni), kernel, product, (room, dzi));
+                run_in_panels(team, (kernels, ni), kernel, product, (room, dzi));
             } else {
                 let epilogue = epilogue(Q::Sum(q));
                 let product = Product { init: None, terms: [Some(p), None], examples, epilogue };
-                run_product(crew, (kernels, ni), own.interneurons_backward.in_place, &product, |_, _| ());
+                run_product(team, (kernels, ni), own.interneurons_backward.in_place, &product, |_, _| ());
             }
         }
     }

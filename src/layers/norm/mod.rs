@@ -22,7 +22,7 @@ use crate::kernels::product::{Product, ProductKernel};
 use crate::params::arrays::arrays;
 use crate::params::schema::{Names, Parameter, Role, Schema, Shape};
 use crate::params::{Params, ParamsMut, ParamsRef, array};
-use crate::threads::Crew;
+use crate::threads::Team;
 pub(super) use kernels::NormKernels;
 use kernels::{GainBackward, Normalise, NormaliseBackward};
 use rand::Rng;
@@ -33,12 +33,12 @@ const EPSILON: f64 = 1e-5;
 
 /// What a layer is normalised over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Over {
+pub enum Normalisation {
     /// The units, for each example: layer normalisation.
-    Units,
+    Layer,
     /// The examples of a batch, for each unit: batch normalisation. Running statistics take the batch's place in
     /// evaluation.
-    Examples,
+    Batch,
 }
 
 /// Dimensions of a layer that is normalised, and over what:
@@ -61,12 +61,12 @@ pub struct NormShape {
     /// The nonlinearity `f`.
     pub nonlinearity: Nonlinearity,
     /// What is normalised over.
-    pub over: Over,
+    pub over: Normalisation,
 }
 
 impl NormShape {
     /// A hidden layer: ReLU.
-    pub fn new(d: usize, ne: usize, over: Over) -> Self {
+    pub fn new(d: usize, ne: usize, over: Normalisation) -> Self {
         Self { d, ne, nonlinearity: Nonlinearity::Relu, over }
     }
 
@@ -82,7 +82,7 @@ impl Shape for NormShape {
         let &Self { d, ne, .. } = self;
         dimension("d", d)?;
         dimension("ne", ne)?;
-        let running = self.over == Over::Examples;
+        let running = self.over == Normalisation::Batch;
         let parameters = [
             Parameter::matrix(Role::Weights, ne, d),
             Parameter::vector(Role::Gain, ne),
@@ -119,7 +119,7 @@ arrays! {
 impl Kind for NormShape {
     fn ports(&self) -> Ports {
         let &Self { d, ne, nonlinearity, over } = self;
-        let batch_statistics = over == Over::Examples;
+        let batch_statistics = over == Normalisation::Batch;
         Ports { inputs: d, outputs: ne, nonlinearity, batch_statistics, ..Ports::default() }
     }
 
@@ -151,7 +151,7 @@ impl Kind for NormShape {
             return Ok(None);
         }
         let [ne, d] = tensors.matrix("W")?;
-        let over = if tensors.has("running_mean") { Over::Examples } else { Over::Units };
+        let over = if tensors.has("running_mean") { Normalisation::Batch } else { Normalisation::Layer };
         Ok(Some(Self { d, ne, nonlinearity, over }))
     }
 }
@@ -172,7 +172,7 @@ struct NormTape<T: Element> {
 }
 
 impl<T: Element> NormTape<T> {
-    fn excite<W: Side>(&mut self, crew: &Crew<'_>, w: &[T], x: &Activations<T>, store: ProductKernel<T, W, Store<T>>) {
+    fn excite<W: Side>(&mut self, team: &Team<'_>, w: &[T], x: &Activations<T>, store: ProductKernel<T, W, Store<T>>) {
         let NormShape { d, ne, .. } = self.shape;
         let LayerBuffers { kernels, examples, .. } = self.buffers;
         self.zhat.assert_shape("u", ne, examples);
@@ -180,16 +180,16 @@ impl<T: Element> NormTape<T> {
         let terms = [Some(W::operand(w, d, x)), None];
         let product = Product { init: None, terms, examples, epilogue: Store { out: u } };
         // SAFETY: the weights and x are borrowed and were checked; u is borrowed mutably and has the size of the batch.
-        unsafe { run_in_parts(crew, (kernels, ne), (store, store), product, u, |_, _| ()) };
+        unsafe { run_in_parts(team, (kernels, ne), (store, store), product, u, |_, _| ()) };
     }
 
-    fn normalise(&mut self, crew: &Crew<'_>, params: NormRef<'_, T>, training: bool) {
+    fn normalise(&mut self, team: &Team<'_>, params: NormRef<'_, T>, training: bool) {
         let NormShape { ne, over, .. } = self.shape;
         let LayerBuffers { examples, .. } = self.buffers;
         self.buffers.assert_output(false);
         self.zhat.assert_shape("u", ne, examples);
         self.assert_inverse();
-        let running = over == Over::Examples && !training;
+        let running = over == Normalisation::Batch && !training;
         let statistics = if running {
             // The kernel only reads them.
             [params.mean, params.variance].map(|statistic| statistic.as_ptr().cast_mut())
@@ -211,41 +211,43 @@ impl<T: Element> NormTape<T> {
             epsilon: T::from_f64(EPSILON),
         };
         let kernel = match over {
-            Over::Units => self.kernels.over_units,
-            Over::Examples => self.kernels.over_examples,
+            Normalisation::Layer => self.kernels.over_units,
+            Normalisation::Batch => self.kernels.over_examples,
         };
         // SAFETY: the parameters are borrowed and were checked; what is written is borrowed mutably and has the size of
         // the batch.
-        self.pass(crew, |range| unsafe { kernel(&work, range) });
+        self.pass(team, |range| unsafe { kernel(&work, range) });
     }
 
     /// 1/n, where n are the units or examples that are normalised over.
     fn inverse_count(&self) -> T {
         let number = match self.shape.over {
-            Over::Units => self.shape.ne,
-            Over::Examples => self.buffers.examples.len(),
+            Normalisation::Layer => self.shape.ne,
+            Normalisation::Batch => self.buffers.examples.len(),
         };
         T::ONE / T::from_f64(number as f64)
     }
 
     /// Runs a pass over all activations: by groups of examples where units are normalised over, by units otherwise.
-    fn pass(&self, crew: &Crew<'_>, task: impl Fn(Range<usize>) + Sync) {
+    fn pass(&self, team: &Team<'_>, task: impl Fn(Range<usize>) + Sync) {
         /// Operations of a pass for each activation.
         const OPERATIONS: usize = 8;
         let (ne, examples) = (self.shape.ne, self.buffers.examples);
         let tasks = match self.shape.over {
-            Over::Units => examples.groups(),
-            Over::Examples => ne,
+            Normalisation::Layer => examples.groups(),
+            Normalisation::Batch => ne,
         };
-        crew.run(ne.saturating_mul(OPERATIONS * examples.len()), tasks, task);
+        team.run(ne.saturating_mul(OPERATIONS * examples.len()), tasks, task);
     }
 
     /// Panics unless there is room for the deviations.
     fn assert_inverse(&self) {
         let NormShape { ne, over, .. } = self.shape;
         match over {
-            Over::Units => assert_eq!(self.inverse.len(), self.buffers.examples.padded(), "deviations of the examples"),
-            Over::Examples => {
+            Normalisation::Layer => {
+                assert_eq!(self.inverse.len(), self.buffers.examples.padded(), "deviations of the examples")
+            }
+            Normalisation::Batch => {
                 let lengths = [&self.inverse, &self.statistics[0], &self.statistics[1]].map(|buffer| buffer.len());
                 assert_eq!(lengths, [ne; 3], "statistics of the units");
             }
@@ -282,8 +284,8 @@ impl<T: Element> Tape<T> for NormTape<T> {
         let examples = self.buffers.examples;
         self.zhat.resize(ne, examples)?;
         match over {
-            Over::Units => self.inverse.resize(examples.padded())?,
-            Over::Examples => {
+            Normalisation::Layer => self.inverse.resize(examples.padded())?,
+            Normalisation::Batch => {
                 self.inverse.resize(ne)?;
                 self.statistics.iter_mut().try_for_each(|statistic| statistic.resize(ne))?;
             }
@@ -292,20 +294,20 @@ impl<T: Element> Tape<T> for NormTape<T> {
     }
 
     /// `u = x Wᵀ`, then `h = f(g ⊙ ẑ + b)`.
-    fn forward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool) {
+    fn forward(&mut self, team: &Team<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool) {
         let params: NormRef<'_, T> = self.buffers.own(params);
         let store = &self.buffers.kernels.store;
         match x.checked(&self.buffers) {
-            Input::Units(x) => self.excite(crew, params.w, x, store.along),
-            Input::Examples(x) => self.excite(crew, params.w, x, store.dots),
+            Input::Units(x) => self.excite(team, params.w, x, store.along),
+            Input::Examples(x) => self.excite(team, params.w, x, store.dots),
         }
-        self.normalise(crew, params, training);
+        self.normalise(team, params, training);
         let buffers = &mut self.buffers;
         let examples = buffers.examples;
         let as_examples = training || buffers.uses_dot_products(examples.len());
         buffers.assert_output(as_examples);
         if as_examples {
-            transpose::all_to_examples(crew, &buffers.h, &mut buffers.h_examples);
+            transpose::all_to_examples(team, &buffers.h, &mut buffers.h_examples);
         }
     }
 
@@ -313,7 +315,7 @@ impl<T: Element> Tape<T> for NormTape<T> {
         Some(Standardised { inverse: None, zhat: &self.zhat })
     }
 
-    fn receive(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>, dh: InputGradient<'_, T>) {
+    fn receive(&mut self, team: &Team<'_>, params: ParamsRef<'_, T>, dh: InputGradient<'_, T>) {
         let params: NormRef<'_, T> = self.buffers.own(params);
         self.assert_prepared_for_training();
         let Self { shape, kernels, buffers, zhat, dg, .. } = self;
@@ -327,19 +329,19 @@ impl<T: Element> Tape<T> for NormTape<T> {
             dg: dg.partials(squares),
         };
         // SAFETY: parameters are borrowed, what is written is borrowed mutably; all have these units and examples.
-        unsafe { dh.receive(crew, &kernels.receive, (units, examples), epilogue) };
+        unsafe { dh.receive(team, &kernels.receive, (units, examples), epilogue) };
     }
 
     /// `du` from `dẑ`
-    fn inner_backward(&mut self, crew: &Crew<'_>, params: ParamsRef<'_, T>) {
+    fn inner_backward(&mut self, team: &Team<'_>, params: ParamsRef<'_, T>) {
         let NormShape { ne, over, .. } = self.shape;
         let params: NormRef<'_, T> = self.buffers.own(params);
         self.assert_prepared_for_training();
         let LayerBuffers { examples, accumulated, .. } = self.buffers;
         let gradients = match over {
-            Over::Units => [std::ptr::null(); 3],
+            Normalisation::Layer => [std::ptr::null(); 3],
             // The whole batch is one slab, so that there are no gradients of slabs before.
-            Over::Examples => {
+            Normalisation::Batch => {
                 assert!(!accumulated, "batch normalisation of a part of a batch");
                 let (db, dg) = (self.buffers.db.total(false), self.dg.total(false));
                 [params.g.as_ptr(), db.as_ptr(), dg.as_ptr()]
@@ -355,11 +357,11 @@ impl<T: Element> Tape<T> for NormTape<T> {
             share: self.inverse_count(),
         };
         let kernel = match over {
-            Over::Units => self.kernels.over_units_backward,
-            Over::Examples => self.kernels.over_examples_backward,
+            Normalisation::Layer => self.kernels.over_units_backward,
+            Normalisation::Batch => self.kernels.over_examples_backward,
         };
         // SAFETY: the parameters are borrowed and were checked; du is borrowed mutably and has the size of the batch.
-        self.pass(crew, |range| unsafe { kernel(&work, range) });
+        self.pass(team, |range| unsafe { kernel(&work, range) });
     }
 
     /// `dx = du W`
@@ -375,7 +377,7 @@ impl<T: Element> Tape<T> for NormTape<T> {
         collect.matrices(slabs, [WeightGradient { parameter: PLACES.w, terms: [Some((&*du, x)), None] }]);
         collect.vector(PLACES.b, db);
         collect.vector(PLACES.g, &mut self.dg);
-        if self.shape.over == Over::Examples {
+        if self.shape.over == Normalisation::Batch {
             // The estimate of the variance for all examples that there are: `B/(B−1)` of that of the batch.
             let examples = examples.len() as f64;
             let ratio = T::from_f64(examples / (examples - 1.0).max(1.0));

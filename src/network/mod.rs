@@ -1,5 +1,13 @@
 //! Networks of layers, trained on labels.
 
+pub(crate) mod architecture;
+pub(crate) mod inspect;
+pub(crate) mod layer;
+pub(crate) mod loss;
+mod presets;
+#[cfg(test)]
+mod tests;
+
 use crate::buffer::Activations;
 use crate::driver::{copy_examples, from_rows, largest_slab, slabs, to_rows};
 use crate::element::Element;
@@ -10,15 +18,15 @@ use crate::layers::LayerShape;
 use crate::layers::buffers::Input;
 use crate::layers::collect::Into;
 use crate::layers::tape::Tape;
-use crate::loss::{Evaluation, draw_labels, softmax_cross_entropy};
 use crate::matrix::{MatMut, MatRef};
+use crate::network::inspect::{LayerStatistics, Observer};
+use crate::network::loss::{Evaluation, draw_labels, softmax_cross_entropy};
 use crate::optim::apply::apply;
 use crate::optim::state::{FISHER, State};
 use crate::optim::update::{Natural, Update};
 use crate::params::Params;
 use crate::params::schema::Schema;
-use crate::statistics::{LayerStatistics, Observer};
-use crate::threads::{Crew, Threads};
+use crate::threads::{Team, Threads};
 
 /// The generator of the labels that a natural gradient draws: a stream of its own of the network's seed.
 pub(crate) fn label_generator(seed: u64) -> Generator {
@@ -177,9 +185,9 @@ impl<T: Element> Network<T> {
         for Block { schema, params, state, .. } in &mut self.blocks {
             state.prepare(schema, update, params.view())?;
         }
-        let finish = |crew: &Crew<'_>, _: usize, block: &mut Block<T>, x: &Activations<T>| {
+        let finish = |team: &Team<'_>, _: usize, block: &mut Block<T>, x: &Activations<T>| {
             let Block { params, tape, state, .. } = block;
-            tape.update(crew, update, params.view_mut(), x, state);
+            tape.update(team, update, params.view_mut(), x, state);
         };
         let loss = self.pass(threads, x, labels, Pass { lr: update.lr, natural: update.natural }, |_, _| (), finish)?;
         self.steps += 1;
@@ -221,8 +229,8 @@ impl<T: Element> Network<T> {
         gradients: &mut [Params<T>],
     ) -> Result<f64, Error> {
         self.check_gradients(gradients)?;
-        let finish = |crew: &Crew<'_>, k: usize, block: &mut Block<T>, x: &Activations<T>| {
-            block.tape.collect(crew, x, Into::Store(gradients[k].view_mut()));
+        let finish = |team: &Team<'_>, k: usize, block: &mut Block<T>, x: &Activations<T>| {
+            block.tape.collect(team, x, Into::Store(gradients[k].view_mut()));
         };
         self.pass(threads, x, labels, Pass::default(), |_, _| (), finish)
     }
@@ -243,8 +251,8 @@ impl<T: Element> Network<T> {
         update.check::<T>()?;
         let mut gradients = self.zero_gradients()?;
         let mut observers: Vec<_> = self.shapes().map(|shape| Observer::new(&shape)).collect();
-        let finish = |crew: &Crew<'_>, k: usize, block: &mut Block<T>, x: &Activations<T>| {
-            block.tape.collect(crew, x, Into::Store(gradients[k].view_mut()));
+        let finish = |team: &Team<'_>, k: usize, block: &mut Block<T>, x: &Activations<T>| {
+            block.tape.collect(team, x, Into::Store(gradients[k].view_mut()));
         };
         let see = |k: usize, block: &Block<T>| observers[k].observe(&*block.tape);
         self.pass(threads, x, labels, Pass { lr: update.lr, natural: None }, see, finish)?;
@@ -272,10 +280,10 @@ impl<T: Element> Network<T> {
             state.prepare(schema, update, params.view())?;
         }
         // A step waits for memory: an element takes about as long as it does in a forward pass of 8 examples.
-        threads.region(self.flops(8, |shape, batch, _| shape.forward_flops(batch)), |crew| {
+        threads.region(self.flops(8, |shape, batch, _| shape.forward_flops(batch)), |team| {
             for (Block { schema, params, tape, state, .. }, gradients) in self.blocks.iter_mut().zip(gradients) {
                 let kernels = tape.buffers().kernels;
-                apply(crew, kernels, (schema, update), params.view_mut(), gradients.view(), state);
+                apply(team, kernels, (schema, update), params.view_mut(), gradients.view(), state);
             }
         });
         self.steps += 1;
@@ -298,7 +306,7 @@ impl<T: Element> Network<T> {
         labels: &[u32],
         Pass { lr, natural }: Pass,
         mut see: impl FnMut(usize, &Block<T>) + Send,
-        mut finish: impl FnMut(&Crew<'_>, usize, &mut Block<T>, &Activations<T>) + Send,
+        mut finish: impl FnMut(&Team<'_>, usize, &mut Block<T>, &Activations<T>) + Send,
     ) -> Result<f64, Error> {
         self.check_examples(x, labels)?;
         // ReLU may hide an infinity from the loss, but not from the gradients: zero times infinity is NaN.
@@ -319,18 +327,18 @@ impl<T: Element> Network<T> {
             }
         }
         let slabs = slabs(batch).filter(|_| !whole).chain(std::iter::once((0, batch)).filter(|_| whole));
-        threads.region(self.flops(batch, LayerShape::train_flops), |crew| {
+        threads.region(self.flops(batch, LayerShape::train_flops), |team| {
             let mut loss = 0.0;
             for (start, len) in slabs {
                 let slab = x.slice(start, len)?;
                 let labels = &labels[start..][..len];
                 self.prepare(len, true)?;
-                self.forward(crew, slab, true);
+                self.forward(team, slab, true);
                 self.blocks.iter().enumerate().for_each(|(k, block)| see(k, block));
                 if let Some(natural) = natural {
-                    self.estimate_fisher(crew, natural, labels, (start == 0, batch))?;
+                    self.estimate_fisher(team, natural, labels, (start == 0, batch))?;
                 }
-                loss += self.backward(crew, labels, batch);
+                loss += self.backward(team, labels, batch);
                 let last = start + len == batch;
                 if last && !loss.is_finite() {
                     if natural.is_some() {
@@ -341,9 +349,9 @@ impl<T: Element> Network<T> {
                 }
                 self.for_each_down(|k, block, x| {
                     if last {
-                        finish(crew, k, block, x);
+                        finish(team, k, block, x);
                     } else {
-                        block.tape.collect(crew, x, Into::Accumulate);
+                        block.tape.collect(team, x, Into::Accumulate);
                     }
                 });
             }
@@ -364,7 +372,7 @@ impl<T: Element> Network<T> {
     /// network's own outputs. `first` begins a new batch, which has `batch` examples.
     fn estimate_fisher(
         &mut self,
-        crew: &Crew<'_>,
+        team: &Team<'_>,
         Natural { c, f_lambda, .. }: Natural,
         labels: &[u32],
         (first, batch): (bool, usize),
@@ -381,31 +389,31 @@ impl<T: Element> Network<T> {
         self.blocks.iter_mut().try_for_each(|block| block.tape.prepare_fisher_pass())?;
         self.blocks.iter_mut().for_each(|block| block.tape.begin_fisher_pass());
         // Gradients of single examples, not of their mean.
-        self.backward(crew, &drawn, 1);
+        self.backward(team, &drawn, 1);
         self.drawn = drawn;
         let keep = if first { 1.0 - c } else { 1.0 };
         let [keep, scale] = [keep, c * f_lambda / batch as f64].map(T::from_f64);
         self.for_each_down(|_, Block { tape, state, .. }, x| {
             let into = state.slot_mut(&FISHER).expect("the state was prepared").view_mut();
-            tape.collect(crew, x, Into::Fisher { into, keep, scale });
+            tape.collect(team, x, Into::Fisher { into, keep, scale });
             tape.end_fisher_pass();
         });
         Ok(())
     }
 
     /// From the logits of a slab to the deltas of all layers; returns the sum of the losses.
-    fn backward(&mut self, crew: &Crew<'_>, labels: &[u32], batch: usize) -> f64 {
+    fn backward(&mut self, team: &Team<'_>, labels: &[u32], batch: usize) -> f64 {
         let last = self.blocks.last_mut().expect("an architecture has a layer");
         let gradient = Some((&mut self.dlogits, batch));
         let (loss, _) = softmax_cross_entropy(&last.tape.buffers().h, labels, gradient);
-        last.tape.receive_array(crew, last.params.view(), &self.dlogits);
+        last.tape.receive_array(team, last.params.view(), &self.dlogits);
         for k in (0..self.blocks.len()).rev() {
             let (below, here) = self.blocks.split_at_mut(k);
             let here = &mut here[0];
-            here.tape.inner_backward(crew, here.params.view());
+            here.tape.inner_backward(team, here.params.view());
             if let Some(below) = below.last_mut() {
                 let dh = here.tape.input_gradient(here.params.view());
-                below.tape.receive(crew, below.params.view(), dh);
+                below.tape.receive(team, below.params.view(), dh);
             }
         }
         loss
@@ -430,13 +438,13 @@ impl<T: Element> Network<T> {
         Ok(())
     }
 
-    fn forward(&mut self, crew: &Crew<'_>, x: MatRef<'_, T>, training: bool) {
+    fn forward(&mut self, team: &Team<'_>, x: MatRef<'_, T>, training: bool) {
         let few = self.last().tape.buffers().uses_dot_products(x.rows());
         if training || few {
-            copy_examples(crew, x, &mut self.x_examples);
+            copy_examples(team, x, &mut self.x_examples);
         }
         if !few {
-            from_rows(crew, x, &mut self.x);
+            from_rows(team, x, &mut self.x);
         }
         for k in 0..self.blocks.len() {
             let (below, here) = self.blocks.split_at_mut(k);
@@ -445,7 +453,7 @@ impl<T: Element> Network<T> {
                 None if few => Input::Examples(&self.x_examples),
                 None => Input::Units(&self.x),
             };
-            here[0].tape.forward(crew, here[0].params.view(), x, training);
+            here[0].tape.forward(team, here[0].params.view(), x, training);
         }
     }
 
@@ -476,9 +484,9 @@ impl<T: Element> Network<T> {
         same("x", "columns", x.cols(), "the network", "inputs", self.inputs())?;
         same("logits", "rows", logits.rows(), "x", "rows", x.rows())?;
         same("logits", "columns", logits.cols(), "the network", "outputs", self.classes())?;
-        self.in_pieces(threads, x, |crew, start, piece| {
+        self.in_pieces(threads, x, |team, start, piece| {
             let mut rows = logits.slice_mut(start, piece.columns().len());
-            to_rows(crew, piece, &mut rows, |logit| logit);
+            to_rows(team, piece, &mut rows, |logit| logit);
         })
     }
 
@@ -487,16 +495,16 @@ impl<T: Element> Network<T> {
         &mut self,
         threads: Threads<'_>,
         x: MatRef<'_, T>,
-        mut each: impl FnMut(&Crew<'_>, usize, &Activations<T>) + Send,
+        mut each: impl FnMut(&Team<'_>, usize, &Activations<T>) + Send,
     ) -> Result<(), Error> {
         self.prepare(largest_slab(x.rows()), false)?;
         let flops = self.flops(x.rows(), |shape, batch, _| shape.forward_flops(batch));
-        threads.region(flops, |crew| {
+        threads.region(flops, |team| {
             for (start, len) in slabs(x.rows()) {
                 let slab = x.slice(start, len)?;
                 self.prepare(len, false)?;
-                self.forward(crew, slab, false);
-                each(crew, start, &self.last().tape.buffers().h);
+                self.forward(team, slab, false);
+                each(team, start, &self.last().tape.buffers().h);
             }
             Ok(())
         })
@@ -509,6 +517,3 @@ impl<T: Element> std::fmt::Debug for Network<T> {
         f.debug_struct("Network").field("shapes", &shapes).field("isa", &self.isa).field("steps", &self.steps).finish()
     }
 }
-
-#[cfg(test)]
-mod tests;

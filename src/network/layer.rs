@@ -14,7 +14,7 @@ use crate::optim::state::State;
 use crate::optim::update::Update;
 use crate::params::schema::Schema;
 use crate::params::{ParamsMut, ParamsRef};
-use crate::threads::{Crew, Threads};
+use crate::threads::{Team, Threads};
 
 /// The kernels of one layer, with the scratch memory that they need. Parameters, inputs and outputs stay in the
 /// caller's arrays.
@@ -129,21 +129,21 @@ impl<T: Element> Layer<T> {
         self.x_examples.resize(largest, self.tape.buffers().inputs())?;
         let whole = std::iter::once((0, x.rows())).filter(|_| training);
         let slabs = slabs(x.rows()).filter(|_| !training);
-        threads.region(self.shape.forward_flops(x.rows()), |crew| {
+        threads.region(self.shape.forward_flops(x.rows()), |team| {
             for (start, len) in whole.chain(slabs) {
                 let x = x.slice(start, len)?;
                 self.tape.prepare(len, training)?;
                 self.x.resize(x.cols(), self.tape.buffers().h.columns())?;
                 self.x_examples.resize(len, self.tape.buffers().inputs())?;
                 let input = if self.tape.buffers().uses_dot_products(len) {
-                    copy_examples(crew, x, &mut self.x_examples);
+                    copy_examples(team, x, &mut self.x_examples);
                     Input::Examples(&self.x_examples)
                 } else {
-                    from_rows(crew, x, &mut self.x);
+                    from_rows(team, x, &mut self.x);
                     Input::Units(&self.x)
                 };
-                self.tape.forward(crew, params, input, training);
-                to_rows(crew, &self.tape.buffers().h, &mut h.slice_mut(start, x.rows()), |h| h);
+                self.tape.forward(team, params, input, training);
+                to_rows(team, &self.tape.buffers().h, &mut h.slice_mut(start, x.rows()), |h| h);
             }
             Ok::<_, Error>(())
         })?;
@@ -175,10 +175,10 @@ impl<T: Element> Layer<T> {
         same("x", "columns", x.cols(), "the layer", "inputs", self.shape.inputs())?;
         self.check_backward(x.rows(), dh, dx.as_ref())?;
         self.forward = None;
-        threads.region(self.shape.train_flops(x.rows(), dx.is_some()), |crew| {
-            self.backpropagate(crew, params, dh, dx);
-            copy_examples(crew, x, &mut self.x_examples);
-            self.tape.collect(crew, &self.x_examples, Become::Store(gradients));
+        threads.region(self.shape.train_flops(x.rows(), dx.is_some()), |team| {
+            self.backpropagate(team, params, dh, dx);
+            copy_examples(team, x, &mut self.x_examples);
+            self.tape.collect(team, &self.x_examples, Become::Store(gradients));
         });
         Ok(())
     }
@@ -211,10 +211,10 @@ impl<T: Element> Layer<T> {
         self.check_backward(x.rows(), dh, dx.as_ref())?;
         self.state.prepare(&self.schema, update, params.view())?;
         self.forward = None;
-        threads.region(self.shape.train_flops(x.rows(), dx.is_some()), |crew| {
-            self.backpropagate(crew, params.view(), dh, dx);
-            copy_examples(crew, x, &mut self.x_examples);
-            self.tape.update(crew, update, params, &self.x_examples, &mut self.state);
+        threads.region(self.shape.train_flops(x.rows(), dx.is_some()), |team| {
+            self.backpropagate(team, params.view(), dh, dx);
+            copy_examples(team, x, &mut self.x_examples);
+            self.tape.update(team, update, params, &self.x_examples, &mut self.state);
         });
         Ok(())
     }
@@ -238,7 +238,7 @@ impl<T: Element> Layer<T> {
         params.check(&self.schema)?;
         self.check_backward(dh.rows(), dh, Some(&dx))?;
         self.forward = None;
-        threads.region(self.shape.forward_flops(dh.rows()), |crew| self.backpropagate(crew, params, dh, Some(dx)));
+        threads.region(self.shape.forward_flops(dh.rows()), |team| self.backpropagate(team, params, dh, Some(dx)));
         Ok(())
     }
 
@@ -260,17 +260,17 @@ impl<T: Element> Layer<T> {
     /// The backward pass up to the gradients of the weights: from `dh` to what they are made of, and to `dx`.
     fn backpropagate(
         &mut self,
-        crew: &Crew<'_>,
+        team: &Team<'_>,
         params: ParamsRef<'_, T>,
         dh: MatRef<'_, T>,
         dx: Option<MatMut<'_, T>>,
     ) {
-        from_rows(crew, dh, &mut self.dh);
-        self.tape.receive_array(crew, params, &self.dh);
-        self.tape.inner_backward(crew, params);
+        from_rows(team, dh, &mut self.dh);
+        self.tape.receive_array(team, params, &self.dh);
+        self.tape.inner_backward(team, params);
         if let Some(mut dx) = dx {
-            self.tape.input_gradient(params).store(crew, &mut self.dx);
-            to_rows(crew, &self.dx, &mut dx, |dx| dx);
+            self.tape.input_gradient(params).store(team, &mut self.dx);
+            to_rows(team, &self.dx, &mut dx, |dx| dx);
         }
     }
 
@@ -295,7 +295,7 @@ impl<T: Element> Layer<T> {
             return Err(Error::Kind { expected: "DANN" });
         };
         self.check_kept("zi", &zi, "interneurons", self.shape.interneurons())?;
-        Threads::Serial.region(0.0, |crew| to_rows(crew, minus_zi, &mut zi, |minus_zi| -minus_zi));
+        Threads::Serial.region(0.0, |team| to_rows(team, minus_zi, &mut zi, |minus_zi| -minus_zi));
         Ok(())
     }
 
@@ -310,9 +310,9 @@ impl<T: Element> Layer<T> {
         };
         self.check_kept("zhat", &zhat, "outputs", self.shape.outputs())?;
         self.check_kept("gamma", &gamma, "outputs", self.shape.outputs())?;
-        Threads::Serial.region(0.0, |crew| {
-            to_rows(crew, standardised, &mut zhat, |zhat| zhat);
-            to_rows(crew, inverse, &mut gamma, |inverse| T::ONE / inverse);
+        Threads::Serial.region(0.0, |team| {
+            to_rows(team, standardised, &mut zhat, |zhat| zhat);
+            to_rows(team, inverse, &mut gamma, |inverse| T::ONE / inverse);
         });
         Ok(())
     }

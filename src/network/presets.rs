@@ -1,11 +1,11 @@
 //! The networks that papers compare, as lists of their dimensions.
 
-use crate::architecture::Architecture;
 use crate::error::{Error, dimension, length};
 use crate::layers::LayerShape;
 use crate::layers::dann::DannShape;
 use crate::layers::dense::DenseShape;
-use crate::layers::norm::{NormShape, Over};
+use crate::layers::norm::{NormShape, Normalisation};
+use crate::network::architecture::Architecture;
 
 impl Architecture {
     /// Layers with separate excitatory and inhibitory units: `dims` are the inputs and then the excitatory units of
@@ -39,7 +39,7 @@ impl Architecture {
     /// # Errors
     /// As [`Architecture::of`].
     pub fn layer_norm(dims: &[usize]) -> Result<Self, Error> {
-        Self::normalised(dims, Over::Units)
+        Self::normalised(dims, Normalisation::Layer)
     }
 
     /// As [`Architecture::mlp`], with batch normalisation in the hidden layers.
@@ -47,10 +47,10 @@ impl Architecture {
     /// # Errors
     /// As [`Architecture::of`].
     pub fn batch_norm(dims: &[usize]) -> Result<Self, Error> {
-        Self::normalised(dims, Over::Examples)
+        Self::normalised(dims, Normalisation::Batch)
     }
 
-    fn normalised(dims: &[usize], over: Over) -> Result<Self, Error> {
+    fn normalised(dims: &[usize], over: Normalisation) -> Result<Self, Error> {
         Self::stack(dims, |_, d, ne, last| {
             if last { DenseShape::new(d, ne).linear().into() } else { NormShape::new(d, ne, over).into() }
         })
