@@ -297,15 +297,14 @@ pub(crate) fn check_labels(labels: &[u32], examples: usize, classes: usize) -> R
     }
 }
 
-#[cfg(any(feature = "checkpoint", feature = "data"))]
 impl Error {
-    pub(crate) fn file(path: &std::path::Path, reason: impl ToString) -> Self {
+    /// What is wrong with a file: each text in one line, and a long reason without its middle.
+    pub fn file(path: &std::path::Path, reason: impl ToString) -> Self {
         Self::File { path: one_line(path.display().to_string()), reason: brief(one_line(reason.to_string())) }
     }
 }
 
 /// A text in one line, whatever a file or its name says: with its control characters as Rust writes them.
-#[cfg(any(feature = "checkpoint", feature = "data"))]
 fn one_line(text: String) -> String {
     if !text.contains(char::is_control) {
         return text;
@@ -315,7 +314,6 @@ fn one_line(text: String) -> String {
 }
 
 /// A reason that can be read: without the middle of what a file may say at any length.
-#[cfg(any(feature = "checkpoint", feature = "data"))]
 fn brief(reason: String) -> String {
     const END: usize = 200;
     let middle = || {

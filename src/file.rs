@@ -29,7 +29,6 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64), Error> {
 ///
 /// # Errors
 /// If it cannot be written. What was there is still there then, and nothing else.
-#[cfg(feature = "checkpoint")]
 pub(crate) fn write_whole(
     path: &Path,
     prefix: &str,
@@ -56,7 +55,6 @@ pub(crate) fn write_whole(
 
 /// Waits until a file is on the disk. Some file systems (FUSE, shared folders of virtual machines) do not know such a
 /// wish; that is no reason to lose what was written.
-#[cfg(feature = "checkpoint")]
 fn sync(file: &File) -> io::Result<()> {
     file.sync_all().or_else(|error| match error.kind() {
         io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Ok(()),

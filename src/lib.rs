@@ -98,19 +98,16 @@
 //! # Features
 //!
 //! - `rayon` (default): pools of threads.
-//! - `data`: reads IDX files and draws digits (`flate2`).
 //! - `checkpoint`: saves networks in training and loads them again (`safetensors`, `serde_json`, `tempfile`).
 
 mod buffer;
 mod cache;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
-#[cfg(feature = "data")]
-pub mod data;
 mod driver;
 mod element;
 mod error;
-#[cfg(any(feature = "checkpoint", feature = "data"))]
+#[cfg(feature = "checkpoint")]
 mod file;
 mod init;
 mod isa;

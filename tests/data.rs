@@ -2,8 +2,8 @@
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use interneuron::data::*;
 use interneuron::*;
+use interneuron_datasets::*;
 use std::fs;
 use std::io::Write;
 use std::path::Path;

@@ -4,8 +4,8 @@
 mod common;
 
 use common::learn::{Course, LastBatch, check_batches};
-use interneuron::data::{Dataset, digits};
 use interneuron::{Architecture, LayerShape, Network, Threads, Update};
+use interneuron_datasets::{Dataset, digits};
 
 /// Images of each step of an epoch.
 fn batches(all: &Dataset, images: usize, batch: usize, last: LastBatch) -> Vec<usize> {

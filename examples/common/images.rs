@@ -1,7 +1,7 @@
 //! The images that networks learn, and what they are known by.
 
 use super::output::note;
-use interneuron::data::{self, Classes, Dataset, Files, TrainTest};
+use interneuron_datasets::{self as data, Classes, Dataset, Files, TrainTest};
 use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::path::Path;

@@ -1,10 +1,10 @@
 //! Passes over the images of a data set: for training and for testing.
 
 use super::interrupt;
-use interneuron::data::Dataset;
 use interneuron::{
     Error, Evaluation, Generator, LayerShape, MatRef, Network, NormShape, Normalisation, Threads, Update, generator,
 };
+use interneuron_datasets::Dataset;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;

@@ -1,8 +1,8 @@
 //! The networks that are compared. Everything that is particular to one is in its entry of [`ALL`].
 
 use super::config::{Config, Rates};
-use interneuron::data::TrainTest;
 use interneuron::{Architecture, Error, Natural, Update};
+use interneuron_datasets::TrainTest;
 
 /// A kind of network, and how it is trained.
 pub struct Kind {

@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use folder::folder;
 use interneuron::Error;
-use interneuron::data::{Images, Pixels, read_images, read_labels};
+use interneuron_datasets::{Images, Pixels, read_images, read_labels};
 use libfuzzer_sys::fuzz_target;
 use std::fs;
 use std::io::Write;

@@ -12,7 +12,7 @@ pub fn example(name: &str) -> Command {
 
 /// A small data set of drawn images in the format of MNIST, uncompressed.
 pub fn small_data(dir: &Path, train: usize, test: usize) {
-    let drawn = interneuron::data::digits(train, test, 2);
+    let drawn = interneuron_datasets::digits(train, test, 2);
     for (name, set) in [("train", &drawn.train), ("t10k", &drawn.test)] {
         let header = |words: &[usize]| words.iter().flat_map(|&w| (w as u32).to_be_bytes()).collect::<Vec<u8>>();
         let images = [header(&[0x0803, set.len(), 28, 28]), set.images.pixels.as_bytes().to_vec()].concat();

@@ -10,8 +10,8 @@
 use super::content::describe;
 use super::gzip::{self, Gunzip};
 use super::{Images, Pixels};
-use crate::error::Error;
-use crate::file;
+use crate::open::open;
+use interneuron::Error;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
@@ -201,7 +201,7 @@ struct Source<'p> {
 impl<'p> Source<'p> {
     /// Opens a file and reads its header.
     fn open(path: &'p Path, purpose: Purpose) -> Result<Self, Error> {
-        let (file, file_len) = file::open(path)?;
+        let (file, file_len) = open(path)?;
         let mut source = Self { path, file, file_len, zipped: false, purpose, kind: Kind::U8, dims: vec![] };
         let (mut begin, mut error) = source.first()?;
         if begin.starts_with(&gzip::MAGIC) {

@@ -1,7 +1,7 @@
 //! Where the four files of a data set are: what people and tools call them.
 
 use super::files::Files;
-use crate::error::Error;
+use interneuron::Error;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;

@@ -2,7 +2,7 @@
 
 use super::idx::{read_images, read_labels};
 use super::{Dataset, Pixels, TrainTest};
-use crate::error::Error;
+use interneuron::Error;
 use std::path::{Path, PathBuf};
 
 /// The four files of a data set.

@@ -1,7 +1,7 @@
 //! Digit-like images drawn from a seed, so that everything can be tried without a data set.
 
 use super::{Dataset, Images, Pixels, TrainTest};
-use crate::init::{Generator, generator};
+use interneuron::{Generator, generator};
 use rand_distr::{Distribution, StandardNormal};
 use std::f64::consts::{PI, TAU};
 

@@ -9,12 +9,13 @@ mod files;
 mod find;
 mod gzip;
 mod idx;
+mod open;
 
 pub use digits::digits;
 pub use files::{Files, load};
 pub use idx::{read_images, read_labels};
 
-use crate::element::Element;
+use interneuron::Element;
 
 /// The pixels of all images, image after image and row after row.
 #[derive(Clone, Debug, PartialEq)]
