@@ -45,7 +45,8 @@ pub fn generator(seed: u64) -> Generator {
 /// σ_e = 1/√(((2π−1)/(2π)) · (ne + ne²/ni)),  σ_i = (ne/ni) σ_e,  columns ~ Exp(σ_e) and Exp(σ_i),  b = 0
 /// ```
 ///
-/// so that inhibition balances excitation, or where no input is inhibitory `W⁺ ~ Exp(1/√d)` and `b = −d · mean_input/√d`.
+/// so that inhibition balances excitation, or where no input is inhibitory `W⁺ ~ Exp(1/√d)` and
+/// `b = −d · mean_input/√d`.
 ///
 /// Source: Cornford et al., ICLR 2021, section 3 and appendix.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -72,7 +73,8 @@ impl Init {
     /// Draws a layer's parameters. Numbers are drawn in f64, so `f32` and `f64` layers of a seed differ by rounding.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if a dimension is zero or overflows, [`Error::TooLarge`] if an array does not fit in memory.
+    /// [`Error::Dimension`] if a dimension is zero or overflows, [`Error::TooLarge`] if an array does not fit in
+    /// memory.
     pub fn draw<T: Element>(self, shape: &LayerShape, rng: &mut impl Rng) -> Result<LayerParams<T>, Error> {
         Ok(match shape {
             LayerShape::Dann(shape) => LayerParams::Dann(self.draw_dann(shape, rng)?),

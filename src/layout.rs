@@ -125,7 +125,7 @@ impl<T> Grouped<T> {
     }
 }
 
-// SAFETY: an address without rights; whoever dereferences it argues for the access.
+// SAFETY: only an address is shared; each dereference states why it is exclusive.
 unsafe impl<T: Sync> Sync for Grouped<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for Grouped<T> {}

@@ -35,14 +35,14 @@ pub struct MatMut<'a, T> {
     stride: usize,
 }
 
-/// The address of a row-major matrix, without rights.
+/// The address of a row-major matrix, for tasks that write disjoint parts of it.
 #[derive(Clone, Copy)]
 pub(crate) struct SharedRows<T> {
     ptr: *mut T,
     stride: usize,
 }
 
-// SAFETY: an address without rights; whoever dereferences it argues for the access.
+// SAFETY: only an address is shared; each dereference states why it is exclusive.
 unsafe impl<T: Sync> Sync for SharedRows<T> {}
 
 impl<T> SharedRows<T> {

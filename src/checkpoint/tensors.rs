@@ -26,7 +26,7 @@ pub(super) struct Loaded<T> {
 }
 
 /// The arrays that a variant of a layer has.
-pub(super) fn there_are<T: Element>(params: LayerRef<'_, T>) -> impl Iterator<Item = (&'static str, &[T])> {
+pub(super) fn present<T: Element>(params: LayerRef<'_, T>) -> impl Iterator<Item = (&'static str, &[T])> {
     params.arrays().into_iter().filter(|(_, array)| !array.is_empty())
 }
 
@@ -110,7 +110,7 @@ impl<'f> Tensors<'f> {
             .map_err(|_| format!("{full} is {:?}: expected two dimensions", tensor.shape))
     }
 
-    /// The shape that the layer has, as far as it can be told from one tensor of each dimension.
+    /// The shape that the layer has, as far as one tensor of each dimension shows it.
     fn shape<T: Element>(&mut self, nonlinearity: Nonlinearity) -> Result<LayerShape, String> {
         if self.has("Wpos") {
             let [ne, d] = self.matrix("Wpos")?;
@@ -216,7 +216,7 @@ pub(super) fn check_values<T: Element>(
     // Which parameters keep their sign depends on the layer.
     params.validate(shape).map_err(|error| format!("layer {k}: {error}"))?;
     for (prefix, kept, signed) in kept(state) {
-        for (name, array) in there_are(kept) {
+        for (name, array) in present(kept) {
             finite(&format!("layers.{k}.{prefix}{name}"), array, signed)?;
         }
     }
