@@ -1,5 +1,5 @@
-//! One layer: forward, all gradients, and the fused update at the paper's shapes, square layers from 64 to 4096 units, and
-//! the initialisation; and what subnormal numbers cost.
+//! One layer: forward, all gradients, and the fused update at the paper's shapes, square layers from 64 to 4096 units,
+//! and the initialisation; and what subnormal numbers cost.
 //!
 //! `cargo bench --bench layer`. Groups are `<operation>/<d>-<ne>-<ni>/b<batch>`, lines the implementation and its
 //! threads. Throughput is useful floating-point operations a second (criterion calls them elements), or bytes of
@@ -145,8 +145,8 @@ fn sizes(c: &mut Criterion) {
     }
 }
 
-/// Numbers below the smallest normal one, which some processors are slow with: to be compared with the same operations on
-/// ordinary numbers.
+/// Numbers below the smallest normal one, which some processors are slow with: to be compared with the same operations
+/// on ordinary numbers.
 fn subnormals(c: &mut Criterion) {
     let scale = |array: &mut Vec<f32>| array.iter_mut().for_each(|value| *value *= f32::MIN_POSITIVE / 1024.0);
     for subnormal in ["x", "dh", "weights"] {

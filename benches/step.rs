@@ -1,8 +1,8 @@
 //! Whole train steps: the paper's network at batch 32, what policies cost there, and batches from 1 to 130.
 //!
 //! `cargo bench --bench step`. Groups are `step/<network>/<dims>/b<batch>`, `policy/<dims>/b<batch>` and
-//! `batch/<dims>/b<batch>`, lines the implementation (or the policy) and its threads. Throughput is useful floating-point operations a second (criterion calls them
-//! elements), by the formula of [`LayerShape::train_flops`].
+//! `batch/<dims>/b<batch>`, lines the implementation (or the policy) and its threads. Throughput is useful
+//! floating-point operations a second (criterion calls them elements), by the formula of [`LayerShape::train_flops`].
 
 mod common;
 

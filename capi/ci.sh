@@ -74,7 +74,7 @@ refused "--threads is 1025: expected a whole number from 0 to 1024" "$train" --t
 refused "--threads is two: expected" "$train" --threads two
 full() { "$train" >/dev/full; }
 closed() { "$train" >&-; }
-# Not written at once, lest all fit into the pipe before its reader is gone.
+# Not written at once: all would fit into the pipe before its reader is gone.
 unread() { local status; "$train" --epochs 1000 | true; status=${PIPESTATUS[0]}; return "$status"; }
 if [ -e /dev/full ]; then
     refused "standard output: " full

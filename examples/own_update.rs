@@ -1,5 +1,5 @@
-//! An update of your own: all gradients are handed out, and what becomes of them is up to you. Here each weight moves by
-//! the sign of its gradient, and those that must not be negative stay so.
+//! An update of your own: all gradients are handed out, and what becomes of them is up to you. Here each weight moves
+//! by the sign of its gradient, and those that must not be negative stay so.
 //!
 //! `cargo run --release --example own_update`
 

@@ -90,7 +90,7 @@ impl<T: Element> Activations<T> {
         self.columns
     }
 
-    /// Panics unless it is `rows` by `columns`: what a kernel is about to be told.
+    /// Panics unless it is `rows` by `columns`: the size that a kernel is about to get.
     #[track_caller]
     pub fn assert_shape(&self, name: &str, rows: usize, columns: Split) {
         assert_eq!((self.rows, self.columns), (rows, columns), "rows and columns of {name}");

@@ -256,8 +256,8 @@ pub(crate) fn packed_rows(len: usize, rows: usize, cols: usize) -> Result<(), Er
 /// Checks that `len` elements hold `rows` rows of `cols` elements, `stride` elements apart.
 ///
 /// # Errors
-/// [`Error::Dimension`] if the matrix is empty, [`Error::Stride`] if its rows overlap, [`Error::Length`] if the elements
-/// end before the last row does.
+/// [`Error::Dimension`] if the matrix is empty, [`Error::Stride`] if its rows overlap, [`Error::Length`] if the
+/// elements end before the last row does.
 pub(crate) fn strided_rows(len: usize, rows: usize, cols: usize, stride: usize) -> Result<(), Error> {
     dimension("rows", rows)?;
     dimension("cols", cols)?;

@@ -24,8 +24,8 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64), Error> {
 }
 
 /// Writes a file that is there whole or not at all. It is written beside `path` under another name, which begins with
-/// `prefix` and is like no other's, reaches the disk as far as the file system can say so, and only then takes the place
-/// of what was there.
+/// `prefix` and is like no other's, reaches the disk as far as the file system can say so, and only then takes the
+/// place of what was there.
 ///
 /// # Errors
 /// If it cannot be written. What was there is still there then, and nothing else.

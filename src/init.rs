@@ -40,7 +40,8 @@ pub fn generator(seed: u64) -> Generator {
 /// σ_e = 1/√(((2π−1)/(2π)) · (ne + ne²/ni)),  σ_i = (ne/ni) σ_e,  columns ~ Exp(σ_e) and Exp(σ_i),  b = 0
 /// ```
 ///
-/// so that inhibition balances excitation, or where no input is inhibitory `W⁺ ~ Exp(1/√d)` and `b = −d · mean_input/√d`.
+/// so that inhibition balances excitation, or where no input is inhibitory `W⁺ ~ Exp(1/√d)` and
+/// `b = −d · mean_input/√d`.
 ///
 /// Source: Cornford et al., ICLR 2021, section 3 and appendix.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -37,8 +37,8 @@
 //!
 //! # Where to begin
 //!
-//! - [`Architecture`] describes a network, with inhibition or one of those that it is compared with; [`Network`] trains it:
-//!   [`Network::train_step`] is one fused step.
+//! - [`Architecture`] describes a network, with inhibition or one of those that it is compared with; [`Network`] trains
+//!   it: [`Network::train_step`] is one fused step.
 //! - [`Layer`] is one layer on a caller's own arrays: forward, all gradients, or the fused update.
 //! - [`Update`] is how a step changes the parameters: by projected descent, and by policies that can be added to it.
 //! - [`Network::inspect`] tells what each layer does, as a few numbers.
@@ -73,27 +73,27 @@
 //!
 //! # Numbers at the edge
 //!
-//! - *Not finite.* Arithmetic is that of IEEE 754. A NaN or an infinity in an example reaches the outputs of this example
-//!   and those of no other (batch normalisation, whose examples meet in their statistics, excepted); so does one in a
-//!   row of `dh` with `dx`. ReLU keeps a NaN, also one that was made inside the layer (of an infinite weight and an input
-//!   of zero), and its gradient there is NaN. Gradients of weights are sums over the batch, so one bad example reaches
-//!   them all: steps of a [`Network`] refuse inputs that are not finite ([`Error::Value`]).
-//! - *A loss that is not finite* ends a step with [`Error::Diverged`], which names the step and the learning rate, before
-//!   any parameter moves. A single step can be so long that parameters overflow while its own loss, which is that before
-//!   the step, is still finite: the next step tells. Checkpoints of such parameters are refused, so the last one that was
-//!   saved is of finite numbers.
-//! - *γ at its floor.* Without input, or without inhibition, γ is ε = 1e-8: outputs and gradients are then up to 1e8 times
-//!   those of others, but numbers. A constant layer `h = f(b)` is what is left without input.
-//! - *Normalisation divides by √(var + 1e-5)*, so what is constant should become 0. A mean is rounded, however, and what is
-//!   left of a constant is that rounding: up to some units in the last place of it, and in the order of sums that is the
-//!   instruction set's own. Beyond 1e5 or so (in f32) a constant may therefore be ±1 after normalisation on one set and 0 on
-//!   another. Whoever has such inputs subtracts what is common to them before.
+//! - *Not finite.* Arithmetic is that of IEEE 754. A NaN or an infinity in an example reaches the outputs of this
+//!   example and those of no other (batch normalisation, whose examples meet in their statistics, excepted); so does
+//!   one in a row of `dh` with `dx`. ReLU keeps a NaN, also one that was made inside the layer (of an infinite weight
+//!   and an input of zero), and its gradient there is NaN. Gradients of weights are sums over the batch, so one bad
+//!   example reaches them all: steps of a [`Network`] refuse inputs that are not finite ([`Error::Value`]).
+//! - *A loss that is not finite* ends a step with [`Error::Diverged`], which names the step and the learning rate,
+//!   before any parameter moves. A single step can be so long that parameters overflow while its own loss, which is
+//!   that before the step, is still finite: the next step shows it. Checkpoints of such parameters are refused, so the
+//!   last one that was saved is of finite numbers.
+//! - *γ at its floor.* Without input, or without inhibition, γ is ε = 1e-8: outputs and gradients are then up to 1e8
+//!   times those of others, but numbers. A constant layer `h = f(b)` is what is left without input.
+//! - *Normalisation divides by √(var + 1e-5)*, so what is constant should become 0. A mean is rounded, however, and
+//!   what is left of a constant is that rounding: up to some units in the last place of it, and in the order of sums
+//!   that is the instruction set's own. Beyond 1e5 or so (in f32) a constant may therefore be ±1 after normalisation on
+//!   one set and 0 on another. Subtract what is common to such inputs before.
 //! - *Zero.* Weights that keep their sign are driven to exactly zero and not below, and may grow again. Units that no
-//!   example activates have gradients of exactly zero, and a step without decay or momentum leaves their parameters to the
-//!   bit.
+//!   example activates have gradients of exactly zero, and a step without decay or momentum leaves their parameters to
+//!   the bit.
 //! - *Subnormal numbers* count, unless the caller set the processor to flush them to zero: its modes of rounding and of
-//!   flushing are left as the caller set them, and hold on the threads of a pool, too, while they work for that call. (On
-//!   x86-64 and aarch64; elsewhere threads of a pool keep their own.)
+//!   flushing are left as the caller set them, and hold on the threads of a pool, too, while they work for that call.
+//!   (On x86-64 and aarch64; elsewhere threads of a pool keep their own.)
 //!
 //! # Features
 //!

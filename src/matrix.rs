@@ -35,7 +35,7 @@ pub struct MatMut<'a, T> {
     stride: usize,
 }
 
-/// The address of a row-major matrix, without rights.
+/// The address of a row-major matrix, for tasks that write disjoint parts of it.
 #[derive(Clone, Copy)]
 pub(crate) struct SharedRows<T> {
     ptr: *mut T,

@@ -2,15 +2,14 @@
 //!
 //! A step opens one parallel region and runs many short phases in it. A phase is a number of tasks, each of which
 //! writes its own outputs in an order of its own, so it does not matter for the result who computes what. The calling
-//! thread leads: it publishes a phase, takes tasks until none is left, and waits for those that helpers took; a phase of
-//! a few microseconds it does alone. Helpers
-//! are volunteers: if the pool's threads are busy elsewhere the leader does everything itself, so several networks may share a
-//! pool without a deadlock. A helper stays until its region ends, so their steps may wait for one another: for speed,
-//! give each network a pool of its own, or one thread.
+//! thread leads: it publishes a phase, takes tasks until none is left, and waits for those that helpers took; a phase
+//! of a few microseconds it does alone. Helpers are volunteers: if the pool's threads are busy elsewhere the leader
+//! does everything itself, so several networks may share a pool without a deadlock. A helper stays until its region
+//! ends, so their steps may wait for one another: for speed, give each network a pool of its own, or one thread.
 //!
 //! A worker of one pool that opens a region on another one leads it where it is, and the other pool's threads come to
-//! help. Were it to wait for the other pool, as `ThreadPool::install` does, it would meanwhile begin other work of its own
-//! pool, which may open such a region again: thousands of networks in a `par_iter` would pile up on one stack.
+//! help. Were it to wait for the other pool, as `ThreadPool::install` does, it would meanwhile begin other work of its
+//! own pool, which may open such a region again: thousands of networks in a `par_iter` would pile up on one stack.
 
 #[cfg(feature = "rayon")]
 use crate::modes::Modes;
@@ -25,22 +24,22 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering}
 /// The threads that a call may use. The result has the same bits whatever is chosen, also where the caller changed the
 /// processor's modes of rounding or of flushing to zero: a pool takes them on for the time of the call.
 ///
-/// A call with less than 300,000 multiply-adds (a few microseconds) does not wake a pool up: the calling thread computes
-/// alone. So it does the small parts of a larger call.
+/// A call with less than 300,000 multiply-adds (a few microseconds) does not wake a pool up: the calling thread
+/// computes alone. So it does the small parts of a larger call.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Threads<'p> {
     /// The calling thread.
     #[default]
     Serial,
-    /// The threads of this pool. The caller waits, or takes part if it is one of them or a worker of another pool: pools
-    /// may be nested in any way.
+    /// The threads of this pool. The caller waits, or takes part if it is one of them or a worker of another pool:
+    /// pools may be nested in any way.
     ///
     /// How many threads a pool has is for the caller to say when it is built: this crate reads neither
     /// `RAYON_NUM_THREADS`, which `rayon` takes for its global pool and for pools of no stated number, nor
     /// `OMP_NUM_THREADS`.
     ///
-    /// A pool of `rayon` does not survive `fork()`: in the child process it has no threads, and a call that uses it waits
-    /// for ever, so a child builds a pool of its own. (The C library does that by itself.)
+    /// A pool of `rayon` does not survive `fork()`: in the child process it has no threads, and a call that uses it
+    /// never returns, so a child builds a pool of its own. (The C library does that by itself.)
     #[cfg(feature = "rayon")]
     Pool(&'p rayon::ThreadPool),
     /// So many threads that begin and end with each region. They hand over by what the system has for it, which race
@@ -160,7 +159,7 @@ struct Board {
 #[cfg(feature = "rayon")]
 impl Board {
     /// Turns of a waiting loop before it lets other threads of the machine run. Phases follow each other within
-    /// microseconds; on a machine with more threads than cores, whoever is waited for needs the core.
+    /// microseconds; on a machine with more threads than cores, the thread that is waited for needs the core.
     const SPINS: u32 = 1 << 10;
 
     /// Runs `lead` on this thread while up to `helpers` other threads of the pool help.
@@ -171,8 +170,8 @@ impl Board {
         self.lead(lead)
     }
 
-    /// Helps, and lets others of the pool do so, in halves: one after the other would take a stack that grows with their
-    /// number.
+    /// Helps, and lets others of the pool do so, in halves: one after the other would take a stack that grows with
+    /// their number.
     fn help_together(&self, helpers: usize) {
         if helpers > 1 {
             let half = helpers / 2;
@@ -286,7 +285,7 @@ impl Board {
     /// Takes tasks and does them; false if none is left.
     fn take_and_do(&self) -> bool {
         let Some((remaining, taken)) = self.take() else { return false };
-        /// Counts the tasks as done, also when one panics, lest the leader wait for ever.
+        /// Counts the tasks as done, also when one panics: otherwise the leader would never return.
         struct Done<'b> {
             board: &'b Board,
             taken: usize,
@@ -382,7 +381,7 @@ mod tests {
         });
     }
 
-    /// The regions of thousands of jobs of one pool on another do not pile up on a stack, whoever waits for whom.
+    /// The regions of thousands of jobs of one pool on another do not pile up on a stack, in whichever order they wait.
     #[test]
     fn regions_of_jobs_of_another_pool_do_not_pile_up() {
         use rayon::prelude::*;

@@ -133,8 +133,8 @@ fn layer_calls_leave_their_outputs() {
     let mut again = params.clone();
     let mut backward = |layer: &mut Layer<f32>| layer.update(Threads::Serial, again.view_mut(), x, dh, &fine, None);
     let error = backward(&mut layer).unwrap_err();
-    let expected = "no matching forward pass: call `forward` (not `infer`) with the same number of examples before each \
-                    backward pass";
+    let expected = "no matching forward pass: call `forward` (not `infer`) with the same number of examples before \
+                    each backward pass";
     assert_eq!(error.to_string(), expected);
     layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h[..8], 2, 4).unwrap()).unwrap();
     assert_eq!(backward(&mut layer), Ok(()));
@@ -279,8 +279,8 @@ fn natural_gradients_are_refused_where_they_have_no_meaning() {
     let mut net: Network<f32> = Architecture::batch_norm(&[3, 4, 2]).unwrap().build().unwrap();
     let error = net.train_step(Threads::Serial, x, &[0, 1], &update).unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }), "{error}");
-    let expected = "a natural gradient of batch normalisation is not supported here; use layers that treat each example on \
-                    its own";
+    let expected = "a natural gradient of batch normalisation is not supported here; use layers that treat each example \
+                    on its own";
     assert_eq!(error.to_string(), expected);
     let mut net: Network<f32> = Architecture::mlp(&[3, 4, 2]).unwrap().build().unwrap();
     let gradients = net.zero_gradients().unwrap();

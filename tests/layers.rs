@@ -99,7 +99,8 @@ fn problem_array<'p>(problem: &'p Problem, name: &str) -> &'p [f64] {
     problem.params.view().arrays().into_iter().find(|(array, _)| *array == name).unwrap().1
 }
 
-/// As many cases as `PROPTEST_CASES` says, or else fewer without optimisation, where a case takes a hundred times as long.
+/// As many cases as `PROPTEST_CASES` says, or else fewer without optimisation, where a case takes a hundred times as
+/// long.
 fn config() -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
     let cases = asked.unwrap_or(if cfg!(debug_assertions) { 32 } else { 1000 });
@@ -349,7 +350,8 @@ fn large_layers_agree_with_the_reference() {
     }
 }
 
-/// Rules that take turns: the parts of a bias that one moves are forgotten by the other, and a rate of zero moves nothing.
+/// Rules that take turns: the parts of a bias that one moves are forgotten by the other, and a rate of zero moves
+/// nothing.
 #[test]
 fn rules_can_take_turns() {
     let shape: LayerShape = DenseShape::new(1, 40).into();
@@ -494,7 +496,8 @@ fn columns_are_balanced() {
     assert!(norm["b"].iter().chain(&norm["running_mean"]).all(|&x| x == 0.0));
 }
 
-/// The padding of a batch takes part in every sum over the examples, times zero: nothing that is not finite may be in it.
+/// The padding of a batch takes part in every sum over the examples, times zero: nothing that is not finite may be in
+/// it.
 #[test]
 fn a_poisoned_batch_leaves_nothing_behind() {
     for kind in &KINDS[1..] {

@@ -39,8 +39,8 @@ fn every_step_of_an_epoch_weighs_about_the_same() {
     }
 }
 
-/// An image more than a multiple of the batch changes nothing that matters. With a short last batch the same network ends
-/// two to four times as far from what it could learn.
+/// An image more than a multiple of the batch changes nothing that matters. With a short last batch the same network
+/// ends two to four times as far from what it could learn.
 #[test]
 #[cfg_attr(debug_assertions, ignore = "takes minutes without optimisation")]
 fn one_image_more_does_not_ruin_training() {

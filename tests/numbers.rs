@@ -125,8 +125,8 @@ fn same_classes<T: Element>(what: &str, got: &Outcome<T>, want: &Outcome<f64>) -
     found
 }
 
-/// A NaN that is made inside a layer, of an infinite weight and an input of zero, goes wherever the equations take it: no
-/// gradient is zero where it should be NaN, because ReLU's derivative was read off an output that is not above zero.
+/// A NaN that is made inside a layer, of an infinite weight and an input of zero, goes wherever the equations take it:
+/// no gradient is zero where it should be NaN, because ReLU's derivative was read off an output that is not above zero.
 #[test]
 fn a_nan_made_inside_reaches_the_gradients() {
     fn check<T: Element>(kind: Kind, batch: usize, isa: Isa, (weights, unit, poison): (&str, usize, f64)) {

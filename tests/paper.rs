@@ -475,7 +475,7 @@ fn an_experiment_goes_on_wherever_its_data_are() {
     let output = example("paper").args(["--resume", "--out", "../relative"]).current_dir(&elsewhere).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("1 of 1 runs are there already"));
 
-    // Without the data nothing can be told, and it says what to do.
+    // Without the data nothing is known, and it says what to do.
     fs::rename(moved, bench.path("lost")).unwrap();
     assert_refused(&bench.run("out", &["--resume"]), "--data names where they are now");
     assert_eq!(bench.runs("out"), before);

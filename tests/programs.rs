@@ -260,7 +260,7 @@ fn many_more_threads_than_cores_are_spoken_of() {
     assert!(output.status.success() && !stderr(&output).contains("wait for one another"), "{}", stderr(&output));
 }
 
-/// Starts a program that would take for ever, and waits until it has done something.
+/// Starts a program that would not end, and waits until it has done something.
 fn start(command: &mut Command, begun: impl Fn() -> bool) -> Child {
     let child = command.stdout(Stdio::piped()).spawn().unwrap();
     let start = Instant::now();

@@ -374,7 +374,7 @@ fn classes_come_from_the_labels() {
     assert_refused(&bench.run("one", &["--epochs", "1"]), "one class alone, label 7: expected at least 2");
 }
 
-/// Standardised pixels, as tutorials make them: the networks that divide by inhibition are told apart.
+/// Standardised pixels, as tutorials make them: the networks that divide by inhibition get a warning, and no others.
 #[test]
 fn negative_inputs_are_not_silent() {
     let bench = Bench::new();

@@ -93,8 +93,8 @@ impl<T: Gemm> Layer<T> {
     /// A layer of this shape.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if a dimension is zero or overflows, [`Error::TooLarge`] if an array does not fit in memory,
-    /// [`Error::Unsupported`] for other layers than plain ones and those with inhibition.
+    /// [`Error::Dimension`] if a dimension is zero or overflows, [`Error::TooLarge`] if an array does not fit in
+    /// memory, [`Error::Unsupported`] for other layers than plain ones and those with inhibition.
     pub fn new(shape: impl Into<LayerShape>) -> Result<Self, Error> {
         let shape = shape.into();
         if !matches!(shape, LayerShape::Dann(_) | LayerShape::Dense(DenseShape { columns: None, .. })) {

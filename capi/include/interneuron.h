@@ -245,12 +245,9 @@ int32_t interneuron_layer_set_parameters(interneuron_layer layer, const struct i
 int32_t interneuron_layer_get_parameters(interneuron_layer layer, const struct interneuron_arrays *arrays);
 
 // From `x [batch, d]` to `h [batch, ne]`, which is overwritten. The layer keeps what a following
-// `interneuron_layer_backward` or `interneuron_layer_update` needs. If memory for that is missing, what an earlier forward
-// pass kept is gone.
-int32_t interneuron_layer_forward(interneuron_layer layer,
-                                  int64_t batch,
-                                  const float *x,
-                                  float *h);
+// `interneuron_layer_backward` or `interneuron_layer_update` needs. If memory for that is missing, what an earlier
+// forward pass kept is gone.
+int32_t interneuron_layer_forward(interneuron_layer layer, int64_t batch, const float *x, float *h);
 
 // As `interneuron_layer_forward`, but nothing is kept for a backward pass, also not what an earlier forward pass kept.
 int32_t interneuron_layer_infer(interneuron_layer layer, int64_t batch, const float *x, float *h);

@@ -58,7 +58,7 @@ pub unsafe fn pointers(arguments: &mut Arguments, arrays: *const Arrays) -> Outc
     Ok([wex, wix, wei, alpha, g, b])
 }
 
-/// Refuses pointers for arrays that the layer does not have: whoever passes one takes the layer for another.
+/// Refuses pointers for arrays that the layer does not have: a caller that passes one takes the layer for another.
 pub fn check_places(pointers: &Six<*mut f32>, lengths: &Six<usize>) -> Outcome {
     for ((&pointer, &len), name) in pointers.iter().zip(lengths).zip(ARRAYS) {
         if len == 0 && !pointer.is_null() {

@@ -35,8 +35,8 @@ struct Pools {
     first: Generation,
 }
 
-/// The pool of a process, and of its child that came after it. What was added is never changed, so that whoever looks
-/// for a pool needs no lock.
+/// The pool of a process, and of its child that came after it. What was added is never changed, so that a thread that
+/// looks for a pool needs no lock.
 struct Generation {
     number: u64,
     pool: ManuallyDrop<Pool>,

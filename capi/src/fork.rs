@@ -1,10 +1,10 @@
 //! What becomes of the library in a child process of `fork()`.
 //!
 //! The child has a copy of all memory and only the thread that forked. Three things follow. Locks that another thread
-//! held are held for ever: so the locks of the library are taken before the fork and released after it, on both sides.
-//! Threads of pools do not exist: so the child counts its [`generation`] up, by which contexts tell their own pool from
-//! those of ancestors. And what another thread was changing stays half-changed: so the table of handles notes in which
-//! generation a call began.
+//! held are held without end: so the locks of the library are taken before the fork and released after it, on both
+//! sides. Threads of pools do not exist: so the child counts its [`generation`] up, by which contexts tell their own
+//! pool from those of ancestors. And what another thread was changing stays half-changed: so the table of handles notes
+//! in which generation a call began.
 
 #[cfg(unix)]
 pub use unix::{building, generation, watch};
@@ -29,13 +29,13 @@ mod unix {
         GENERATION.load(Ordering::Relaxed)
     }
 
-    /// Whoever starts the threads of a pool holds this: no fork sees half of that.
+    /// A thread that starts those of a pool holds this: no fork sees half of that.
     pub fn building() -> MutexGuard<'static, ()> {
         BUILDING.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sees to it that the library hears of forks. Threads that race register several times, which does no harm, where
-    /// one that waited for another would wait for ever in a child that was forked meanwhile.
+    /// one that waited for another would wait without end in a child that was forked meanwhile.
     pub fn watch() -> Outcome {
         if !WATCHED.load(Ordering::Acquire) {
             // SAFETY: the functions do what may be done around a fork: they lock and unlock.

@@ -37,7 +37,7 @@ enum Params {
 #[derive(Clone, Copy)]
 struct Attached(Six<*mut f32>);
 
-// SAFETY: addresses; by the contract of the header, whoever is in a call with the layer may use what they point to.
+// SAFETY: addresses; by the contract of the header, a call with the layer may use what they point to.
 unsafe impl Send for Attached {}
 
 /// Parameters that a call reads.
@@ -427,8 +427,8 @@ pub unsafe fn copy_out(
 }
 
 /// From `x [batch, d]` to `h [batch, ne]`, which is overwritten. The layer keeps what a following
-/// `interneuron_layer_backward` or `interneuron_layer_update` needs. If memory for that is missing, what an earlier forward
-/// pass kept is gone.
+/// `interneuron_layer_backward` or `interneuron_layer_update` needs. If memory for that is missing, what an earlier
+/// forward pass kept is gone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_layer_forward(layer: LayerId, batch: i64, x: *const f32, h: *mut f32) -> i32 {
     // SAFETY: the contract of the header.

@@ -1,7 +1,7 @@
 //! The C ABI: what `include/interneuron.h` declares.
 //!
 //! Every entry point has the same three parts: copy and check what the caller hands in, take the handle out of the
-//! table, call the Rust crate. What can be told from an argument alone (NULL, alignment, sizes, overlap) is checked
+//! table, call the Rust crate. What an argument alone shows (NULL, alignment, sizes, overlap) is checked
 //! before a reference to the caller's memory exists. That the memory is as long as the sizes say nobody can check; it
 //! is the one thing that a caller must get right, and what the SAFETY lines call the contract of the header.
 

@@ -33,7 +33,7 @@ const KINDS: [(&[u8], &str); 26] = [
 /// Where a tar archive says that it is one.
 const TAR: usize = 257;
 
-/// What a file is that begins so, if that can be told.
+/// What a file is that begins so, if its first bytes show it.
 pub(super) fn describe(begin: &[u8]) -> Option<&'static str> {
     if begin.starts_with(b"PK\x03\x04") && first_in_zip(begin).is_some_and(|name| name.ends_with(b".npy")) {
         return Some("a NumPy archive (.npz)");

@@ -29,12 +29,13 @@ pub fn load(folder: impl AsRef<Path>) -> Result<TrainTest, Error> {
 impl Files {
     /// Reads the files.
     ///
-    /// If images lie flat in one of them (`[60000, 784]`) and not in the other, both get the height and width of the other.
+    /// If images lie flat in one of them (`[60000, 784]`) and not in the other, both get the height and width of the
+    /// other.
     ///
     /// # Errors
-    /// [`Error::File`], naming the file, if one cannot be read, as [`read_images`] and [`read_labels`] say; if images and
-    /// labels differ in number; if the images for training and for testing differ in size, or some are grey levels and
-    /// others floats; or if all labels are the same.
+    /// [`Error::File`], naming the file, if one cannot be read, as [`read_images`] and [`read_labels`] say; if images
+    /// and labels differ in number; if the images for training and for testing differ in size, or some are grey levels
+    /// and others floats; or if all labels are the same.
     pub fn load(&self) -> Result<TrainTest, Error> {
         let (train, test) =
             (read(&self.train_images, &self.train_labels)?, read(&self.test_images, &self.test_labels)?);

@@ -1,5 +1,5 @@
-//! What `gunzip` reads: members one after the other, which may be empty, with any fields in their headers, and zero bytes
-//! after the last.
+//! What `gunzip` reads: members one after the other, which may be empty, with any fields in their headers, and zero
+//! bytes after the last.
 //!
 //! The headers are read here, because flate2 keeps their fields in memory, and refuses long ones.
 

@@ -4,8 +4,8 @@
 //! bytes) and the number of dimensions. The dimensions follow, then the elements.
 //!
 //! A header is not believed. Every file is read, and unpacked, to its end before there is memory for what it holds, and
-//! then once more: whatever it says, what is allocated is at most the elements that it truly holds (that it unpacks to),
-//! in the form in which they are kept, and 256 KiB. What is no regular file is refused.
+//! then once more: whatever it says, what is allocated is at most the elements that it truly holds (that it unpacks
+//! to), in the form in which they are kept, and 256 KiB. What is no regular file is refused.
 
 use super::content::describe;
 use super::gzip::{self, Gunzip};
@@ -26,15 +26,15 @@ const CHUNK: usize = 8 << 10;
 /// The first dimension counts the images. Two more are their height and width; if there is one, the height is 1, and of
 /// more (colours, for instance) the last is the width. In other than three dimensions those of one are passed over.
 ///
-/// Unsigned bytes are grey levels, and so are whole numbers of another type if all are 0 to 255. Floats are taken as they
-/// are, unless all are whole numbers from 0 to 255 and some are above 1: then they are grey levels, too.
+/// Unsigned bytes are grey levels, and so are whole numbers of another type if all are 0 to 255. Floats are taken as
+/// they are, unless all are whole numbers from 0 to 255 and some are above 1: then they are grey levels, too.
 ///
 /// Whatever the file says, what is allocated is at most the pixels that it holds, as they are kept, and 256 KiB.
 ///
 /// # Errors
 /// [`Error::File`] if the file cannot be read, is truncated or too long, corrupt, or of another kind (which the error
-/// names, as far as it can be told), or if it has numbers that are no pixels: whole ones beyond 0 to 255, or floats that
-/// are not finite as `f32`.
+/// names, as far as it is known), or if it has numbers that are no pixels: whole ones beyond 0 to 255, or floats
+/// that are not finite as `f32`.
 pub fn read_images(path: impl AsRef<Path>) -> Result<Images, Error> {
     let source = Source::open(path.as_ref(), Purpose::Images)?;
     let [height, width] = source.image()?;
@@ -68,8 +68,8 @@ pub fn read_images(path: impl AsRef<Path>) -> Result<Images, Error> {
 
 /// Reads an IDX file of labels, plain or compressed with gzip, whatever its name.
 ///
-/// They are whole numbers from 0 to 255 of any type. If there are several columns, the first counts, as in QMNIST; further
-/// dimensions of one are passed over.
+/// They are whole numbers from 0 to 255 of any type. If there are several columns, the first counts, as in QMNIST;
+/// further dimensions of one are passed over.
 ///
 /// # Errors
 /// As [`read_images`]; also if labels are one-hot: a row each, with a 1 in the column of the class, and zeros else.

@@ -1,7 +1,7 @@
 //! Images with labels: read from IDX files, the format of MNIST, or drawn.
 //!
-//! [`load`] reads a data set from a folder: MNIST, Fashion-MNIST, EMNIST, QMNIST, or your own in their format. [`Files`]
-//! are the four files that it finds there; [`read_images`] and [`read_labels`] read one.
+//! [`load`] reads a data set from a folder: MNIST, Fashion-MNIST, EMNIST, QMNIST, or your own in their format.
+//! [`Files`] are the four files that it finds there; [`read_images`] and [`read_labels`] read one.
 
 mod content;
 mod digits;

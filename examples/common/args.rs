@@ -21,7 +21,8 @@ pub fn run(program: impl FnOnce() -> Result<ExitCode, Box<dyn Error>>) -> ExitCo
     }
 }
 
-/// The first line of clap's error, without its `error: `. Where help was asked for, that is printed and the program ends.
+/// The first line of clap's error, without its `error: `. Where help was asked for, that is printed and the program
+/// ends.
 pub fn one_line(error: clap::Error) -> Box<dyn Error> {
     let text = error.to_string();
     if matches!(error.kind(), DisplayHelp | DisplayVersion) {

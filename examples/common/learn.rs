@@ -70,8 +70,8 @@ pub fn negative_divisor(
     Ok((!negative.is_empty()).then(|| negative.join(", ")))
 }
 
-/// Why a network has diverged after an epoch, if it has: its loss is not finite, or a parameter, which may be hidden from
-/// the loss. Such a network cannot be saved either.
+/// Why a network has diverged after an epoch, if it has: its loss is not finite, or a parameter, which may be hidden
+/// from the loss. Such a network cannot be saved either.
 pub fn diverged(net: &Network<f32>, loss: f64, epoch: usize, rate: f64) -> Option<String> {
     let mut layers = net.shapes().zip(net.params()).enumerate();
     let wrong = if loss.is_finite() {
@@ -142,7 +142,8 @@ impl LastBatch {
 }
 
 /// Checks that a network can learn from so many images in such batches: a batch must not be larger than the data, and
-/// batch normalisation has no use for a single image, whose every unit is its own mean. The error tells what was expected.
+/// batch normalisation has no use for a single image, whose every unit is its own mean. The error says what was
+/// expected.
 pub fn check_batches(
     shapes: impl IntoIterator<Item = LayerShape>,
     images: usize,

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::fmt::Arguments;
 use std::io::{Write, stderr, stdout};
 
-/// Shows a line on standard error. If nobody reads there any more, or the disk under a log is full, it is not shown: the
-/// work goes on.
+/// Shows a line on standard error. If nobody reads there any more, or the disk under a log is full, it is not shown:
+/// the work goes on.
 pub fn note(line: Arguments<'_>) {
     // As one piece, so that lines of several threads do not mix.
     let _ = stderr().write_all(format!("{line}\n").as_bytes());

@@ -143,7 +143,7 @@ const RATES: &str = "Learning rates: trials are spread evenly on a logarithmic s
 const FINGERPRINT: &str =
     "What the data are, wherever they lie: hashes, by which an experiment that goes on knows them";
 
-/// Fields that may differ when an experiment goes on: they change no result. What the data are is told by their
+/// Fields that may differ when an experiment goes on: they change no result. What the data are is seen from their
 /// fingerprint.
 const FREE: [&str; 3] = ["threads", "out", "data"];
 /// Fields that may grow: what was done stays as it is, and more is done.

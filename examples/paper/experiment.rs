@@ -76,7 +76,8 @@ pub struct Experiment {
 
 impl Experiment {
     /// Loads the data and checks everything that can be checked before a run. An experiment that goes on must be as it
-    /// was `before`, or more of the same, on the same data; the CPU may lack its instruction set, if all is done already.
+    /// was `before`, or more of the same, on the same data; the CPU may lack its instruction set, if all is done
+    /// already.
     pub fn new(mut config: Config, before: Option<&Config>) -> Result<Self, Box<dyn Error>> {
         let file = Path::new(&config.out).join(CONFIG).display().to_string();
         let isa = match config.isa.as_str() {

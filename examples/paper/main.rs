@@ -8,9 +8,10 @@
 //! ```
 //!
 //! For each network, learning rates are drawn at random, tried on the training images without a validation split, and
-//! scored by the mean of the last five validation errors. The best then trains networks of several seeds on all training
-//! images; reported is the mean of their last five test errors, with its standard error. Every finished run is a file of
-//! its own in the folder `--out`, so that an experiment can be stopped at any time and loses only what was running.
+//! scored by the mean of the last five validation errors. The best then trains networks of several seeds on all
+//! training images; reported is the mean of their last five test errors, with its standard error. Every finished run is
+//! a file of its own in the folder `--out`, so that an experiment can be stopped at any time and loses only what was
+//! running.
 //!
 //! `--print-config` prints all settings with comments, to be edited and used with `--config`. The exit code is 2 if
 //! there was an error, 1 if a final run diverged, and 130 or 143 after Ctrl-C or SIGTERM.

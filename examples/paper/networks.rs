@@ -16,9 +16,9 @@ pub struct Kind {
     pub batch: fn(&Config) -> (&'static str, usize),
 }
 
-/// All networks, in the order of the table. The known rates of mlp, column-ei, dann, dann-nc and dann-ngd are those of the
-/// original experiments, and variants have that of the network which they are a variant of. Only dann-iid cannot: about one network
-/// in ten diverges at any rate, but more at larger ones.
+/// All networks, in the order of the table. The known rates of mlp, column-ei, dann, dann-nc and dann-ngd are those of
+/// the original experiments, and variants have that of the network which they are a variant of. Only dann-iid cannot:
+/// about one network in ten diverges at any rate, but more at larger ones.
 pub const ALL: &[Kind] = &[
     Kind {
         name: "mlp",

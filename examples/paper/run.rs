@@ -86,8 +86,8 @@ struct Learner<'a> {
 }
 
 /// Trains and tests a network; a final one is saved if there is a file to save it to, unless it diverged. A loss or a
-/// parameter that is not finite ends the run but is no error. `learnt` is told how many images were learnt; `go_on` is
-/// asked after each epoch, and a run that may not go on, or is interrupted, ends without a record.
+/// parameter that is not finite ends the run but is no error. `learnt` gets the number of images that were learnt;
+/// `go_on` is asked after each epoch, and a run that may not go on, or is interrupted, ends without a record.
 pub fn run(
     experiment: &Experiment,
     settings: &Settings,

@@ -214,7 +214,7 @@ impl Schedule<'_> {
     }
 }
 
-/// Tells the other threads if one panics, which would else wait for it for ever.
+/// Tells the other threads if one panics, which would otherwise wait for it without end.
 struct Guard<'a, 'b>(&'a Schedule<'b>);
 
 impl Drop for Guard<'_, '_> {

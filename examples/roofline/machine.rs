@@ -135,10 +135,10 @@ macro_rules! kernels {
 
             $(#[$enable])?
             fn multiply_add() {
-                // With these factors values stay near 1 for ever.
+                // With these factors values stay near 1.
                 let (factor, summand) = ($splat(black_box(0.75)), $splat(black_box(0.25)));
                 let mut values: [$v; ACCUMULATORS] = [$splat(0.0); ACCUMULATORS];
-                // All different, lest the compiler see that one would do.
+                // All different, or the compiler sees that one would do.
                 for (i, value) in values.iter_mut().enumerate() {
                     *value = $splat(black_box(i as f32));
                 }
@@ -162,7 +162,7 @@ macro_rules! kernels {
                 total(sums);
             }
 
-            /// Uses all vectors, lest the compiler leave out what they are made of.
+            /// Uses all vectors, so that the compiler leaves nothing out.
             $(#[$enable])?
             fn total<const N: usize>(vectors: [$v; N]) {
                 let mut sum = $splat(0.0);

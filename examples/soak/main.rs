@@ -1,11 +1,10 @@
 //! Random networks, batches, rules, numbers of threads and reloads, for as long as you like.
 //!
-//! `cargo run --release --example soak -- --minutes 30`. Each round draws a network and trains it for some steps: on a pool,
-//! with checkpoints that are saved and loaded again on the way, and then once more on one thread without them. Every loss
-//! must have the same bits both times, and the process must not grow: once it has warmed up for a third of the time, the
-//! most memory that is resident after a round of the last third may not exceed that of the second by more than a tenth.
-//! Exit code 1 otherwise. A round follows from its
-//! seed alone: `--seed N --rounds 1` repeats round N.
+//! `cargo run --release --example soak -- --minutes 30`. Each round draws a network and trains it for some steps: on a
+//! pool, with checkpoints that are saved and loaded again on the way, and then once more on one thread without them.
+//! Every loss must have the same bits both times, and the process must not grow: once it has warmed up for a third of
+//! the time, the most memory that is resident after a round of the last third may not exceed that of the second by more
+//! than a tenth. Exit code 1 otherwise. A round follows from its seed alone: `--seed N --rounds 1` repeats round N.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -46,7 +45,7 @@ fn minutes(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(valid).ok_or_else(|| format!("expected a number from 0 to {MOST_MINUTES}"))
 }
 
-/// How often the progress is told.
+/// How often the progress is shown.
 const TOLD: Duration = Duration::from_secs(60);
 
 /// How much of the memory of the second third the last third may take.

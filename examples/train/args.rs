@@ -12,8 +12,8 @@ use std::str::FromStr;
 
 /// Train networks with separate excitatory and inhibitory units beside a plain one.
 ///
-/// Results of finished networks are on disk at once. Ctrl-C or SIGTERM ends after the present step and writes what there
-/// is; the second ends at once.
+/// Results of finished networks are on disk at once. Ctrl-C or SIGTERM ends after the present step and writes what
+/// there is; the second ends at once.
 #[derive(Parser)]
 #[command(name = "train")]
 pub struct Args {

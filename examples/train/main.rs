@@ -1,7 +1,7 @@
 //! Trains networks with separate excitatory and inhibitory units beside a plain one and compares how well they learn.
 //!
-//! `cargo run --release --example train` draws its own images; `--data DIR` reads MNIST, Fashion-MNIST, EMNIST or any other
-//! data set in their format. It ends with a table, `curves.svg` and `results.json` in the folder `--out`.
+//! `cargo run --release --example train` draws its own images; `--data DIR` reads MNIST, Fashion-MNIST, EMNIST or any
+//! other data set in their format. It ends with a table, `curves.svg` and `results.json` in the folder `--out`.
 //!
 //! The exit code is 0, or 1 if a network diverged, 2 if there was an error, 130 or 143 after Ctrl-C or SIGTERM.
 

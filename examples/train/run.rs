@@ -163,8 +163,8 @@ struct Learner<'a> {
     step_us: Vec<f64>,
 }
 
-/// Trains a network, or what is left of it to do, and keeps its run in the store. A loss that is not finite ends the run
-/// but is no error.
+/// Trains a network, or what is left of it to do, and keeps its run in the store. A loss that is not finite ends the
+/// run but is no error.
 pub fn train(
     model: Model,
     index: usize,
@@ -336,8 +336,8 @@ impl<'a> Learner<'a> {
         self.run.diverged = Some(diverged);
     }
 
-    /// Keeps the run and, if that was asked for, the network. The run first: a checkpoint that is older than its run can
-    /// be gone on with.
+    /// Keeps the run and, if that was asked for, the network. The run first: a checkpoint that is older than its run
+    /// can be gone on with.
     fn keep(&mut self, store: &mut Store) {
         self.step_us.sort_by(f64::total_cmp);
         self.run.step_us_median = self.step_us.get(self.step_us.len() / 2).copied().unwrap_or_default();

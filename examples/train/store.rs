@@ -162,8 +162,8 @@ impl Store {
         }
     }
 
-    /// Saves a checkpoint of a network, if checkpoints are saved. One that cannot be saved is told, and once more at the
-    /// end if no later one takes its place.
+    /// Saves a checkpoint of a network, if checkpoints are saved. One that cannot be saved is named, and once more at
+    /// the end if no later one takes its place.
     pub fn save_checkpoint(
         &mut self,
         path: Option<PathBuf>,

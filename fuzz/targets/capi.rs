@@ -2,8 +2,8 @@
 //!
 //! What the header leaves to the caller is kept: arrays are as long as the sizes say (and not one byte longer, so that
 //! AddressSanitizer sees an access behind them), and attached arrays live as long as they are attached. Everything else
-//! may be wrong. The target knows what is wrong with a call, and so which statuses it may return: none but OK if nothing
-//! is. A call that fails has to leave every byte that it was handed, and all parameters, as they were.
+//! may be wrong. The target knows what is wrong with a call, and so which statuses it may return: none but OK if
+//! nothing is. A call that fails has to leave every byte that it was handed, and all parameters, as they were.
 //!
 //! A program may run a second time on other numbers of threads and with other bytes in its outputs: all results must
 //! have the same bits.
@@ -880,7 +880,7 @@ impl World {
         match freed {
             [true, true] => panic!("freed twice"),
             [false, false] => {
-                // Whoever came last, what is there from now on is known.
+                // Whichever call came last, what is there from now on is known.
                 if racers.contains(&Racer::Init) {
                     assert_eq!(racer_call(Racer::Init, handle, &shape), INTERNEURON_OK);
                 }

@@ -18,7 +18,7 @@ use std::path::Path;
 
 fuzz_target!(|bytes: &[u8]| {
     let folder = folder();
-    // What is compressed is told by its first bytes, so the names do not say it.
+    // What is compressed is seen from its first bytes, so the names do not say it.
     let (plain, zipped) = (folder.path().join("plain"), folder.path().join("zipped"));
     if bytes.starts_with(&[0x1f, 0x8b]) {
         fs::write(&zipped, bytes).unwrap();

@@ -1,7 +1,7 @@
 //! One layer of any kind, shape and content against the reference, on a drawn instruction set and number of threads.
 //!
-//! Numbers begin as those of a problem of the tests and are then edited: to zeros, subnormal, huge, infinite, NaN, or any
-//! bits. What must hold depends on what they are:
+//! Numbers begin as those of a problem of the tests and are then edited: to zeros, subnormal, huge, infinite, NaN, or
+//! any bits. What must hold depends on what they are:
 //!
 //! - always: no crash; the same bits from any number of threads, and from gradients and update in one pass or apart;
 //! - in rows of `x` whose numbers are finite: outputs as if the other rows were zero, unless the batch is normalised;

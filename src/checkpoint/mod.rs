@@ -1,19 +1,23 @@
 //! Networks in training, saved as files and loaded again.
 //!
-//! A checkpoint is a [safetensors](https://huggingface.co/docs/safetensors) file, which Python reads and writes with the
-//! package of that name. The tensors of layer `k`, counted from the input, are `layers.{k}.NAME` with the names and
+//! A checkpoint is a [safetensors](https://huggingface.co/docs/safetensors) file, which Python reads and writes with
+//! the package of that name. The tensors of layer `k`, counted from the input, are `layers.{k}.NAME` with the names and
 //! dimensions of [`LayerShape::schema`], of the element type of the network:
 //!
 //! | layer | tensors |
 //! |---|---|
-//! | with inhibition | `Wex [ne, d]`, `Wix [ni, d]`, `Wei [ne, ni]`, `alpha [ni]`, `g [ne]`, `b [ne]`; without `alpha` and `g` if it does not divide |
+//! | with inhibition that divides | `Wex [ne, d]`, `Wix [ni, d]`, `Wei [ne, ni]`, `alpha [ni]`, `g [ne]`, `b [ne]` |
+//! | with inhibition that only subtracts | the same without `alpha` and `g` |
 //! | plain | `W [ne, d]`, `b [ne]` |
-//! | with sign-constrained columns | `Wpos [ne, d]`, `b [ne]`, and `sign [d]`: +1 for each excitatory input, then −1 for each inhibitory one |
+//! | with sign-constrained columns | `Wpos [ne, d]`, `b [ne]`, `sign [d]` |
 //! | layer normalisation | `W [ne, d]`, `g [ne]`, `b [ne]` |
 //! | batch normalisation | the same, `running_mean [ne]`, `running_var [ne]` |
 //!
-//! What an [`Update`](crate::Update) keeps from step to step are tensors too, if there: `velocity.NAME` and `fisher.NAME`
-//! for each of these names but `sign`, and `negative.b`, the part of a bias that is subtracted. The metadata are
+//! `sign` is +1 for each excitatory input, then −1 for each inhibitory one.
+//!
+//! What an [`Update`](crate::Update) keeps from step to step are tensors too, if there: `velocity.NAME` and
+//! `fisher.NAME` for each of these names but `sign`, and `negative.b`, the part of a bias that is subtracted. The
+//! metadata are
 //!
 //! | key | value | if missing |
 //! |---|---|---|
@@ -26,13 +30,13 @@
 //! | `interneuron.generator` | the state of its generator: key in hexadecimal, stream and position | that of the seed |
 //! | `interneuron.labels` | the state of the generator of the labels that a natural gradient draws | that of the seed |
 //!
-//! Other keys, such as the `{"format": "pt"}` of PyTorch's tools, are another program's, and not read. In files of earlier
-//! versions, of format `interneuron 1`, the keys have no prefix. They are still read where `format` says so or is missing,
-//! and where another program has changed it but left `nis`. Keys with a prefix come first, and if `interneuron.format` is
-//! among them no others are read.
+//! Other keys, such as the `{"format": "pt"}` of PyTorch's tools, are another program's, and not read. In files of
+//! earlier versions, of format `interneuron 1`, the keys have no prefix. They are still read where `format` says so or
+//! is missing, and where another program has changed it but left `nis`. Keys with a prefix come first, and if
+//! `interneuron.format` is among them no others are read.
 //!
-//! Python's package writes the memory of a NumPy array as it lies. That of a transposed view lies in Fortran's order, so a
-//! square matrix arrives transposed: pass such an array through `numpy.ascontiguousarray` first.
+//! Python's package writes the memory of a NumPy array as it lies. That of a transposed view lies in Fortran's order,
+//! so a square matrix arrives transposed: pass such an array through `numpy.ascontiguousarray` first.
 //!
 //! ```
 //! use interneuron::checkpoint::{self, Run};
@@ -78,15 +82,16 @@ pub struct Run {
 ///
 /// The file is written beside `path` under another name, reaches the disk, and only then takes the place of what was
 /// there: whatever happens, `path` holds the old checkpoint or the new one. If the process is killed meanwhile, a file
-/// `.checkpoint-*` may stay beside it, which nothing reads and anybody may delete. On a file system that cannot say when a
-/// file is on the disk (`fsync` is not supported there), a loss of power may still lose the new one.
+/// `.checkpoint-*` may stay beside it, which nothing reads and anybody may delete. On a file system that cannot say
+/// when a file is on the disk (`fsync` is not supported there), a loss of power may still lose the new one.
 ///
-/// A network that [`load`] would refuse is not saved, so that one that diverged never replaces the last that was finite.
+/// A network that [`load`] would refuse is not saved, so that one that diverged never replaces the last that was
+/// finite.
 ///
 /// # Errors
 /// [`Error::File`] if the file cannot be written, or would be refused by [`load`]: if a parameter, or what updates keep
-/// of it, is not finite, or negative where the sign is kept (the error names the tensor and the element), or if there are
-/// so many layers that the header would be longer than 1 MiB. What was at `path` is still there then.
+/// of it, is not finite, or negative where the sign is kept (the error names the tensor and the element), or if there
+/// are so many layers that the header would be longer than 1 MiB. What was at `path` is still there then.
 pub fn save<T: Element>(path: impl AsRef<Path>, network: &Network<T>, run: &Run) -> Result<(), Error> {
     let path = path.as_ref();
     let fail = |reason: String| Error::file(path, reason);
@@ -129,17 +134,17 @@ fn write<T: Element>(
     Ok(())
 }
 
-/// Loads a network, to run on an instruction set, and the state of its run. What follows has the same bits as if the run
-/// had not stopped, on the same instruction set.
+/// Loads a network, to run on an instruction set, and the state of its run. What follows has the same bits as if the
+/// run had not stopped, on the same instruction set.
 ///
 /// A file is not believed: its header is held against its size before there is memory for what it promises, and no
-/// header is longer than 1 MiB. Whatever the file says, no more is allocated than it has bytes, and 64 MiB; for a header
-/// as [`save`] writes it, hardly more than the network itself.
+/// header is longer than 1 MiB. Whatever the file says, no more is allocated than it has bytes, and 64 MiB; for a
+/// header as [`save`] writes it, hardly more than the network itself.
 ///
 /// # Errors
 /// [`Error::File`] if the file cannot be read, is no regular file or not a whole safetensors file, or does not hold a
-/// network with elements `T`: it names the tensor or the key and what was expected. Values that a layer cannot have (not
-/// finite, or negative where the sign is kept) are refused, too.
+/// network with elements `T`: it names the tensor or the key and what was expected. Values that a layer cannot have
+/// (not finite, or negative where the sign is kept) are refused, too.
 pub fn load<T: Element>(path: impl AsRef<Path>, isa: Isa) -> Result<(Network<T>, Run), Error> {
     let path = path.as_ref();
     let fail = |reason: String| Error::file(path, reason);

@@ -20,7 +20,8 @@ fn work(dimensions: [usize; 3]) -> usize {
     dimensions.into_iter().fold(1, usize::saturating_mul)
 }
 
-/// Computes all tiles of a product, one phase. `after` then treats the same rows and groups, while they are in the cache.
+/// Computes all tiles of a product, one phase. `after` then treats the same rows and groups, while they are in the
+/// cache.
 ///
 /// # Safety
 /// As [`crate::kernels::product::product`], for all rows and groups.
@@ -42,7 +43,8 @@ pub(crate) unsafe fn run_product<T: Element, W: Access, E>(
     });
 }
 
-/// The kernels of a sum in parts: one stores the sums so far, the other, for the last part, does what the product is for.
+/// The kernels of a sum in parts: one stores the sums so far, the other, for the last part, does what the product is
+/// for.
 pub(crate) type InParts<T, W, E> = (ProductKernel<T, W, Store<T>>, ProductKernel<T, W, E>);
 
 /// As [`run_product`], but a first sum that is too long for its activations to stay in the cache is made in parts, each

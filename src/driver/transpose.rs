@@ -155,7 +155,8 @@ pub(crate) unsafe fn to_examples<T: Element>(
     }
 }
 
-/// Copies `len` rows of weights, `ld` elements apart from `a`, to panels of their `rows` columns: see [`PackedTransposed`].
+/// Copies `len` rows of weights, `ld` elements apart from `a`, to panels of their `rows` columns: see
+/// [`PackedTransposed`].
 ///
 /// # Safety
 /// `a` is valid for reading `len` rows of `rows` elements.
@@ -178,8 +179,8 @@ pub(super) unsafe fn to_panels<T: Element>(
                 let width = PackedTransposed::WIDTH.min(rows - start);
                 let (from, _) = from.at(k, start);
                 let (to, _) = to.at(p, k * PackedTransposed::WIDTH);
-                // SAFETY: the caller vouches for the weights; `out` is borrowed mutably, has room for the panels, and no
-                // other task writes these.
+                // SAFETY: the caller vouches for the weights; `out` is borrowed mutably, has room for the panels, and
+                // no other task writes these.
                 unsafe {
                     if width == PackedTransposed::WIDTH {
                         to.copy_from_nonoverlapping(from, PackedTransposed::WIDTH);

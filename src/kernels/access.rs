@@ -78,9 +78,9 @@ impl Broadcast for Transposed {
     }
 }
 
-/// [`Transposed`] of a copy of part of `A` in panels: panel after panel, each of [`PackedTransposed::WIDTH`] columns, of which
-/// the first [`PackedTransposed::STEP`] begin tiles and the others end them; the next panel holds these again. Panels are `ld`
-/// elements apart.
+/// [`Transposed`] of a copy of part of `A` in panels: panel after panel, each of [`PackedTransposed::WIDTH`] columns,
+/// of which the first [`PackedTransposed::STEP`] begin tiles and the others end them; the next panel holds these again.
+/// Panels are `ld` elements apart.
 #[derive(Clone, Copy)]
 pub(crate) struct PackedTransposed;
 

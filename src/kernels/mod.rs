@@ -10,8 +10,8 @@
 //! | `epilogue.rs` | what other epilogues share |
 //! | `shapes.rs` | tile shapes for each instruction set |
 //!
-//! The epilogues of a layer, what it does with a tile in registers, are beside the layer in [`crate::layers`], with a table
-//! of the kernels that end in them: see [`KernelTable`].
+//! The epilogues of a layer, what it does with a tile in registers, are beside the layer in [`crate::layers`], with a
+//! table of the kernels that end in them: see [`KernelTable`].
 
 pub(crate) mod access;
 pub(crate) mod epilogue;
@@ -68,8 +68,8 @@ pub(crate) trait Tiled<T: Scalar>: Simd<T> {
     ) -> usize;
 }
 
-/// A table of kernels that belong together, compiled for each instruction set and element type. The list of the tables is
-/// in [`crate::layers::kinds`].
+/// A table of kernels that belong together, compiled for each instruction set and element type. The list of the tables
+/// is in [`crate::layers::kinds`].
 pub(crate) trait KernelTable<T: Scalar>: 'static {
     /// The kernels compiled for `S`. Calling one is unsafe: the CPU must have the instruction set.
     fn of<S: Tiled<T>>() -> &'static Self;

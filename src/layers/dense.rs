@@ -38,16 +38,16 @@ pub struct DenseShape {
     pub columns: Option<Columns>,
 }
 
-/// Dale's principle by sign-constrained columns, ColumnEI: `z = (W⁺ D) x + b` with `W⁺ ≥ 0` and `D` diagonal, +1 for the
-/// excitatory units of the layer below and −1 for its inhibitory ones, which are the last.
+/// Dale's principle by sign-constrained columns, ColumnEI: `z = (W⁺ D) x + b` with `W⁺ ≥ 0` and `D` diagonal, +1 for
+/// the excitatory units of the layer below and −1 for its inhibitory ones, which are the last.
 ///
 /// `D` is never multiplied with a matrix: `(W⁺ D) x = W⁺ (D x)`, so each unit hands on what it does with its own sign.
 /// The layer computes `h = D' f(x W⁺ᵀ + b)`, where `D'` has −1 for the last `inhibitory_outputs` units, and its input
-/// has gone through the `D` of the layer below in the same way. What comes in as `dh` are gradients by that signed output,
-/// and `dx` are gradients by the signed input.
+/// has gone through the `D` of the layer below in the same way. What comes in as `dh` are gradients by that signed
+/// output, and `dx` are gradients by the signed input.
 ///
-/// Source: Song, Yang, Wang, "Training excitatory-inhibitory recurrent neural networks", PLoS Computational Biology 2016,
-/// as the baseline of Cornford et al., ICLR 2021.
+/// Source: Song, Yang, Wang, "Training excitatory-inhibitory recurrent neural networks", PLoS Computational Biology
+/// 2016, as the baseline of Cornford et al., ICLR 2021.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Columns {
     /// How many of the inputs, the last ones, are inhibitory and come in with a negative sign. The initialisation

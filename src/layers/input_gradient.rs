@@ -11,8 +11,9 @@ use crate::kernels::{Kernels, TransposedKernels};
 use crate::layout::{Grouped, Split};
 use crate::threads::Team;
 
-/// The gradient of a layer's input, `init + Σ terms`, before it is computed. Who receives it decides what becomes of it: it
-/// is stored, or goes on through the nonlinearity and the inhibition of the layer below before it leaves the registers.
+/// The gradient of a layer's input, `init + Σ terms`, before it is computed. Who receives it decides what becomes of
+/// it: it is stored, or goes on through the nonlinearity and the inhibition of the layer below before it leaves the
+/// registers.
 pub(crate) struct InputGradient<'a, T: Element> {
     kernels: &'a Kernels<T>,
     init: Option<&'a Activations<T>>,
@@ -60,7 +61,8 @@ impl<'a, T: Element> InputGradient<'a, T> {
     /// Computes it and hands each tile to an epilogue of a layer with so many units and examples.
     ///
     /// # Safety
-    /// The epilogue's arrays are borrowed mutably by the caller where it writes them, and have these units and examples.
+    /// The epilogue's arrays are borrowed mutably by the caller where it writes them, and have these units and
+    /// examples.
     pub unsafe fn receive<E>(
         self,
         team: &Team<'_>,
@@ -86,8 +88,8 @@ impl<'a, T: Element> InputGradient<'a, T> {
         assert_eq!(of, (rows, examples), "units and examples of the layer below");
         let k = terms.iter().flatten().map(|term| term.depth.len).sum();
         let product = Product { init: init.map(Activations::grouped), terms, examples, epilogue };
-        // SAFETY: the terms borrow weights and deltas, which have the batch's size, through `self`; the caller vouches for
-        // the epilogue.
+        // SAFETY: the terms borrow weights and deltas, which have the batch's size, through `self`; the caller vouches
+        // for the epilogue.
         unsafe {
             if panels::pay::<T>(rows, k, examples) {
                 scratch.partial.assert_shape("sums so far", rows, examples);

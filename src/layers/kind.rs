@@ -22,8 +22,8 @@ pub(crate) struct Ports {
     pub interneurons: usize,
     /// Whether inhibition divides.
     pub divisive: bool,
-    /// How many of the inputs, and of the outputs, the last ones, come in and go out with a negative sign, in a kind that
-    /// has such inputs and outputs.
+    /// How many of the inputs, and of the outputs, the last ones, come in and go out with a negative sign, in a kind
+    /// that has such inputs and outputs.
     pub inhibitory: Option<[usize; 2]>,
     /// Whether what it does with an example depends on the others of the batch.
     pub batch_statistics: bool,

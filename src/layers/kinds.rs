@@ -202,7 +202,8 @@ impl Init {
     /// Draws a layer's parameters. Numbers are drawn in f64, so `f32` and `f64` layers of a seed differ by rounding.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if a dimension is zero or overflows, [`Error::TooLarge`] if an array does not fit in memory.
+    /// [`Error::Dimension`] if a dimension is zero or overflows, [`Error::TooLarge`] if an array does not fit in
+    /// memory.
     pub fn draw<T: Element>(self, shape: &LayerShape, rng: &mut impl Rng) -> Result<Params<T>, Error> {
         each!(shape, shape => shape.draw(self, rng))
     }

@@ -50,8 +50,8 @@ pub(crate) trait Tape<T: Element>: Send + Sync {
         None
     }
 
-    /// Receives `dh` and takes it as far as each unit and example goes alone: through the nonlinearity, and the division.
-    /// It may use up what the forward pass kept, so it can be done once after each.
+    /// Receives `dh` and takes it as far as each unit and example goes alone: through the nonlinearity, and the
+    /// division. It may use up what the forward pass kept, so it can be done once after each.
     fn receive(&mut self, team: &Team<'_>, params: ParamsRef<'_, T>, dh: InputGradient<'_, T>);
 
     /// What must happen between `dh` and the gradients of inputs and weights, for all units or examples together.

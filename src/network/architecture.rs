@@ -31,9 +31,9 @@ impl Architecture {
     /// Layers of any kind, from the input to the output.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if there is no layer; [`Error::Layer`] with [`Error::Dimension`] if a dimension of one is zero
-    /// or an array would not fit in memory, with [`Error::Mismatch`] if it has not as many inputs as the layer below has
-    /// outputs, or not as many inhibitory outputs as the layer above has inhibitory inputs.
+    /// [`Error::Dimension`] if there is no layer; [`Error::Layer`] with [`Error::Dimension`] if a dimension of one is
+    /// zero or an array would not fit in memory, with [`Error::Mismatch`] if it has not as many inputs as the layer
+    /// below has outputs, or not as many inhibitory outputs as the layer above has inhibitory inputs.
     pub fn of(layers: Vec<LayerShape>) -> Result<Self, Error> {
         dimension("layers", layers.len())?;
         for (k, shape) in layers.iter().enumerate() {

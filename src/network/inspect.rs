@@ -11,8 +11,8 @@ use crate::params::schema::{Role, Schema};
 /// The statistics of one layer on some examples: see [`Network::inspect`](crate::Network::inspect).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LayerStatistics {
-    /// Mean and variance of the standardised excitation `ẑ` over units and examples, for layers that have it: those that
-    /// divide, and normalised ones.
+    /// Mean and variance of the standardised excitation `ẑ` over units and examples, for layers that have it: those
+    /// that divide, and normalised ones.
     pub zhat: Option<(f64, f64)>,
     /// Least and largest divisor `γ`, for layers that divide.
     pub gamma: Option<(f64, f64)>,
@@ -20,9 +20,9 @@ pub struct LayerStatistics {
     pub silent: Option<f64>,
     /// The part of the weights that are zero.
     pub zero_weights: f64,
-    /// The cosine between the step of projected descent along the gradients, with the update's rate, corrections, factors
-    /// and floor but none of its other policies, and what the bound leaves of it: over the parameters that keep their
-    /// sign; none where no parameter does, or where nothing moves.
+    /// The cosine between the step of projected descent along the gradients, with the update's rate, corrections,
+    /// factors and floor but none of its other policies, and what the bound leaves of it: over the parameters that keep
+    /// their sign; none where no parameter does, or where nothing moves.
     pub cosine: Option<f64>,
     /// The L2 norm of the gradient by each parameter, without corrections.
     pub gradient_norms: Vec<(&'static str, f64)>,

@@ -184,9 +184,9 @@ impl<T: Element> Layer<T> {
     }
 
     /// The fused step: from `dh [B, ne]` to the updated `params`, and to `dx [B, d]` (of the parameters before the
-    /// update) if wanted. No gradient of a weight is ever stored, unless the rule needs all of them first. What the rule
-    /// keeps from step to step (see [`State`]) is kept here. `params` and `x` are those of the forward pass that went
-    /// before.
+    /// update) if wanted. No gradient of a weight is ever stored, unless the rule needs all of them first. What the
+    /// rule keeps from step to step (see [`State`]) is kept here. `params` and `x` are those of the forward pass that
+    /// went before.
     ///
     /// # Errors
     /// [`Error::LearningRate`], [`Error::Factor`], [`Error::Policy`] or [`Error::Unsupported`] if the update cannot be
@@ -279,8 +279,8 @@ impl<T: Element> Layer<T> {
         &self.state
     }
 
-    /// Replaces what the updates of the layer keep from step to step: by [`State::new`] to begin with nothing. That of a
-    /// layer of another shape is an error of the next update.
+    /// Replaces what the updates of the layer keep from step to step: by [`State::new`] to begin with nothing. That of
+    /// a layer of another shape is an error of the next update.
     pub fn set_state(&mut self, state: State<T>) {
         self.state = state;
     }
@@ -317,8 +317,8 @@ impl<T: Element> Layer<T> {
         Ok(())
     }
 
-    /// Checks that what a forward pass kept is there, and that `out` has a row for each example and a column for each of
-    /// these units.
+    /// Checks that what a forward pass kept is there, and that `out` has a row for each example and a column for each
+    /// of these units.
     fn check_kept(
         &self,
         name: &'static str,

@@ -38,7 +38,7 @@ pub(crate) fn label_generator(seed: u64) -> Generator {
 /// What a pass forward and backward is for.
 #[derive(Clone, Copy, Default)]
 struct Pass {
-    /// The learning rate that an error tells.
+    /// The learning rate that an error names.
     lr: f64,
     /// The estimate of the Fisher information that the pass adds to.
     natural: Option<Natural>,
@@ -71,7 +71,8 @@ pub struct Network<T: Element> {
 }
 
 impl<T: Element> Network<T> {
-    /// Layers that an [`Architecture`](crate::Architecture) allows, with parameters of their shapes, after so many steps.
+    /// Layers that an [`Architecture`](crate::Architecture) allows, with parameters of their shapes, after so many
+    /// steps.
     pub(crate) fn of(
         layers: Vec<(LayerShape, Params<T>)>,
         isa: Isa,
@@ -141,7 +142,8 @@ impl<T: Element> Network<T> {
     ///
     /// # Errors
     /// [`Error::Dimension`] if there is no such layer; [`Error::Layer`] with [`Error::Kind`], [`Error::Length`] or
-    /// [`Error::Value`] if the parameters are not of its kind and shape, not finite, or negative where the sign is kept.
+    /// [`Error::Value`] if the parameters are not of its kind and shape, not finite, or negative where the sign is
+    /// kept.
     pub fn set_params(&mut self, k: usize, params: Params<T>) -> Result<(), Error> {
         let Some(block) = self.blocks.get_mut(k) else {
             return Err(Error::Dimension { name: "k", value: k, expected: "less than the number of layers" });
@@ -170,9 +172,9 @@ impl<T: Element> Network<T> {
     /// # Errors
     /// [`Error::Mismatch`], [`Error::Length`] or [`Error::Label`] if examples or labels do not fit the network,
     /// [`Error::Value`] if an element of `x` is not finite, [`Error::LearningRate`], [`Error::Factor`] or
-    /// [`Error::Policy`] if the update cannot be used, [`Error::Unsupported`] if it is a natural gradient and the network has batch normalisation, whose examples have
-    /// no gradients of their own, [`Error::Diverged`] if the loss is not finite, [`Error::TooLarge`] if the scratch does
-    /// not fit in memory. Parameters are then as they were.
+    /// [`Error::Policy`] if the update cannot be used, [`Error::Unsupported`] if it is a natural gradient and the
+    /// network has batch normalisation, whose examples have no gradients of their own, [`Error::Diverged`] if the loss
+    /// is not finite, [`Error::TooLarge`] if the scratch does not fit in memory. Parameters are then as they were.
     pub fn train_step(
         &mut self,
         threads: Threads<'_>,
@@ -219,8 +221,8 @@ impl<T: Element> Network<T> {
     /// `gradients`; parameters are not changed.
     ///
     /// # Errors
-    /// As [`Network::train_step`]; [`Error::Length`] if `gradients` has not one element for each layer, [`Error::Layer`]
-    /// with [`Error::Length`] or [`Error::Kind`] if one has not the shape of its layer.
+    /// As [`Network::train_step`]; [`Error::Length`] if `gradients` has not one element for each layer,
+    /// [`Error::Layer`] with [`Error::Length`] or [`Error::Kind`] if one has not the shape of its layer.
     pub fn gradients(
         &mut self,
         threads: Threads<'_>,
@@ -236,8 +238,8 @@ impl<T: Element> Network<T> {
     }
 
     /// What studies of such networks look at: for each layer, the statistics of what it does on the examples
-    /// `x [B, inputs]` with `labels [B]`, of its weights, and of a step of projected descent with the rate, corrections,
-    /// factors and floor of `update`. Nothing is changed.
+    /// `x [B, inputs]` with `labels [B]`, of its weights, and of a step of projected descent with the rate,
+    /// corrections, factors and floor of `update`. Nothing is changed.
     ///
     /// # Errors
     /// As [`Network::train_step`]; any update can be asked about.
@@ -264,14 +266,15 @@ impl<T: Element> Network<T> {
             .collect())
     }
 
-    /// Takes a step with gradients that were handed out, perhaps averaged by the caller: the parameters are overwritten.
-    /// With unchanged gradients they get the same bits as by [`Network::train_step`], on any number of threads.
+    /// Takes a step with gradients that were handed out, perhaps averaged by the caller: the parameters are
+    /// overwritten. With unchanged gradients they get the same bits as by [`Network::train_step`], on any number of
+    /// threads.
     ///
     /// # Errors
     /// [`Error::Length`] if `gradients` has not one element for each layer, [`Error::Layer`] with [`Error::Length`] or
     /// [`Error::Kind`] if one has not the shape of its layer; [`Error::LearningRate`], [`Error::Factor`] or
-    /// [`Error::Policy`] if the update cannot be used, [`Error::Unsupported`] if it is a natural gradient, which needs a
-    /// whole step; [`Error::TooLarge`] if what the rule keeps does not fit in memory. Nothing is changed then.
+    /// [`Error::Policy`] if the update cannot be used, [`Error::Unsupported`] if it is a natural gradient, which needs
+    /// a whole step; [`Error::TooLarge`] if what the rule keeps does not fit in memory. Nothing is changed then.
     pub fn apply(&mut self, threads: Threads<'_>, update: &Update, gradients: &[Params<T>]) -> Result<(), Error> {
         update.check::<T>()?;
         update.check_without_labels()?;
@@ -297,8 +300,8 @@ impl<T: Element> Network<T> {
         })
     }
 
-    /// Forward, loss and backward. `see` looks at each layer between them; `finish` makes what is wanted of each layer's
-    /// deltas, from the last layer down.
+    /// Forward, loss and backward. `see` looks at each layer between them; `finish` makes what is wanted of each
+    /// layer's deltas, from the last layer down.
     fn pass(
         &mut self,
         threads: Threads<'_>,

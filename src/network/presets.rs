@@ -57,12 +57,13 @@ impl Architecture {
     }
 
     /// Dale's principle by sign-constrained columns: see [`Columns`](crate::Columns). `dims` are the inputs, all
-    /// positive, and then all units of each layer; in hidden layers `⌈n/(ratio + 1)⌉` of `n` units are inhibitory. Hidden
-    /// layers have ReLU, the last the identity. `mean_input` is the mean of the inputs, which the biases of the first
-    /// layer make up for at first.
+    /// positive, and then all units of each layer; in hidden layers `⌈n/(ratio + 1)⌉` of `n` units are inhibitory.
+    /// Hidden layers have ReLU, the last the identity. `mean_input` is the mean of the inputs, which the biases of the
+    /// first layer make up for at first.
     ///
     /// # Errors
-    /// As [`Architecture::of`]; [`Error::Dimension`] if `ratio` is zero, [`Error::Policy`] if `mean_input` is not finite.
+    /// As [`Architecture::of`]; [`Error::Dimension`] if `ratio` is zero, [`Error::Policy`] if `mean_input` is not
+    /// finite.
     pub fn column_ei(dims: &[usize], ratio: usize, mean_input: f64) -> Result<Self, Error> {
         dimension("ratio", ratio)?;
         if !mean_input.is_finite() {

@@ -17,8 +17,8 @@ impl Update {
     ///
     /// # Errors
     /// [`Error::Kind`], [`Error::Length`], [`Error::LearningRate`], [`Error::Factor`] or [`Error::Policy`];
-    /// [`Error::Unsupported`] for a natural gradient, whose labels only a network draws; [`Error::TooLarge`] if what the
-    /// rule keeps does not fit in memory; [`Error::UnknownIsa`] or [`Error::UnsupportedIsa`] as of [`Isa::select`].
+    /// [`Error::Unsupported`] for a natural gradient, whose labels only a network draws; [`Error::TooLarge`] if what
+    /// the rule keeps does not fit in memory; [`Error::UnknownIsa`] or [`Error::UnsupportedIsa`] as of [`Isa::select`].
     /// Nothing is changed then.
     pub fn apply<'p, 'g, T>(
         &self,

@@ -1,4 +1,5 @@
-//! How a step changes parameters: update rules, what they keep from step to step, and steps with gradients that are there.
+//! How a step changes parameters: update rules, what they keep from step to step, and steps with gradients that are
+//! there.
 
 pub(crate) mod apply;
 pub(crate) mod state;

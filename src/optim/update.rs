@@ -46,8 +46,8 @@ pub struct Update {
     pub factors: PerRole<f64>,
     /// How a parameter moves.
     pub descent: Descent,
-    /// Weight decay λ of the parameters of each role, finite and ≥ 0: adds `λ · θ` to the gradient, or `λ · sign(θ)` where the step is
-    /// exponentiated. 0 leaves a parameter alone.
+    /// Weight decay λ of the parameters of each role, finite and ≥ 0: adds `λ · θ` to the gradient, or `λ · sign(θ)`
+    /// where the step is exponentiated. 0 leaves a parameter alone.
     pub decay: PerRole<f64>,
     /// Momentum μ, at least 0 and less than 1: `v ← μ · v + d`, and `v` takes the place of the gradient `d`. Velocities
     /// begin at zero and are kept beside the parameters, also while a rule without momentum takes its turn.
@@ -74,7 +74,8 @@ pub enum Descent {
     Projected,
     /// Exponentiated gradient: `θ ← θ · exp(−η · sign(θ) · d)`. Parameters keep their signs, and zeros stay.
     ///
-    /// A bias is the difference of two positive parts, `b = b⁺ − b⁻`, which move so; at first they are `max(±b, 0) + split`.
+    /// A bias is the difference of two positive parts, `b = b⁺ − b⁻`, which move so; at first they are `max(±b, 0) +
+    /// split`.
     ///
     /// Source: Cornford, Pogodin, Ghosh, Sheng, Bicknell, Codol, Clark, Lajoie, Richards, "Brain-like learning with
     /// exponentiated gradients", 2024.

@@ -43,7 +43,8 @@ impl<T: Element> Params<T> {
     /// Arrays of zeros.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if a dimension is zero or overflows, [`Error::TooLarge`] if an array does not fit in memory.
+    /// [`Error::Dimension`] if a dimension is zero or overflows, [`Error::TooLarge`] if an array does not fit in
+    /// memory.
     pub fn zeros(shape: &impl Shape) -> Result<Self, Error> {
         Self::zeros_where(&shape.schema()?, |_| true)
     }

@@ -37,8 +37,8 @@ pub fn isas() -> Vec<Isa> {
 /// How far a result may be from the reference, which computes in f64, relative to the scale of the array.
 ///
 /// The scale is the largest element, or what the result would change by, scaled up, if the inputs changed in their last
-/// digits: excitation is a sum of positive terms of which inhibition removes nearly all, so rounding can weigh more than
-/// it seems from the result. A sum of n products, rounded one by one, is off by about √n·ε of that.
+/// digits: excitation is a sum of positive terms of which inhibition removes nearly all, so rounding can weigh more
+/// than it seems from the result. A sum of n products, rounded one by one, is off by about √n·ε of that.
 pub trait Tolerance: Element {
     /// The distance from 1 to the next number.
     const EPSILON: f64;
@@ -47,16 +47,16 @@ pub trait Tolerance: Element {
     /// Ten steps of a network of three layers, whose errors add up.
     const NETWORK: f64;
 
-    /// As many steps of a network of three layers. Training amplifies errors: what differs by a rounding at first drifts
-    /// apart, and goes on to do so.
+    /// As many steps of a network of three layers. Training amplifies errors: what differs by a rounding at first
+    /// drifts apart, and goes on to do so.
     ///
     /// Measured: 40 seeds each of networks like the golden ones, of four kinds and at three rates, the portable kernels
-    /// against AVX2 and against parameters changed in their last digits, for 50 steps in f64. Of networks with inhibition
-    /// and 64 inputs, which amplify most, the worst loss of the seeds was off by 1e-15 to 6e-14 after 10 steps and by
-    /// 2e-12 to 9e-10 after 25, and the worst parameter by 3e-14 to 3e-12 and by 5e-11 to 3e-8: 8 to 15 doublings in 15
-    /// steps, one a step at most. It does not grow evenly, but by bursts when a unit crosses the kink of its ReLU: of up
-    /// to 8 doublings in 5 steps, which are 3 more than that. In f32 nothing is left to compare after some 20 steps: long
-    /// runs are held to f64.
+    /// against AVX2 and against parameters changed in their last digits, for 50 steps in f64. Of networks with
+    /// inhibition and 64 inputs, which amplify most, the worst loss of the seeds was off by 1e-15 to 6e-14 after 10
+    /// steps and by 2e-12 to 9e-10 after 25, and the worst parameter by 3e-14 to 3e-12 and by 5e-11 to 3e-8: 8 to 15
+    /// doublings in 15 steps, one a step at most. It does not grow evenly, but by bursts when a unit crosses the kink
+    /// of its ReLU: of up to 8 doublings in 5 steps, which are 3 more than that. In f32 nothing is left to compare
+    /// after some 20 steps: long runs are held to f64.
     fn network(steps: usize) -> f64 {
         const TEN: usize = 10;
         const BURST: usize = 3;

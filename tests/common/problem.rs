@@ -28,8 +28,8 @@ pub enum Kind {
 pub const KINDS: [Kind; 7] =
     [Kind::Divisive, Kind::Divisive, Kind::Subtractive, Kind::Dense, Kind::Columns, Kind::LayerNorm, Kind::BatchNorm];
 
-/// Layers that are large enough for sums in parts and for weights in panels: long sums with many examples, rows that are
-/// a power of two apart, and the same just missed. Inputs, units, interneurons, batch.
+/// Layers that are large enough for sums in parts and for weights in panels: long sums with many examples, rows that
+/// are a power of two apart, and the same just missed. Inputs, units, interneurons, batch.
 pub const LARGE: [((usize, usize, usize, usize), Kind); 18] = [
     ((1300, 70, 13, 200), Kind::Divisive),
     ((256, 150, 17, 64), Kind::Divisive),
@@ -129,8 +129,8 @@ impl Problem {
     }
 
     /// Solves the problem with the reference. A `change` perturbs every intermediate result too, and what the backward
-    /// pass multiplies with, apart from the forward pass: its products are rounded on their own. A layer that divides is
-    /// invariant to the scale of its input, so that changes which both passes share would cancel.
+    /// pass multiplies with, apart from the forward pass: its products are rounded on their own. A layer that divides
+    /// is invariant to the scale of its input, so that changes which both passes share would cancel.
     pub fn solve(&self, update: &Update, mut change: Option<(f64, &mut Generator)>) -> Solution {
         let mut inexact = |array: &mut [f64]| {
             if let Some((change, rng)) = &mut change {

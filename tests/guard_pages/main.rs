@@ -157,8 +157,8 @@ fn on_both_sides<T: Element>(case: &str, run: impl Fn() -> (Vec<Params<T>>, [Vec
     }
 }
 
-/// Pairs of all units and inputs, with interneurons and batches in turn, such that each of them also meets each number of
-/// units and of inputs.
+/// Pairs of all units and inputs, with interneurons and batches in turn, such that each of them also meets each number
+/// of units and of inputs.
 fn shapes() -> impl Iterator<Item = (usize, (usize, usize, usize, usize))> {
     let few = if cfg!(debug_assertions) { 97 } else { 1 };
     let pair = |i: usize| {

@@ -129,7 +129,8 @@ fn a_child_makes_things_of_its_own() {
     assert_eq!(in_child(child), 0);
 }
 
-/// What another thread was changing at the moment of the fork cannot be used, which a call says at once; it can be freed.
+/// What another thread was changing at the moment of the fork cannot be used, which a call says at once; it can be
+/// freed.
 #[test]
 fn what_another_thread_used_is_lost_to_the_child() {
     let context = OwnContext::new(2, "");

@@ -216,7 +216,7 @@ fn networks_do_what_the_rust_network_does() {
 /// Copies all parameters out, compares them, and copies others in.
 fn parameters(network: &OwnNetwork, rust: &Network<f32>) {
     let mut layers = 0;
-    // SAFETY: pointers to locals; arrays of the lengths that the network itself tells.
+    // SAFETY: pointers to locals; arrays of the lengths that the network itself gives.
     unsafe {
         ok(interneuron_network_layer_count(network.0, &mut layers));
         assert_eq!(layers, 2);

@@ -60,7 +60,7 @@ fn a_panic_becomes_a_status_and_spoils_the_handle() {
     fails(interneuron_layer_free(layer.0), INTERNEURON_INVALID_HANDLE, &["not yet freed"]);
 }
 
-/// Whatever the order, a call on a handle that others use and free does its work, or is told why not.
+/// Whatever the order, a call on a handle that others use and free does its work, or says why not.
 #[test]
 fn threads_that_race_for_a_handle() {
     let context = OwnContext::new(0, "");

@@ -163,7 +163,7 @@ impl Frame {
         self.memory.push((memory.clone(), memory.bytes()));
     }
 
-    /// The call reads or writes an array that it is not told of now.
+    /// The call reads or writes an array that it does not get now.
     pub fn implicit(&mut self, slot: &Slot, written: bool) {
         self.add(slot, if written { Kind::Written } else { Kind::Read });
     }

@@ -4,8 +4,8 @@
 //! zI = x Wixᵀ      s = zI Weiᵀ      γ = (exp(alpha) ⊙ zI) Weiᵀ + ε,  ε = 1e-8      ẑ = (zE − s) / γ
 //! ```
 //!
-//! `zI` is kept as `−zI` and as `a ⊙ zI` with `a = exp(alpha)`, so that `zE − s` is one sum of two products, and so is the
-//! gradient of `Wei`.
+//! `zI` is kept as `−zI` and as `a ⊙ zI` with `a = exp(alpha)`, so that `zE − s` is one sum of two products, and so is
+//! the gradient of `Wei`.
 
 pub(super) mod kernels;
 
@@ -118,8 +118,8 @@ impl<T: Element> Inhibition<T> {
         let azi_examples = (as_examples && divisive).then(|| (self.azi_examples.grouped_mut(), units));
         let epilogue = Interneurons { minus_zi, divisive: divisive.then(|| (azi, self.a.as_ptr())) };
         let product = Product { init: None, terms: [Some(wix), None], examples, epilogue };
-        // SAFETY: parameters and x are borrowed by the caller and were checked, the outputs and their copies are borrowed
-        // mutably and have the size of the batch.
+        // SAFETY: parameters and x are borrowed by the caller and were checked, the outputs and their copies are
+        // borrowed mutably and have the size of the batch.
         unsafe {
             run_in_parts(team, (kernels, ni), kernel, product, minus_zi, |rows, groups| {
                 if let Some(to) = minus_zi_examples {

@@ -100,8 +100,8 @@ const PLACES: Norm<usize> = Norm { w: 0, g: 1, b: 2, mean: 3, variance: 4 };
 arrays! {
     /// One `A` for each array of a normalised layer: the arrays themselves, views of them, gradients.
     ///
-    /// Among gradients, `mean` and `variance` are no gradients but the statistics of the batch, as the running ones take
-    /// them in.
+    /// Among gradients, `mean` and `variance` are no gradients but the statistics of the batch, as the running ones
+    /// take them in.
     Norm, NormParams, NormRef, NormMut for NormShape: "normalised" {
         /// `W [ne, d]`: weights, row-major.
         w = "W",
