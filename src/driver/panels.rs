@@ -1,4 +1,4 @@
-//! PackedTransposed: copies of large weights, some rows of them after the other, that tiles read from beginning to end.
+//! Panels: copies of large weights, some rows of them after the other, that tiles read from beginning to end.
 
 use crate::cache;
 use crate::kernels::access::PackedTransposed;
@@ -18,7 +18,7 @@ pub(crate) fn elements(columns: usize) -> usize {
     count(columns) * stride(DEPTH)
 }
 
-/// PackedTransposed of a matrix with so many columns. A tile begins in panel `row / STEP`, wherever in it, so there is
+/// Panels of a matrix with so many columns. A tile begins in panel `row / STEP`, wherever in it, so there is
 /// a panel for every column, also for one that the panel before holds too.
 pub(super) fn count(columns: usize) -> usize {
     columns.div_ceil(PackedTransposed::STEP)

@@ -3,7 +3,7 @@
 //!
 //! `A` is the operand that is broadcast, one element at a time: weights, or a layer's deltas. `B` is the operand that
 //! is loaded as vectors: activations in the [`crate::layout`] of the kernels.
-//! How a tile finds its elements is a [`Access`](super::access::Access); what happens to its accumulators afterwards is
+//! How a tile finds its elements is an [`Access`](super::access::Access); what happens to its accumulators afterwards is
 //! an [`Epilogue`].
 //!
 //! A tile of MR rows and NV vectors issues MR·NV multiply-adds for MR + NV loads. With two multiply-adds and two loads
