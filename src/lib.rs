@@ -97,6 +97,7 @@
 //!
 //! # Features
 //!
+//! - `f64` (default): kernels in `f64` beside those in `f32`; without them the crate compiles in half the time.
 //! - `rayon` (default): pools of threads.
 //! - `checkpoint`: saves networks in training and loads them again (`safetensors`, `serde_json`, `tempfile`).
 

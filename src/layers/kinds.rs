@@ -71,6 +71,7 @@ kinds! {
 macro_rules! tables {
     ($($table:ident,)*) => {
         tables!(f32: $($table,)*);
+        #[cfg(feature = "f64")]
         tables!(f64: $($table,)*);
     };
     ($t:ident: $($table:ident,)*) => {
