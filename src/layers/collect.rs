@@ -23,11 +23,11 @@ pub(crate) struct Collect<'a, 'c, T: Element> {
     pub schema: &'a Schema,
     /// Whether there are gradients of slabs before.
     pub accumulated: bool,
-    pub into: Into<'a, T>,
+    pub into: Destination<'a, T>,
 }
 
 /// What becomes of the gradients.
-pub(crate) enum Into<'a, T> {
+pub(crate) enum Destination<'a, T> {
     /// A step of each parameter, fused with its gradient.
     Step(Targets<'a, T>),
     /// They are stored.
@@ -110,7 +110,7 @@ impl<T: Element> Collect<'_, '_, T> {
         // The distance of the rows of a matrix.
         let ld = |j: usize| self.schema[number(j)].dimensions()[1];
         match &mut self.into {
-            Into::Step(targets) => {
+            Destination::Step(targets) => {
                 let plain: [_; N] = from_fn(|j| targets.target(number(j)).plain());
                 if plain.iter().all(Option::is_some) {
                     let steps = from_fn(|j| {
@@ -123,15 +123,15 @@ impl<T: Element> Collect<'_, '_, T> {
                     self.run(slabs, kernels.policy, &gradients, policies);
                 }
             }
-            Into::Store(into) => {
+            Destination::Store(into) => {
                 let stores = from_fn(|j| StoreGradient { grad: into.array_mut(number(j)).as_mut_ptr(), ld: ld(j) });
                 self.run(slabs, kernels.store_gradients, &gradients, stores);
             }
-            Into::Accumulate => {
+            Destination::Accumulate => {
                 let stores = from_fn(|j| Store { out: slabs[number(j)].grouped_mut() });
                 self.run(slabs, kernels.accumulate, &gradients, stores);
             }
-            &mut Into::Fisher { ref mut into, keep, scale } => {
+            &mut Destination::Fisher { ref mut into, keep, scale } => {
                 let squares = from_fn(|j| {
                     let fisher = into.array_mut(number(j)).as_mut_ptr();
                     Curvature { fisher, ld: ld(j), keep, scale }
@@ -145,19 +145,19 @@ impl<T: Element> Collect<'_, '_, T> {
     pub fn vector(&mut self, parameter: usize, sums: &mut Sums<T>) {
         let (team, kernels, accumulated) = (self.team, self.kernels, self.accumulated);
         match &mut self.into {
-            Into::Step(targets) => targets.target(parameter).step(team, kernels, sums.total(accumulated)),
-            Into::Store(into) => into.array_mut(parameter).copy_from_slice(sums.total(accumulated)),
-            Into::Accumulate => drop(sums.total(accumulated)),
-            Into::Fisher { into, keep, scale } => sums.add_squares(into.array_mut(parameter), [*keep, *scale]),
+            Destination::Step(targets) => targets.target(parameter).step(team, kernels, sums.total(accumulated)),
+            Destination::Store(into) => into.array_mut(parameter).copy_from_slice(sums.total(accumulated)),
+            Destination::Accumulate => drop(sums.total(accumulated)),
+            Destination::Fisher { into, keep, scale } => sums.add_squares(into.array_mut(parameter), [*keep, *scale]),
         }
     }
 
     /// What the batch has in the place of a statistic, which takes it in.
     pub fn statistic(&mut self, parameter: usize, of_batch: &[T]) {
         match &mut self.into {
-            Into::Step(targets) => targets.target(parameter).step(self.team, self.kernels, of_batch),
-            Into::Store(into) => into.array_mut(parameter).copy_from_slice(of_batch),
-            Into::Accumulate | Into::Fisher { .. } => {}
+            Destination::Step(targets) => targets.target(parameter).step(self.team, self.kernels, of_batch),
+            Destination::Store(into) => into.array_mut(parameter).copy_from_slice(of_batch),
+            Destination::Accumulate | Destination::Fisher { .. } => {}
         }
     }
 
@@ -183,11 +183,11 @@ impl<T: Element> Collect<'_, '_, T> {
             }
             assert!(self.into.elements(parameter).is_none_or(|n| n == rows * cols), "elements of matrix {j}");
             let slab = &slabs[parameter];
-            if self.accumulated || matches!(self.into, Into::Accumulate) {
+            if self.accumulated || matches!(self.into, Destination::Accumulate) {
                 slab.assert_shape("gradients of slabs", rows, inputs);
             }
             // What the slabs before summed up is no part of the squares.
-            let init = self.accumulated && !matches!(self.into, Into::Fisher { .. });
+            let init = self.accumulated && !matches!(self.into, Destination::Fisher { .. });
             Gradient {
                 init: init.then(|| slab.grouped()),
                 terms: terms.map(|term| term.map(|(deltas, x)| Outer { delta: deltas.grouped(), x: x.grouped() })),
@@ -203,7 +203,7 @@ impl<T: Element> Collect<'_, '_, T> {
     }
 }
 
-impl<T> Into<'_, T> {
+impl<T> Destination<'_, T> {
     /// How many elements there are of what becomes of a parameter's gradient; none where nothing is the caller's.
     fn elements(&self, parameter: usize) -> Option<usize> {
         Some(match self {

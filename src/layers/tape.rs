@@ -15,7 +15,7 @@
 //! `begin_fisher_pass`, `receive` to `gradients`, `end_fisher_pass`.
 
 use super::buffers::{Input, LayerBuffers, Scratch};
-use super::collect::{Collect, Into};
+use super::collect::{Collect, Destination};
 use super::input_gradient::InputGradient;
 use crate::buffer::Activations;
 use crate::element::Element;
@@ -90,13 +90,13 @@ impl<T: Element> dyn Tape<T> {
     }
 
     /// Lists the gradients of its parameters, with the layer's input `x [B, d]`, for what is to become of them.
-    pub fn collect(&mut self, team: &Team<'_>, x: &Activations<T>, into: Into<'_, T>) {
+    pub fn collect(&mut self, team: &Team<'_>, x: &Activations<T>, into: Destination<'_, T>) {
         let LayerBuffers { kernels, accumulated, ref schema, .. } = *self.buffers();
         let schema = &schema.clone();
         let after = match into {
-            Into::Step(_) | Into::Store(_) => false,
-            Into::Accumulate => true,
-            Into::Fisher { .. } => accumulated,
+            Destination::Step(_) | Destination::Store(_) => false,
+            Destination::Accumulate => true,
+            Destination::Fisher { .. } => accumulated,
         };
         self.gradients(x, &mut Collect { team, kernels, schema, accumulated, into });
         self.buffers_mut().accumulated = after;
@@ -115,12 +115,12 @@ impl<T: Element> dyn Tape<T> {
         let schema = &self.buffers().schema.clone();
         if update.needs_gradients() {
             let mut gradients = state.gradients.take().expect("the state was prepared");
-            self.collect(team, x, Into::Store(gradients.view_mut()));
+            self.collect(team, x, Destination::Store(gradients.view_mut()));
             apply_stored(team, self.buffers().kernels, (schema, update), params, &mut gradients, state);
             state.gradients = Some(gradients);
         } else {
             let scale = StepScale { lr: update.lr, clip: 1.0, natural: state.natural_scale(schema, update) };
-            self.collect(team, x, Into::Step(Targets { schema, update, scale, params, state }));
+            self.collect(team, x, Destination::Step(Targets { schema, update, scale, params, state }));
         }
     }
 

@@ -7,7 +7,7 @@ use crate::error::{Error, same};
 use crate::isa::Isa;
 use crate::layers::LayerShape;
 use crate::layers::buffers::Input;
-use crate::layers::collect::Into as Become;
+use crate::layers::collect::Destination;
 use crate::layers::tape::{Standardised, Tape};
 use crate::matrix::{MatMut, MatRef};
 use crate::optim::state::State;
@@ -178,7 +178,7 @@ impl<T: Element> Layer<T> {
         threads.region(self.shape.train_flops(x.rows(), dx.is_some()), |team| {
             self.backpropagate(team, params, dh, dx);
             copy_examples(team, x, &mut self.x_examples);
-            self.tape.collect(team, &self.x_examples, Become::Store(gradients));
+            self.tape.collect(team, &self.x_examples, Destination::Store(gradients));
         });
         Ok(())
     }

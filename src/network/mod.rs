@@ -16,7 +16,7 @@ use crate::init::{Generator, generator};
 use crate::isa::Isa;
 use crate::layers::LayerShape;
 use crate::layers::buffers::Input;
-use crate::layers::collect::Into;
+use crate::layers::collect::Destination;
 use crate::layers::tape::Tape;
 use crate::matrix::{MatMut, MatRef};
 use crate::network::inspect::{LayerStatistics, Observer};
@@ -232,7 +232,7 @@ impl<T: Element> Network<T> {
     ) -> Result<f64, Error> {
         self.check_gradients(gradients)?;
         let finish = |team: &Team<'_>, k: usize, block: &mut Block<T>, x: &Activations<T>| {
-            block.tape.collect(team, x, Into::Store(gradients[k].view_mut()));
+            block.tape.collect(team, x, Destination::Store(gradients[k].view_mut()));
         };
         self.pass(threads, x, labels, Pass::default(), |_, _| (), finish)
     }
@@ -254,7 +254,7 @@ impl<T: Element> Network<T> {
         let mut gradients = self.zero_gradients()?;
         let mut observers: Vec<_> = self.shapes().map(|shape| Observer::new(&shape)).collect();
         let finish = |team: &Team<'_>, k: usize, block: &mut Block<T>, x: &Activations<T>| {
-            block.tape.collect(team, x, Into::Store(gradients[k].view_mut()));
+            block.tape.collect(team, x, Destination::Store(gradients[k].view_mut()));
         };
         let see = |k: usize, block: &Block<T>| observers[k].observe(&*block.tape);
         self.pass(threads, x, labels, Pass { lr: update.lr, natural: None }, see, finish)?;
@@ -354,7 +354,7 @@ impl<T: Element> Network<T> {
                     if last {
                         finish(team, k, block, x);
                     } else {
-                        block.tape.collect(team, x, Into::Accumulate);
+                        block.tape.collect(team, x, Destination::Accumulate);
                     }
                 });
             }
@@ -398,7 +398,7 @@ impl<T: Element> Network<T> {
         let [keep, scale] = [keep, c * f_lambda / batch as f64].map(T::from_f64);
         self.for_each_down(|_, Block { tape, state, .. }, x| {
             let into = state.slot_mut(&FISHER).expect("the state was prepared").view_mut();
-            tape.collect(team, x, Into::Fisher { into, keep, scale });
+            tape.collect(team, x, Destination::Fisher { into, keep, scale });
             tape.end_fisher_pass();
         });
         Ok(())
