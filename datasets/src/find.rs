@@ -128,8 +128,9 @@ impl Files {
     /// 1. the names that MNIST has: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
     ///    `t10k-labels-idx1-ubyte`;
     /// 2. the same in another spelling, such as `train-images.idx3-ubyte`, `Test_Labels` or
-    /// `emnist-letters-test-images-idx3-ubyte`: `.`, `_` or a space for `-`, in any case, with words before it, `test`
-    ///    for `t10k`, `image` and `label`, and `idx1` or the like with or without a type, or nothing, at the end;
+    ///    `emnist-letters-test-images-idx3-ubyte`: `.`, `_` or a space for `-`, in any case, with words before it,
+    ///    `test` for `t10k`, `image` and `label`, and `idx1` or the like with or without a type, or nothing, at the
+    ///    end;
     /// 3. the same in a folder that itself has such a name: `train-images-idx3-ubyte/train-images-idx3-ubyte`.
     ///
     /// Each may have `.gz` appended; of two that differ in that alone, the one without counts. Whether a file is
