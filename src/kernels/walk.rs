@@ -161,8 +161,11 @@ impl Walk for Dots {
     }
 }
 
-/// The most elements of a group of examples: three vectors of 16 lanes.
-const MAX_LANES: usize = 48;
+/// The most vectors of a group. Each has sums of its own, so that they do not wait for one another.
+const VECTORS: usize = 3;
+
+/// The most elements of a group of examples: vectors of 16 lanes.
+const MAX_LANES: usize = VECTORS * 16;
 
 /// Rows of a block of dot products: so many streams of weights read faster than one (45 to 36 GB/s).
 const DOT_ROWS: usize = 4;
@@ -198,8 +201,6 @@ impl<S: Simd<T>, T: Scalar, const R: usize, const E: usize> Vectorized for DotBl
 
     #[inline(always)]
     fn call(self) -> [[T; E]; R] {
-        /// The most vectors of a group. Each has sums of its own, so that they do not wait for one another.
-        const VECTORS: usize = 3;
         /// Elements from what is read to what is prefetched. Weights that come from memory arrive some 6 % faster
         /// than by the machine's own guess.
         const AHEAD: usize = 512;
@@ -252,8 +253,20 @@ impl<S: Simd<T>, T: Scalar, const R: usize, const E: usize> Vectorized for DotBl
                 }
             }
         }
-        acc.map(|acc| acc.map(|[first, second, third]| s.sum(s.add(s.add(first, second), third))))
+        totals(s, acc)
     }
+}
+
+/// The sum of each dot product from those of its lanes.
+#[inline(always)]
+fn totals<T: Scalar, S: Simd<T>, const R: usize, const E: usize>(s: S, acc: [[[S::V; VECTORS]; E]; R]) -> [[T; E]; R] {
+    let mut sums = [[T::ZERO; E]; R];
+    for (sums, acc) in sums.iter_mut().zip(acc) {
+        for (sum, [first, second, third]) in sums.iter_mut().zip(acc) {
+            *sum = s.sum(s.add(s.add(first, second), third));
+        }
+    }
+    sums
 }
 
 /// Part of a sum: its first term and its length.
