@@ -150,8 +150,11 @@ impl Access for DotProduct {
     }
 }
 
-/// The most elements of a group of examples: three vectors of 16 lanes.
-const MAX_LANES: usize = 48;
+/// The most vectors of a group. Each has sums of its own, so that they do not wait for one another.
+const VECTORS: usize = 3;
+
+/// The most elements of a group of examples: vectors of 16 lanes.
+const MAX_LANES: usize = VECTORS * 16;
 
 /// Rows of a block of dot products: so many streams of weights read faster than one (45 to 36 GB/s).
 const DOT_ROWS: usize = 4;
@@ -182,9 +185,6 @@ struct DotBlock<S, T, const R: usize, const E: usize> {
     at: (usize, usize),
 }
 
-/// The most vectors of a group. Each has sums of its own, so that they do not wait for one another.
-const VECTORS: usize = 3;
-
 /// The sums of a block of dot products, a vector for each vector of a group.
 type DotSums<V, const R: usize, const E: usize> = [[[V; VECTORS]; E]; R];
 
@@ -207,7 +207,7 @@ impl<S: Simd<T>, T: Scalar, const R: usize, const E: usize> Vectorized for DotBl
                 }
             }
         }
-        acc.map(|acc| acc.map(|[first, second, third]| s.sum(s.add(s.add(first, second), third))))
+        totals(s, acc)
     }
 }
 
@@ -272,6 +272,18 @@ impl<S: Simd<T>, T: Scalar, const R: usize, const E: usize> DotBlock<S, T, R, E>
             }
         }
     }
+}
+
+/// The sum of each dot product from those of its lanes.
+#[inline(always)]
+fn totals<T: Scalar, S: Simd<T>, const R: usize, const E: usize>(s: S, acc: [[[S::V; VECTORS]; E]; R]) -> [[T; E]; R] {
+    let mut sums = [[T::ZERO; E]; R];
+    for (sums, acc) in sums.iter_mut().zip(acc) {
+        for (sum, [first, second, third]) in sums.iter_mut().zip(acc) {
+            *sum = s.sum(s.add(s.add(first, second), third));
+        }
+    }
+    sums
 }
 
 /// Part of a sum: its first term and its length.

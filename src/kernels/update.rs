@@ -34,15 +34,16 @@ pub(crate) struct Rule<T> {
 
 /// `W ← max(W − scale · dW, low)`, the gradient being the accumulators: it need not be stored. The fast path
 /// of plain projected descent: no branches on other policies.
-pub(crate) struct Step<T> {
+#[derive(Clone, Copy)]
+pub(crate) struct Step<T, V = T> {
     /// The weights, row-major.
     pub w: *mut T,
     /// Distance of their rows.
     pub ld: usize,
     /// Learning rate times correction times factor.
-    pub scale: T,
+    pub scale: V,
     /// 0 for weights that keep their sign, −∞ for others.
-    pub low: T,
+    pub low: V,
 }
 
 /// A step by any [`Rule`].
@@ -62,6 +63,7 @@ pub(crate) struct Policy<T> {
 }
 
 /// `dW`, stored row-major.
+#[derive(Clone, Copy)]
 pub(crate) struct StoreGradient<T> {
     /// The gradient.
     pub grad: *mut T,
@@ -70,6 +72,7 @@ pub(crate) struct StoreGradient<T> {
 }
 
 /// `F ← min(keep · F + scale · Σ_B (∂W)², MAX)`: the accumulators are sums of squares.
+#[derive(Clone, Copy)]
 pub(crate) struct Curvature<T> {
     /// `F`, row-major.
     pub fisher: *mut T,
@@ -79,23 +82,45 @@ pub(crate) struct Curvature<T> {
     pub scale: T,
 }
 
-/// Calls `f` with the place of each vector of a tile in a row-major matrix, the vector, and its lanes that are inside.
+/// What an epilogue does with each vector of a gradient; no closure, see [`Vectorized::call`].
+trait ForEach<T: Scalar, S: Simd<T>>: Copy {
+    /// Treats `x`, whose place is `at` elements from the beginning of a row-major matrix.
+    ///
+    /// # Safety
+    /// The arrays are valid for reading and writing these lanes.
+    unsafe fn vector(self, s: S, at: usize, lanes: Lanes, x: S::V);
+}
+
+/// Treats all vectors of a tile.
 ///
 /// A tile with a partial last vector takes a path of its own: testing every vector spilled accumulators and cost a
 /// tenth of an update.
+///
+/// # Safety
+/// As [`Epilogue::finish`].
 #[inline(always)]
-fn each<T: Scalar, S: Simd<T>, const MR: usize, const NV: usize>(
+unsafe fn for_each<T: Scalar, S: Simd<T>, const MR: usize, const NV: usize>(
+    s: S,
     acc: Acc<S::V, MR, NV>,
     ld: usize,
     (row, group): (usize, Group),
-    mut f: impl FnMut(usize, S::V, Lanes),
+    work: impl ForEach<T, S>,
 ) {
-    let whole = group.len == group.width;
-    for (i, dw) in acc.into_iter().enumerate() {
-        for (j, dw) in dw.into_iter().enumerate() {
-            let at = (row + i) * ld + group.start + j * S::LANES;
-            let lanes = if whole { Lanes::All } else { Lanes::First((group.len - j * S::LANES).min(S::LANES)) };
-            f(at, dw, lanes);
+    let at = |i, j| (row + i) * ld + group.start + j * S::LANES;
+    if group.len == group.width {
+        for (i, x) in acc.into_iter().enumerate() {
+            for (j, x) in x.into_iter().enumerate() {
+                // SAFETY: the caller vouches for the arrays in these rows and columns.
+                unsafe { work.vector(s, at(i, j), Lanes::All, x) };
+            }
+        }
+        return;
+    }
+    for (i, x) in acc.into_iter().enumerate() {
+        for (j, x) in x.into_iter().enumerate() {
+            let lanes = Lanes::First((group.len - j * S::LANES).min(S::LANES));
+            // SAFETY: as above.
+            unsafe { work.vector(s, at(i, j), lanes, x) };
         }
     }
 }
@@ -162,12 +187,19 @@ impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for Step<T> {
 
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
-        let (scale, low) = (s.splat(self.scale), s.splat(self.low));
-        each::<T, S, MR, NV>(acc, self.ld, (row, group), |at, dw, lanes| {
-            let w = self.w.wrapping_add(at);
-            // SAFETY: the caller vouches for the weights in these rows and columns.
-            unsafe { lanes.store(s, w, s.at_least(s.sub(lanes.load(s, w), s.mul(scale, dw)), low)) };
-        });
+        let Self { w, ld, scale, low } = *self;
+        let vectors = Step { w, ld, scale: s.splat(scale), low: s.splat(low) };
+        // SAFETY: the caller vouches for the arrays.
+        unsafe { for_each(s, acc, ld, (row, group), vectors) };
+    }
+}
+
+impl<T: Scalar, S: Simd<T>> ForEach<T, S> for Step<T, S::V> {
+    #[inline(always)]
+    unsafe fn vector(self, s: S, at: usize, lanes: Lanes, dw: S::V) {
+        let w = self.w.wrapping_add(at);
+        // SAFETY: the caller vouches for the weights.
+        unsafe { lanes.store(s, w, s.at_least(s.sub(lanes.load(s, w), s.mul(self.scale, dw)), self.low)) };
     }
 }
 
@@ -183,20 +215,31 @@ impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for Policy<T> {
 
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
-        each::<T, S, MR, NV>(acc, self.ld, (row, group), |at, dw, lanes| {
-            // SAFETY: the caller vouches for the arrays in these rows and columns.
-            unsafe { self.step(s, at, lanes, dw) };
-        });
+        // SAFETY: the caller vouches for the arrays.
+        unsafe { for_each(s, acc, self.ld, (row, group), self) };
+    }
+}
+
+impl<T: Scalar, S: Simd<T>> ForEach<T, S> for &Policy<T> {
+    #[inline(always)]
+    unsafe fn vector(self, s: S, at: usize, lanes: Lanes, gradient: S::V) {
+        s.vectorize(PolicyStep { s, policy: self, at, lanes, gradient });
     }
 }
 
 impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for StoreGradient<T> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
-        each::<T, S, MR, NV>(acc, self.ld, (row, group), |at, dw, lanes| {
-            // SAFETY: the caller vouches for the gradient in these rows and columns.
-            unsafe { lanes.store(s, self.grad.wrapping_add(at), dw) };
-        });
+        // SAFETY: the caller vouches for the arrays.
+        unsafe { for_each(s, acc, self.ld, (row, group), *self) };
+    }
+}
+
+impl<T: Scalar, S: Simd<T>> ForEach<T, S> for StoreGradient<T> {
+    #[inline(always)]
+    unsafe fn vector(self, s: S, at: usize, lanes: Lanes, dw: S::V) {
+        // SAFETY: the caller vouches for the gradient.
+        unsafe { lanes.store(s, self.grad.wrapping_add(at), dw) };
     }
 }
 
@@ -205,18 +248,41 @@ impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for Curvature<T> {
 
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
-        let (keep, scale) = (s.splat(self.keep), s.splat(self.scale));
-        let negative = |x| s.sub(s.zero(), x);
+        // SAFETY: the caller vouches for the arrays.
+        unsafe { for_each(s, acc, self.ld, (row, group), *self) };
+    }
+}
+
+impl<T: Scalar, S: Simd<T>> ForEach<T, S> for Curvature<T> {
+    #[inline(always)]
+    unsafe fn vector(self, s: S, at: usize, lanes: Lanes, squares: S::V) {
+        let f = self.fisher.wrapping_add(at);
         // An infinity would stay.
-        let least = negative(s.splat(T::MAX));
-        each::<T, S, MR, NV>(acc, self.ld, (row, group), |at, squares, lanes| {
-            let f = self.fisher.wrapping_add(at);
-            // SAFETY: the caller vouches for F in these rows and columns.
-            unsafe {
-                let sum = s.add(s.mul(keep, lanes.load(s, f)), s.mul(scale, squares));
-                lanes.store(s, f, negative(s.at_least(negative(sum), least)));
-            }
-        });
+        let [keep, scale, least] = [s.splat(self.keep), s.splat(self.scale), s.splat(-T::MAX)];
+        // SAFETY: the caller vouches for F.
+        unsafe {
+            let sum = s.add(s.mul(keep, lanes.load(s, f)), s.mul(scale, squares));
+            lanes.store(s, f, s.sub(s.zero(), s.at_least(s.sub(s.zero(), sum), least)));
+        }
+    }
+}
+
+/// The step of one vector by a policy: too long to be a part of every tile.
+struct PolicyStep<'a, S: Simd<T>, T: Scalar> {
+    s: S,
+    policy: &'a Policy<T>,
+    at: usize,
+    lanes: Lanes,
+    gradient: S::V,
+}
+
+impl<T: Scalar, S: Simd<T>> Vectorized for PolicyStep<'_, S, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        // SAFETY: `vector` is called with arrays that are valid in these lanes.
+        unsafe { self.policy.step(self.s, self.at, self.lanes, self.gradient) };
     }
 }
 
@@ -269,27 +335,36 @@ impl<T: Scalar> Policy<T> {
     /// As [`Policy::step`].
     #[inline(always)]
     unsafe fn moved<S: Simd<T>>(&self, s: S, at: usize, lanes: Lanes, w: S::V, d: S::V) -> S::V {
-        let Rule { rate, decay, low, floor, exponentiated, .. } = self.rule;
-        let rate = s.splat(rate);
-        let shrink = |theta, d| s.mul(theta, s.exp(s.sub(s.zero(), s.mul(rate, d))));
-        let decayed = |d, sign| match decay {
-            Some(decay) => s.add(d, s.flip(s.splat(decay), sign)),
-            None => d,
-        };
+        let Rule { rate, low, floor, exponentiated, .. } = self.rule;
         if !exponentiated {
-            return self::bounded(s, s.sub(w, s.mul(rate, d)), w, low, floor);
+            return self::bounded(s, s.sub(w, s.mul(s.splat(rate), d)), w, low, floor);
         }
         if self.negative.is_null() {
-            return self::bounded(s, shrink(w, s.flip(decayed(d, w), w)), w, low, floor);
+            return self::bounded(s, self.shrunk(s, w, s.flip(self.decayed(s, d, w), w)), w, low, floor);
         }
         let place = self.negative.wrapping_add(at);
         // SAFETY: the caller vouches for the arrays.
         unsafe {
             let negative = lanes.load(s, place);
-            let positive = shrink(s.add(w, negative), decayed(d, s.zero()));
-            let negative = shrink(negative, decayed(s.sub(s.zero(), d), s.zero()));
+            let positive = self.shrunk(s, s.add(w, negative), self.decayed(s, d, s.zero()));
+            let negative = self.shrunk(s, negative, self.decayed(s, s.sub(s.zero(), d), s.zero()));
             lanes.store(s, place, negative);
             s.sub(positive, negative)
+        }
+    }
+
+    /// `θ · exp(−rate · d)`
+    #[inline(always)]
+    fn shrunk<S: Simd<T>>(&self, s: S, theta: S::V, d: S::V) -> S::V {
+        s.mul(theta, s.exp(s.sub(s.zero(), s.mul(s.splat(self.rule.rate), d))))
+    }
+
+    /// `d + decay`, with the sign of `sign`.
+    #[inline(always)]
+    fn decayed<S: Simd<T>>(&self, s: S, d: S::V, sign: S::V) -> S::V {
+        match self.rule.decay {
+            Some(decay) => s.add(d, s.flip(s.splat(decay), sign)),
+            None => d,
         }
     }
 }

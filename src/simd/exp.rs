@@ -66,14 +66,16 @@ impl Constants<f64> {
 #[inline(always)]
 pub(super) fn exp<T: Scalar, S: Simd<T>>(s: S, x: S::V) -> S::V {
     let Constants { low, high, log2_e, ln_2, rounder, series } = T::EXP;
-    let negative = |x| s.sub(s.zero(), x);
     let x = s.at_least(x, s.splat(low));
-    let x = negative(s.at_least(negative(x), negative(s.splat(high))));
+    let x = s.sub(s.zero(), s.at_least(s.sub(s.zero(), x), s.splat(-high)));
     let rounded = s.add(s.mul(x, s.splat(log2_e)), s.splat(rounder));
     let n = s.sub(rounded, s.splat(rounder));
-    let [first, rest] = ln_2.map(|part| s.mul(n, s.splat(part)));
-    let r = s.sub(s.sub(x, first), rest);
-    let sum = series.iter().fold(s.zero(), |sum, &term| s.add(s.mul(sum, r), s.splat(term)));
+    let [first, rest] = ln_2;
+    let r = s.sub(s.sub(x, s.mul(n, s.splat(first))), s.mul(n, s.splat(rest)));
+    let mut sum = s.zero();
+    for &term in series {
+        sum = s.add(s.mul(sum, r), s.splat(term));
+    }
     // A NaN would leave its other bits in the exponent. Zero times any other argument changes nothing.
     s.add(s.times_power_of_two(sum, rounded), s.mul(s.zero(), x))
 }

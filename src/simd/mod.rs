@@ -21,7 +21,8 @@ pub(crate) trait Vectorized {
     /// What the work returns.
     type Output;
     /// Does the work. Implementations are `#[inline(always)]`, so that the body takes on the instruction set of the
-    /// function that calls it.
+    /// function that calls it. The same holds for all that they call: what uses vectors is no closure that the compiler
+    /// may leave outside (such as one for `map` of an array), where each operation would be a call.
     fn call(self) -> Self::Output;
 }
 

@@ -134,17 +134,19 @@ impl<T: Scalar> Pass<T, Normalise<T>> for OverUnits {
                         *mean = s.add(*mean, u(unit, j));
                     }
                 }
-                let mean = mean.map(|sum| s.mul(sum, share));
-                let mut squares = [s.zero(); VECTORS];
+                for mean in &mut mean {
+                    *mean = s.mul(*mean, share);
+                }
+                let mut inverse = [s.zero(); VECTORS];
                 for unit in 0..work.units {
-                    for (j, squares) in squares.iter_mut().enumerate().take(group.vectors) {
+                    for (j, squares) in inverse.iter_mut().enumerate().take(group.vectors) {
                         let difference = s.sub(u(unit, j), mean[j]);
                         *squares = s.mul_add(difference, difference, *squares);
                     }
                 }
-                let inverse = squares.map(|squares| inverse_deviation(s, work, s.mul(squares, share)));
-                for (j, inverse) in inverse.into_iter().enumerate().take(group.vectors) {
-                    s.store(work.inverse.add(group.start + j * S::LANES), inverse);
+                for (j, inverse) in inverse.iter_mut().enumerate().take(group.vectors) {
+                    *inverse = inverse_deviation(s, work, s.mul(*inverse, share));
+                    s.store(work.inverse.add(group.start + j * S::LANES), *inverse);
                 }
                 for unit in 0..work.units {
                     for j in 0..group.vectors {
@@ -207,9 +209,11 @@ impl<T: Scalar> Pass<T, NormaliseBackward<T>> for OverUnits {
                         *along = s.mul_add(d, zhat, *along);
                     }
                 }
-                let means = sums.map(|sums| sums.map(|sum| s.mul(sum, share)));
+                for mean in sums.as_flattened_mut() {
+                    *mean = s.mul(*mean, share);
+                }
                 for unit in 0..work.units {
-                    for (j, &means) in means.iter().enumerate().take(group.vectors) {
+                    for (j, &means) in sums.iter().enumerate().take(group.vectors) {
                         let inverse = s.load(work.inverse.add(group.start + j * S::LANES));
                         finish_backward(s, work, means, inverse, (unit, group, j));
                     }
@@ -226,8 +230,9 @@ impl<T: Scalar> Pass<T, NormaliseBackward<T>> for OverExamples {
         for unit in units {
             // SAFETY: the caller vouches for these units in all groups.
             unsafe {
-                let [g, db, dg] = work.gradients.map(|array| s.splat(*array.add(unit)));
-                let means = [db, dg].map(|sum| s.mul(s.mul(g, sum), share));
+                let [g, db, dg] = work.gradients.map(|array| *array.add(unit));
+                let g = s.splat(g);
+                let means = [s.mul(s.mul(g, s.splat(db)), share), s.mul(s.mul(g, s.splat(dg)), share)];
                 let inverse = s.splat(*work.inverse.add(unit));
                 over_examples(s, work.examples, (), |(), group, j| {
                     finish_backward(s, work, means, inverse, (unit, group, j));
