@@ -35,7 +35,7 @@ pub(crate) struct LayerBuffers<T: Element> {
     pub slabs: Vec<Activations<T>>,
     /// Whether there are gradients of slabs before.
     pub accumulated: bool,
-    /// Whether the backward pass sums up squares over the examples: see [`crate::kernels::backward::Partials`].
+    /// Whether the backward pass sums up squares over the examples: see [`crate::kernels::epilogue::Partials`].
     pub squares: bool,
 }
 
