@@ -336,7 +336,8 @@ fn named(shape: &LayerShape) -> Vec<Named> {
         "g" => Named { role: Role::Gain, keeps_sign: shape.interneurons() > 0, correction: 1.0 },
         "b" => Named { role: Role::Bias, keeps_sign: false, correction: 1.0 },
         "W" | "Wpos" => Named { role: Role::Weights, keeps_sign: name == "Wpos", correction: 1.0 },
-        _ => Named { role: Role::Statistic, keeps_sign: false, correction: 1.0 },
+        "running_mean" | "running_var" => Named { role: Role::Statistic, keeps_sign: false, correction: 1.0 },
+        _ => panic!("the reference knows no parameter {name}"),
     };
     shape.schema().expect("a possible shape").iter().map(|parameter| one(parameter.name)).collect()
 }

@@ -367,3 +367,18 @@ fn a_network_that_does_not_fit_is_refused_before_anything_is_drawn() {
     let expected = Error::TooLarge { elements: 400_000 * (10_000 * 10_000 + 10_000) };
     assert_eq!(Architecture::mlp(&dims).unwrap().build::<f32>().unwrap_err(), expected);
 }
+
+/// A caller's arrays are as many as the layer's, and each as long.
+#[test]
+fn arrays_of_a_caller() {
+    let schema = DenseShape::new(3, 4).schema().unwrap();
+    let (w, b) = ([0.0_f32; 12], [0.0_f32; 4]);
+    assert_eq!(&ParamsRef::new(&schema, [&w[..], &b]).unwrap()["b"], &b);
+    let refused = |arrays: &[&[f32]]| ParamsRef::new(&schema, arrays.iter().copied()).unwrap_err();
+    assert_eq!(refused(&[&w]), Error::Length { name: "arrays", len: 1, expected: 2 });
+    assert_eq!(refused(&[&w, &b, &b]), Error::Length { name: "arrays", len: 3, expected: 2 });
+    assert_eq!(refused(&[&b, &w]), Error::Length { name: "W", len: 4, expected: 12 });
+    let (mut w, mut b) = (w, b);
+    let error = ParamsMut::new(&schema, [&mut w[..], &mut b, &mut []]).unwrap_err();
+    assert_eq!(error, Error::Length { name: "arrays", len: 3, expected: 2 });
+}

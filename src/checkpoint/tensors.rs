@@ -130,9 +130,9 @@ impl<'f, T: Element> Tensors<'f, T> {
         if let Some(name) = self.tensors.keys().next() {
             return Err(format!("layers.{k}.{name} is no tensor of such a layer"));
         }
-        let params = self.read(schema, &params)?;
+        let params = self.read(schema, |_| true, &params)?;
         let slot = |(kind, tensors): (&'static SlotKind, OfParameters<'f>)| {
-            Ok::<_, String>(Slot { kind, params: self.read(schema, &tensors)?, kept: true })
+            Ok::<_, String>(Slot { kind, params: self.read(schema, kind.of, &tensors)?, kept: true })
         };
         let state = State { slots: slots.into_iter().map(slot).collect::<Result<_, _>>()?, ..State::new() };
         check_values(k, schema, &params, &state)?;
@@ -159,12 +159,14 @@ impl<'f, T: Element> Tensors<'f, T> {
         schema.iter().map(take).collect()
     }
 
-    fn read(&self, schema: &Schema, tensors: &OfParameters<'f>) -> Result<Params<T>, String> {
-        let there = |parameter: &Parameter| {
-            let i = schema.iter().position(|other| other.name == parameter.name);
-            i.is_some_and(|i| tensors[i].is_some())
-        };
-        let mut params = Params::zeros_where(schema, there).map_err(|error| format!("layer {}: {error}", self.k))?;
+    /// Reads the tensors of some parameters.
+    fn read(
+        &self,
+        schema: &Schema,
+        of: impl Fn(&Parameter) -> bool,
+        tensors: &OfParameters<'f>,
+    ) -> Result<Params<T>, String> {
+        let mut params = Params::zeros_where(schema, of).map_err(|error| format!("layer {}: {error}", self.k))?;
         for (array, tensor) in params.view_mut().into_iter().zip(tensors) {
             tensor.map_or(Ok(()), |tensor| self.source.read(tensor, array))?;
         }

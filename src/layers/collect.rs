@@ -170,6 +170,7 @@ impl<T: Element> Collect<'_, '_, T> {
         gradients: &[WeightGradient<'_, T>; N],
         epilogues: [E; N],
     ) {
+        assert!(gradients.is_sorted_by(|a, b| a.parameter < b.parameter), "each parameter once");
         let mut epilogues = epilogues.into_iter();
         let gradients: [_; N] = from_fn(|j| {
             let WeightGradient { parameter, terms } = gradients[j];
@@ -197,8 +198,8 @@ impl<T: Element> Collect<'_, '_, T> {
                 epilogue: epilogues.next().expect("an epilogue for each gradient"),
             }
         });
-        // SAFETY: deltas and inputs have the batch's size; the epilogues write arrays of the parameters' sizes that are
-        // borrowed mutably.
+        // SAFETY: deltas and inputs have the batch's size; the epilogues write arrays of the parameters' sizes, each of
+        // another parameter, that are borrowed mutably.
         unsafe { run_gradients(self.team, kernel, &gradients) };
     }
 }

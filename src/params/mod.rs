@@ -156,9 +156,11 @@ impl<'a, T> ParamsRef<'a, T> {
     /// A caller's arrays, in the order of a layer's schema; empty where a variant of the layer does not have one.
     ///
     /// # Errors
-    /// [`Error::Length`] if an array has not the length that the schema says.
+    /// [`Error::Length`] if there are more or fewer arrays than the schema has, or one has not the length that it says.
     pub fn new(schema: &Schema, arrays: impl IntoIterator<Item = &'a [T]>) -> Result<Self, Error> {
-        let params = Self::of(schema.names, arrays);
+        let mut count = 0;
+        let params = Self::of(schema.names, arrays.into_iter().inspect(|_| count += 1));
+        length("arrays", count, schema.len())?;
         params.check(schema).map(|()| params)
     }
 
@@ -249,9 +251,11 @@ impl<'a, T> ParamsMut<'a, T> {
     /// A caller's arrays, in the order of a layer's schema; empty where a variant of the layer does not have one.
     ///
     /// # Errors
-    /// [`Error::Length`] if an array has not the length that the schema says.
+    /// [`Error::Length`] if there are more or fewer arrays than the schema has, or one has not the length that it says.
     pub fn new(schema: &Schema, arrays: impl IntoIterator<Item = &'a mut [T]>) -> Result<Self, Error> {
-        let params = Self::of(schema.names, arrays);
+        let mut count = 0;
+        let params = Self::of(schema.names, arrays.into_iter().inspect(|_| count += 1));
+        length("arrays", count, schema.len())?;
         params.view().check(schema).map(|()| params)
     }
 

@@ -34,7 +34,7 @@ pub(crate) struct Normalise<T> {
     pub statistics: [*mut T; 2],
     pub running: bool,
     /// One divided by the number that is normalised over.
-    pub share: T,
+    pub inverse_count: T,
     pub epsilon: T,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct NormaliseBackward<T> {
     /// `mean(dẑ ⊙ ẑ) = g ⊙ dg / B`.
     pub gradients: [*const T; 3],
     /// One divided by the number that is normalised over.
-    pub share: T,
+    pub inverse_count: T,
 }
 
 // SAFETY: only addresses are shared; the kernels are unsafe and their caller argues for the accesses.
@@ -123,7 +123,7 @@ struct OverExamples;
 impl<T: Scalar> Pass<T, Normalise<T>> for OverUnits {
     #[inline(always)]
     unsafe fn pass<S: Simd<T>>(s: S, work: &Normalise<T>, groups: Range<usize>) {
-        let share = s.splat(work.share);
+        let inverse_count = s.splat(work.inverse_count);
         for group in work.examples.iter(groups) {
             // SAFETY: the caller vouches for all units in these groups.
             unsafe {
@@ -135,7 +135,7 @@ impl<T: Scalar> Pass<T, Normalise<T>> for OverUnits {
                     }
                 }
                 for mean in &mut mean {
-                    *mean = s.mul(*mean, share);
+                    *mean = s.mul(*mean, inverse_count);
                 }
                 let mut inverse = [s.zero(); VECTORS];
                 for unit in 0..work.units {
@@ -145,7 +145,7 @@ impl<T: Scalar> Pass<T, Normalise<T>> for OverUnits {
                     }
                 }
                 for (j, inverse) in inverse.iter_mut().enumerate().take(group.vectors) {
-                    *inverse = inverse_deviation(s, work, s.mul(*inverse, share));
+                    *inverse = inverse_deviation(s, work, s.mul(*inverse, inverse_count));
                     s.store(work.inverse.add(group.start + j * S::LANES), *inverse);
                 }
                 for unit in 0..work.units {
@@ -162,7 +162,7 @@ impl<T: Scalar> Pass<T, Normalise<T>> for OverUnits {
 impl<T: Scalar> Pass<T, Normalise<T>> for OverExamples {
     #[inline(always)]
     unsafe fn pass<S: Simd<T>>(s: S, work: &Normalise<T>, units: Range<usize>) {
-        let share = s.splat(work.share);
+        let inverse_count = s.splat(work.inverse_count);
         for unit in units {
             // SAFETY: the caller vouches for these units in all groups.
             unsafe {
@@ -173,12 +173,12 @@ impl<T: Scalar> Pass<T, Normalise<T>> for OverExamples {
                     (mean, variance) = (s.splat(*to_mean), s.splat(*to_variance));
                 } else {
                     let sum = over_examples(s, work.examples, s.zero(), |sum, group, j| s.add(sum, u(group, j)));
-                    mean = s.mul(s.splat(s.sum(sum)), share);
+                    mean = s.mul(s.splat(s.sum(sum)), inverse_count);
                     let squares = over_examples(s, work.examples, s.zero(), |sum, group, j| {
                         let difference = inside(s, s.sub(u(group, j), mean), group, j);
                         s.mul_add(difference, difference, sum)
                     });
-                    variance = s.mul(s.splat(s.sum(squares)), share);
+                    variance = s.mul(s.splat(s.sum(squares)), inverse_count);
                     s.store_first(to_mean, mean, 1);
                     s.store_first(to_variance, variance, 1);
                 }
@@ -196,7 +196,7 @@ impl<T: Scalar> Pass<T, Normalise<T>> for OverExamples {
 impl<T: Scalar> Pass<T, NormaliseBackward<T>> for OverUnits {
     #[inline(always)]
     unsafe fn pass<S: Simd<T>>(s: S, work: &NormaliseBackward<T>, groups: Range<usize>) {
-        let share = s.splat(work.share);
+        let inverse_count = s.splat(work.inverse_count);
         for group in work.examples.iter(groups) {
             // SAFETY: the caller vouches for all units in these groups.
             unsafe {
@@ -210,7 +210,7 @@ impl<T: Scalar> Pass<T, NormaliseBackward<T>> for OverUnits {
                     }
                 }
                 for mean in sums.as_flattened_mut() {
-                    *mean = s.mul(*mean, share);
+                    *mean = s.mul(*mean, inverse_count);
                 }
                 for unit in 0..work.units {
                     for (j, &means) in sums.iter().enumerate().take(group.vectors) {
@@ -226,13 +226,13 @@ impl<T: Scalar> Pass<T, NormaliseBackward<T>> for OverUnits {
 impl<T: Scalar> Pass<T, NormaliseBackward<T>> for OverExamples {
     #[inline(always)]
     unsafe fn pass<S: Simd<T>>(s: S, work: &NormaliseBackward<T>, units: Range<usize>) {
-        let share = s.splat(work.share);
+        let inverse_count = s.splat(work.inverse_count);
         for unit in units {
             // SAFETY: the caller vouches for these units in all groups.
             unsafe {
                 let [g, db, dg] = work.gradients.map(|array| *array.add(unit));
                 let g = s.splat(g);
-                let means = [s.mul(s.mul(g, s.splat(db)), share), s.mul(s.mul(g, s.splat(dg)), share)];
+                let means = [s.mul(s.mul(g, s.splat(db)), inverse_count), s.mul(s.mul(g, s.splat(dg)), inverse_count)];
                 let inverse = s.splat(*work.inverse.add(unit));
                 over_examples(s, work.examples, (), |(), group, j| {
                     finish_backward(s, work, means, inverse, (unit, group, j));

@@ -207,7 +207,7 @@ impl<T: Element> NormTape<T> {
             inverse: self.inverse.as_mut_ptr(),
             statistics,
             running,
-            share: self.inverse_count(),
+            inverse_count: self.inverse_count(),
             epsilon: T::from_f64(EPSILON),
         };
         let kernel = match over {
@@ -354,7 +354,7 @@ impl<T: Element> Tape<T> for NormTape<T> {
             du: self.buffers.du.grouped_mut(),
             inverse: self.inverse.as_ptr(),
             gradients,
-            share: self.inverse_count(),
+            inverse_count: self.inverse_count(),
         };
         let kernel = match over {
             Normalisation::Layer => self.kernels.over_units_backward,
