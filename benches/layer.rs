@@ -68,27 +68,28 @@ impl Problem {
 
     fn bench(&mut self, group: &mut BenchmarkGroup<'_, WallTime>, operation: Operation, isa: Isa) {
         let Self { shape: DannShape { d, ne, .. }, batch, .. } = *self;
-        let mut layer = Layer::<f32>::new(self.shape, isa).unwrap();
+        let (mut tape, mut state) = (Tape::new(), State::new());
         let x = MatRef::new(&self.x, batch, d).unwrap();
         let dh = MatRef::new(&self.dh, batch, ne).unwrap();
         let update = Update::csgd(1e-6);
         for threads in THREADS {
             let pool = pool(threads);
+            let layer = Layer::<f32>::new(self.shape, &Context::from(isa).with_threads(pool.clone())).unwrap();
             group.bench_function(format!("{isa}/{threads}"), |b| match operation {
-                Operation::Forward => timed(b, &pool, |threads| {
+                Operation::Forward => timed(b, &pool, || {
                     let h = MatMut::new(&mut self.h, batch, ne).unwrap();
-                    layer.infer(threads, self.params.view(), x, h).unwrap();
+                    layer.infer(self.params.view(), &mut tape, x, h).unwrap();
                 }),
-                _ => timed_after(b, &pool, |threads| {
+                _ => timed_after(b, &pool, || {
                     let h = MatMut::new(&mut self.h, batch, ne).unwrap();
-                    layer.forward(threads, self.params.view(), x, h).unwrap();
+                    layer.forward(self.params.view(), &mut tape, x, h).unwrap();
                     let start = Instant::now();
                     if let Operation::Backward = operation {
                         let dx = MatMut::new(&mut self.dx, batch, d).unwrap();
                         let gradients = self.gradients.view_mut();
-                        layer.backward(threads, self.params.view(), x, dh, gradients, Some(dx)).unwrap();
+                        layer.backward(self.params.view(), &mut tape, dh, gradients, Some(dx)).unwrap();
                     } else {
-                        layer.update(threads, self.params.view_mut(), x, dh, &update, None).unwrap();
+                        layer.update(self.params.view_mut(), &mut state, &mut tape, dh, &update, None).unwrap();
                     }
                     start.elapsed()
                 }),
@@ -101,7 +102,7 @@ impl Problem {
         let mut params = Params::from(self.params.clone());
         let update = Update::csgd(1e-6);
         group.bench_function("composed/1", |b| {
-            timed_after(b, &None, |_| {
+            timed_after(b, &Threads::Serial, || {
                 let start = Instant::now();
                 layer.forward(params.view(), &self.x);
                 if let Operation::Forward = operation {

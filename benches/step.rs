@@ -40,19 +40,20 @@ fn step(c: &mut Criterion) {
     let matrix = MatRef::new(&x, batch, DIMS[0]).unwrap();
     let networks = [("dann", Architecture::dann(&DIMS, &NIS).unwrap()), ("mlp", Architecture::mlp(&DIMS).unwrap())];
     for (name, architecture) in networks {
-        let net: Network<f32> = architecture.clone().build().unwrap();
+        let net: Network<f32> = architecture.build(&Context::new().unwrap()).unwrap();
         let mut group = c.benchmark_group(format!("step/{name}/{NAME}/b{batch}"));
         group.throughput(flops(&net, batch));
         let layers = net.shapes().zip(net.params()).map(|(shape, params)| (shape, params.to_owned()));
         let mut composed = composed::Network::new(layers).unwrap();
         group.bench_function("composed/1", |b| b.iter(|| composed.train_step(&x, &labels, &update())));
         for isa in Isa::available() {
-            let mut net: Network<f32> = architecture.clone().isa(isa).build().unwrap();
+            let mut net: Network<f32> = architecture.build(&isa.into()).unwrap();
             for threads in THREADS {
                 let pool = pool(threads);
+                net.set_threads(pool.clone());
                 group.bench_function(format!("{isa}/{threads}"), |b| {
-                    timed(b, &pool, |threads| {
-                        net.train_step(threads, matrix, &labels, &update()).unwrap();
+                    timed(b, &pool, || {
+                        net.train_step(matrix, &labels, &update()).unwrap();
                     });
                 });
             }
@@ -75,14 +76,14 @@ fn policies(c: &mut Criterion) {
         ("angle", Update { angle: Some(Angle { lr_min: 1e-9, rates: 10, cosine_epsilon: 0.01 }), ..update() }),
         ("natural", Update::natural(1e-6, Natural::default())),
     ];
-    let net: Network<f32> = Architecture::dann(&DIMS, &NIS).unwrap().build().unwrap();
+    let net: Network<f32> = Architecture::dann(&DIMS, &NIS).unwrap().build(&Context::new().unwrap()).unwrap();
     let mut group = c.benchmark_group(format!("policy/{NAME}/b{batch}"));
     group.throughput(flops(&net, batch));
     for (name, update) in policies {
         let mut net = net.clone();
         group.bench_function(format!("{name}/1"), |b| {
-            timed(b, &None, |threads| {
-                net.train_step(threads, matrix, &labels, &update).unwrap();
+            timed(b, &Threads::Serial, || {
+                net.train_step(matrix, &labels, &update).unwrap();
             });
         });
     }
@@ -92,16 +93,17 @@ fn policies(c: &mut Criterion) {
 fn batches(c: &mut Criterion) {
     let (x, labels) = examples(130);
     let isa = Isa::best();
-    let mut net: Network<f32> = Architecture::dann(&DIMS, &NIS).unwrap().isa(isa).build().unwrap();
+    let mut net: Network<f32> = Architecture::dann(&DIMS, &NIS).unwrap().build(&isa.into()).unwrap();
     for batch in [1, 2, 3, 4, 6, 8, 12, 15, 16, 17, 24, 31, 32, 33, 48, 49, 64, 65, 80, 96, 97, 112, 128, 129, 130] {
         let mut group = c.benchmark_group(format!("batch/{NAME}/b{batch}"));
         group.throughput(flops(&net, batch));
         let matrix = MatRef::new(&x[..batch * DIMS[0]], batch, DIMS[0]).unwrap();
         for threads in THREADS {
             let pool = pool(threads);
+            net.set_threads(pool.clone());
             group.bench_function(format!("{isa}/{threads}"), |b| {
-                timed(b, &pool, |threads| {
-                    net.train_step(threads, matrix, &labels[..batch], &update()).unwrap();
+                timed(b, &pool, || {
+                    net.train_step(matrix, &labels[..batch], &update()).unwrap();
                 });
             });
         }

@@ -3,16 +3,16 @@
 //!
 //! `cargo run --release --example own_update`
 
-use interneuron::{Architecture, Error, MatRef, Network, Threads};
+use interneuron::{Architecture, Context, Error, MatRef, Network};
 
 fn main() -> Result<(), Error> {
     let x: Vec<f32> = (0..128).map(|i| ((i * 37 + i / 2 * 5) % 64) as f32 / 64.0).collect();
     let labels: Vec<u32> = x.chunks(2).map(|point| u32::from(point[0] > point[1])).collect();
     let x = MatRef::new(&x, 64, 2)?;
-    let mut net: Network<f32> = Architecture::dann(&[2, 32, 2], &[4, 1])?.seed(1).build()?;
+    let mut net: Network<f32> = Architecture::dann(&[2, 32, 2], &[4, 1])?.seed(1).build(&Context::new()?)?;
     let mut gradients = net.zero_gradients()?;
     for step in 0..=200 {
-        let loss = net.gradients(Threads::Serial, x, &labels, &mut gradients)?;
+        let loss = net.gradients(x, &labels, &mut gradients)?;
         if step % 50 == 0 {
             println!("step {step}: loss {loss:.3}");
         }

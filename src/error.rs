@@ -174,6 +174,14 @@ impl Error {
     pub(crate) fn in_layer(self, index: usize) -> Self {
         Self::Layer { index, source: Box::new(self) }
     }
+
+    /// The same error, of a step with this number where it names one.
+    pub(crate) fn in_step(mut self, number: u64) -> Self {
+        if let Self::Diverged { step, .. } = &mut self {
+            *step = number;
+        }
+        self
+    }
 }
 
 /// A number of things, which have a name in the plural.

@@ -39,6 +39,7 @@
 //!
 //! - [`Architecture`] describes a network, with inhibition or one of those that it is compared with; [`Network`] trains
 //!   it: [`Network::train_step`] is one fused step.
+//! - [`Plan`] is the same on parameters that somebody else owns.
 //! - [`Layer`] is one layer on a caller's own arrays: forward, all gradients, or the fused update.
 //! - [`Update`] is how a step changes the parameters: by projected descent, and by policies that can be added to it.
 //! - [`Network::inspect`] tells what each layer does, as a few numbers.
@@ -53,12 +54,12 @@
 //! let x = MatRef::new(&x, 32, 2)?;
 //!
 //! // Two inputs, a hidden layer of 24 excitatory and 4 inhibitory units, two classes and one interneuron.
-//! let mut net: Network<f32> = Architecture::dann(&[2, 24, 2], &[4, 1])?.seed(1).build()?;
-//! let before = net.evaluate(Threads::Serial, x, &labels)?;
+//! let mut net: Network<f32> = Architecture::dann(&[2, 24, 2], &[4, 1])?.seed(1).build(&Context::new()?)?;
+//! let before = net.evaluate(x, &labels)?;
 //! for _ in 0..500 {
-//!     net.train_step(Threads::Serial, x, &labels, &Update::csgd(0.1))?;
+//!     net.train_step(x, &labels, &Update::csgd(0.1))?;
 //! }
-//! let after = net.evaluate(Threads::Serial, x, &labels)?;
+//! let after = net.evaluate(x, &labels)?;
 //! assert!(after.loss < 0.5 * before.loss);
 //! # Ok::<(), Error>(())
 //! ```
@@ -67,7 +68,7 @@
 //!
 //! The kernels exist for AVX-512, for AVX2 with FMA, and in portable form. [`Isa`] lists what this CPU has; the widest
 //! is used unless `INTERNEURON_ISA` or the caller names another. A call computes on the calling thread or on a `rayon`
-//! pool that the caller hands in ([`Threads`]); nothing is spawned otherwise. The same seed and inputs give the same
+//! pool that the caller hands in ([`Threads`]); nothing is spawned otherwise. A [`Context`] has both. The same seed and inputs give the same
 //! bits for any number of threads on the same instruction set. Once it has seen the batch size, a step
 //! allocates nothing, serially or inside the pool.
 //!
@@ -105,6 +106,7 @@ mod buffer;
 mod cache;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
+mod context;
 mod driver;
 mod element;
 mod error;
@@ -125,6 +127,7 @@ pub mod reference;
 mod simd;
 mod threads;
 
+pub use context::Context;
 pub use element::Element;
 pub use error::Error;
 pub use init::{Generator, Init, generator};
@@ -139,8 +142,13 @@ pub use network::architecture::Architecture;
 pub use network::inspect::LayerStatistics;
 pub use network::layer::Layer;
 pub use network::loss::Evaluation;
+pub use network::plan::Plan;
+pub use network::tape::Tape;
+pub use network::target::Target;
+pub use network::train_state::TrainState;
 pub use optim::state::State;
 pub use optim::update::{Angle, Descent, Natural, Update};
+pub use params::network::{NetworkParams, NetworkParamsMut};
 pub use params::schema::{Parameter, PerRole, Role, Schema, Shape};
 pub use params::{Params, ParamsMut, ParamsRef};
 pub use simd::Scalar;

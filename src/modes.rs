@@ -106,27 +106,29 @@ mod register {
 #[cfg(all(test, target_arch = "x86_64", not(miri)))]
 mod tests {
     use super::*;
-    use crate::{Architecture, Isa, MatMut, MatRef, Network, Threads, Update};
+    use crate::{Architecture, Context, Isa, MatMut, MatRef, Network, Threads, Update};
+    use std::sync::Arc;
 
     const NEAREST: Modes = Modes(0);
     const DOWN: Modes = Modes(0x2000);
     const UP: Modes = Modes(0x4000);
     const FLUSH: Modes = Modes(0x8040);
 
-    fn pool(threads: usize) -> rayon::ThreadPool {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+    fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
+        Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
     }
 
     /// The outputs on inputs of this size, and the parameters after a step.
-    fn step(threads: Threads<'_>, isa: Isa, size: f32) -> Vec<u32> {
+    fn step(threads: Threads, isa: Isa, size: f32) -> Vec<u32> {
         let (inputs, batch) = (40, 20);
-        let mut net: Network<f32> = Architecture::mlp(&[inputs, 60, 10]).unwrap().isa(isa).build().unwrap();
+        let context = Context::from(isa).with_threads(threads);
+        let mut net: Network<f32> = Architecture::mlp(&[inputs, 60, 10]).unwrap().build(&context).unwrap();
         let x: Vec<f32> = (0..batch * inputs).map(|i| size * (i * i % 97) as f32 / 97.0).collect();
         let labels: Vec<u32> = (0..batch).map(|i| i as u32 % 10).collect();
         let x = MatRef::new(&x, batch, inputs).unwrap();
         let mut numbers = vec![0.0; batch * 10];
-        net.logits(threads, x, MatMut::new(&mut numbers, batch, 10).unwrap()).unwrap();
-        net.train_step(threads, x, &labels, &Update::sgd(1.0)).unwrap();
+        net.logits(x, MatMut::new(&mut numbers, batch, 10).unwrap()).unwrap();
+        net.train_step(x, &labels, &Update::sgd(1.0)).unwrap();
         net.params().flat_map(|params| params.arrays()).for_each(|(_, array)| numbers.extend(array));
         numbers.into_iter().map(f32::to_bits).collect()
     }
@@ -146,13 +148,17 @@ mod tests {
                 let serial = run(Threads::Serial);
                 assert!(serial != usual, "{isa}, {modes:?}: the modes make no difference here");
                 for pool in &pools {
-                    assert!(run(Threads::Pool(pool)) == serial, "{isa}, {modes:?}, {}", pool.current_num_threads());
+                    assert!(
+                        run(Threads::Pool(pool.clone())) == serial,
+                        "{isa}, {modes:?}, {}",
+                        pool.current_num_threads()
+                    );
                     // By volunteers.
-                    assert!(outer.install(|| run(Threads::Pool(pool))) == serial, "{isa}, {modes:?}");
+                    assert!(outer.install(|| run(Threads::Pool(pool.clone()))) == serial, "{isa}, {modes:?}");
                     // Nothing is left behind, neither here nor in the pool.
                     assert!(pool.broadcast(|_| Modes::current()).into_iter().all(|modes| modes == NEAREST));
                     assert_eq!(Modes::current(), NEAREST);
-                    assert!(step(Threads::Pool(pool), isa, size) == usual);
+                    assert!(step(Threads::Pool(pool.clone()), isa, size) == usual);
                 }
             }
         }

@@ -21,13 +21,14 @@ use std::sync::Arc;
 #[cfg(feature = "rayon")]
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-/// The threads that a call may use. The result has the same bits whatever is chosen, also where the caller changed the
-/// processor's modes of rounding or of flushing to zero: a pool takes them on for the time of the call.
+/// The threads that layers and networks of a [`Context`](crate::Context) compute on. The result has the same bits
+/// whatever is chosen, also where the caller changed the processor's modes of rounding or of flushing to zero: a pool
+/// takes them on for the time of the call.
 ///
 /// A call with less than 300,000 multiply-adds (a few microseconds) does not wake a pool up: the calling thread
 /// computes alone. So it does the small parts of a larger call.
-#[derive(Clone, Copy, Debug, Default)]
-pub enum Threads<'p> {
+#[derive(Clone, Debug, Default)]
+pub enum Threads {
     /// The calling thread.
     #[default]
     Serial,
@@ -41,18 +42,28 @@ pub enum Threads<'p> {
     /// A pool of `rayon` does not survive `fork()`: in the child process it has no threads, and a call that uses it
     /// never returns, so a child builds a pool of its own. (The C library does that by itself.)
     #[cfg(feature = "rayon")]
-    Pool(&'p rayon::ThreadPool),
+    Pool(Arc<rayon::ThreadPool>),
     /// So many threads that begin and end with each region. They hand over by what the system has for it, which race
     /// detectors understand, where that of a pool would have to be compiled for them.
     #[cfg(all(test, feature = "rayon"))]
     Spawned(usize),
-    /// Keeps the lifetime in use without the feature `rayon`; cannot be made.
-    #[cfg(not(feature = "rayon"))]
-    #[doc(hidden)]
-    Never(std::convert::Infallible, std::marker::PhantomData<&'p ()>),
 }
 
-impl Threads<'_> {
+#[cfg(feature = "rayon")]
+impl From<rayon::ThreadPool> for Threads {
+    fn from(pool: rayon::ThreadPool) -> Self {
+        Self::Pool(Arc::new(pool))
+    }
+}
+
+#[cfg(feature = "rayon")]
+impl From<Arc<rayon::ThreadPool>> for Threads {
+    fn from(pool: Arc<rayon::ThreadPool>) -> Self {
+        Self::Pool(pool)
+    }
+}
+
+impl Threads {
     /// How many threads there are.
     pub fn count(&self) -> usize {
         match self {
@@ -61,13 +72,21 @@ impl Threads<'_> {
             Self::Pool(pool) => pool.current_num_threads(),
             #[cfg(all(test, feature = "rayon"))]
             Self::Spawned(threads) => *threads,
-            #[cfg(not(feature = "rayon"))]
-            Self::Never(never, _) => match *never {},
+        }
+    }
+
+    /// Calls `f` in the pool, if there is one. A loop of many calls runs best so: none of them then enters the pool from
+    /// outside, for which its threads have to be woken up.
+    pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        match self {
+            #[cfg(feature = "rayon")]
+            Self::Pool(pool) => pool.install(f),
+            _ => f(),
         }
     }
 
     /// Opens a parallel region and leads it. `flops` is the useful work in it.
-    pub(crate) fn region<R: Send>(self, flops: f64, lead: impl FnOnce(&Team<'_>) -> R + Send) -> R {
+    pub(crate) fn region<R: Send>(&self, flops: f64, lead: impl FnOnce(&Team<'_>) -> R + Send) -> R {
         debug_assert!(flops >= 0.0);
         match self {
             #[cfg(feature = "rayon")]
@@ -84,7 +103,7 @@ impl Threads<'_> {
                 })
             }
             #[cfg(all(test, feature = "rayon"))]
-            Self::Spawned(threads) => {
+            &Self::Spawned(threads) => {
                 let board = Board { threads, modes: Modes::current(), ..Board::default() };
                 std::thread::scope(|scope| {
                     let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(|| board.help())).collect();
@@ -196,13 +215,13 @@ impl Board {
     /// Runs `lead` on this thread, and then the region is over.
     fn lead<R>(&self, lead: impl FnOnce(&Team<'_>) -> R) -> R {
         /// Sends the helpers home, also when the leader panics.
-        struct Normalisation<'b>(&'b AtomicBool);
-        impl Drop for Normalisation<'_> {
+        struct Over<'b>(&'b AtomicBool);
+        impl Drop for Over<'_> {
             fn drop(&mut self) {
                 self.0.store(true, Ordering::Release);
             }
         }
-        let _over = Normalisation(&self.over);
+        let _over = Over(&self.over);
         let _modes = self.modes.enter();
         lead(&Team { board: Some(self) })
     }
@@ -321,15 +340,15 @@ mod tests {
     const WORK: usize = Team::ALONE;
     const FLOPS: f64 = 2.0 * Team::ALONE as f64;
 
-    fn pool(threads: usize) -> rayon::ThreadPool {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+    fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
+        Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
     }
 
     #[test]
     fn every_task_runs_once_in_every_phase() {
         for threads in 1..=5 {
             let pool = pool(threads);
-            Threads::Pool(&pool).region(FLOPS, |team| {
+            Threads::Pool(pool.clone()).region(FLOPS, |team| {
                 for tasks in 0..200 {
                     let counts: Vec<AtomicU32> = (0..tasks).map(|_| AtomicU32::new(0)).collect();
                     team.run(WORK, tasks, |range| {
@@ -367,7 +386,7 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..50 {
                         let sum = AtomicU32::new(0);
-                        Threads::Pool(&pool).region(FLOPS, |team| {
+                        Threads::Pool(pool.clone()).region(FLOPS, |team| {
                             for _ in 0..20 {
                                 team.run(WORK, 10, |range| {
                                     sum.fetch_add(range.sum::<usize>() as u32, Ordering::Relaxed);
@@ -388,11 +407,12 @@ mod tests {
         const JOBS: usize = if cfg!(debug_assertions) { 1000 } else { 20_000 };
         // Small for so many, and large enough for one without optimisation, or under a sanitizer.
         const STACK: usize = if cfg!(debug_assertions) { 2 << 20 } else { 256 << 10 };
-        let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK).build().unwrap();
+        let pool =
+            |threads| Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK).build().unwrap());
         let (a, b) = (pool(2), pool(2));
-        let region = |pool: &rayon::ThreadPool| {
+        let region = |pool: &Arc<rayon::ThreadPool>| {
             let sum = AtomicUsize::new(0);
-            Threads::Pool(pool).region(FLOPS, |team| {
+            Threads::Pool(pool.clone()).region(FLOPS, |team| {
                 for _ in 0..3 {
                     team.run(WORK, 10, |range| _ = sum.fetch_add(range.sum(), Ordering::Relaxed));
                 }
@@ -410,10 +430,10 @@ mod tests {
     /// What a region takes of the stack does not grow with the threads of its pool.
     #[test]
     fn many_threads_need_no_large_stacks() {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(400).stack_size(128 << 10).build().unwrap();
+        let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(400).stack_size(128 << 10).build().unwrap());
         for _ in 0..5 {
             let sum = AtomicUsize::new(0);
-            Threads::Pool(&pool).region(FLOPS, |team| {
+            Threads::Pool(pool.clone()).region(FLOPS, |team| {
                 team.run(WORK, 1000, |range| _ = sum.fetch_add(range.len(), Ordering::Relaxed));
             });
             assert_eq!(sum.into_inner(), 1000);
@@ -426,7 +446,7 @@ mod tests {
         for guilty in [0, 7, 63] {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 a.install(|| {
-                    Threads::Pool(&b).region(FLOPS, |team| {
+                    Threads::Pool(b.clone()).region(FLOPS, |team| {
                         team.run(WORK, 64, |range| {
                             std::thread::sleep(std::time::Duration::from_micros(50));
                             assert!(!range.contains(&guilty), "task {guilty}");
@@ -440,10 +460,10 @@ mod tests {
 
     #[test]
     fn a_region_in_a_destructor_survives_unwinding() {
-        struct Guard<'a>(&'a rayon::ThreadPool, &'a AtomicUsize);
+        struct Guard<'a>(&'a Arc<rayon::ThreadPool>, &'a AtomicUsize);
         impl Drop for Guard<'_> {
             fn drop(&mut self) {
-                Threads::Pool(self.0).region(FLOPS, |team| {
+                Threads::Pool(self.0.clone()).region(FLOPS, |team| {
                     team.run(WORK, 50, |range| _ = self.1.fetch_add(range.len(), Ordering::Relaxed));
                 });
             }
@@ -464,7 +484,7 @@ mod tests {
         let pool = pool(3);
         for guilty in [0, 7, 63] {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                Threads::Pool(&pool).region(FLOPS, |team| {
+                Threads::Pool(pool.clone()).region(FLOPS, |team| {
                     team.run(WORK, 64, |range| {
                         std::thread::sleep(std::time::Duration::from_micros(10));
                         assert!(!range.contains(&guilty), "task {guilty}");
@@ -474,7 +494,7 @@ mod tests {
             assert!(result.is_err());
         }
         let sum = AtomicUsize::new(0);
-        Threads::Pool(&pool).region(FLOPS, |team| {
+        Threads::Pool(pool.clone()).region(FLOPS, |team| {
             team.run(WORK, 9, |range| _ = sum.fetch_add(range.sum(), Ordering::Relaxed));
         });
         assert_eq!(sum.into_inner(), 36);

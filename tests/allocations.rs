@@ -68,34 +68,36 @@ fn steps_after_the_first_allocate_nothing() {
         Update::eg(0.05),
         Update::natural(0.05, Natural::default()),
     ];
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    let pool = std::sync::Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
     // The pool's threads allocate while they start.
     pool.broadcast(|_| ());
     for isa in isas() {
         for architecture in &architectures {
-            let mut net: Network<f32> = architecture.clone().isa(isa).build().unwrap();
+            let mut net: Network<f32> = architecture.build(&isa.into()).unwrap();
             let mut gradients = net.zero_gradients().unwrap();
             // Batch normalisation has no natural gradient.
             let updates = &updates[..if *architecture == architectures[4] { 5 } else { 6 }];
-            let mut once = |threads: Threads<'_>| {
+            let mut once = |threads: &Threads| {
+                net.set_threads(threads.clone());
                 for (x, n) in parts {
                     // All rules where a batch is cut into slabs; the others are the same for each size.
                     for update in if n > 192 { updates } else { &updates[..1] } {
-                        net.train_step(threads, x, &labels[..n], update).unwrap();
+                        net.train_step(x, &labels[..n], update).unwrap();
                     }
-                    net.evaluate(threads, x, &labels[..n]).unwrap();
-                    net.gradients(threads, x, &labels[..n], &mut gradients).unwrap();
+                    net.evaluate(x, &labels[..n]).unwrap();
+                    net.gradients(x, &labels[..n], &mut gradients).unwrap();
                 }
             };
-            once(Threads::Serial);
+            once(&Threads::Serial);
             let before = ALLOCATIONS.load(Ordering::SeqCst);
-            (0..REPETITIONS).for_each(|_| once(Threads::Serial));
+            (0..REPETITIONS).for_each(|_| once(&Threads::Serial));
             assert_eq!(ALLOCATIONS.load(Ordering::SeqCst) - before, 0, "{isa}: serial");
             // Inside the pool: entering it from outside lets the pool's queue allocate now and then.
+            let threads = Threads::from(pool.clone());
             let in_pool = pool.install(|| {
-                once(Threads::Pool(&pool));
+                once(&threads);
                 let before = ALLOCATIONS.load(Ordering::SeqCst);
-                (0..REPETITIONS).for_each(|_| once(Threads::Pool(&pool)));
+                (0..REPETITIONS).for_each(|_| once(&threads));
                 ALLOCATIONS.load(Ordering::SeqCst) - before
             });
             assert_eq!(in_pool, 0, "{isa}: in a pool");

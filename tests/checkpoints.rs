@@ -39,7 +39,7 @@ fn steps<T: Element>(net: &mut Network<T>, run: &mut Run, count: usize, update: 
         let x: Vec<T> = (0..BATCH * DIMS[0]).map(|_| T::from_f64(run.generator.random_range(0.0..1.0))).collect();
         let labels: Vec<u32> = (0..BATCH).map(|_| run.generator.random_range(0..3)).collect();
         let x = MatRef::new(&x, BATCH, DIMS[0]).unwrap();
-        net.train_step(Threads::Serial, x, &labels, update).unwrap().to_bits()
+        net.train_step(x, &labels, update).unwrap().to_bits()
     };
     (0..count).map(|_| step()).collect()
 }
@@ -51,18 +51,18 @@ fn all_bits<T: Element>(net: &Network<T>) -> Vec<Vec<u64>> {
 #[test]
 fn a_loaded_run_goes_on_to_the_same_bits() {
     fn check<T: Element>(architecture: &Architecture, file: &Path, update: &Update) {
-        let mut net: Network<T> = architecture.clone().build().unwrap();
+        let mut net: Network<T> = architecture.build(&Context::new().unwrap()).unwrap();
         let mut run = Run { seed: 11, generator: generator(11) };
         run.generator.set_stream(3);
         // An odd number of words, so that the generator stops inside a block.
         let _: u32 = run.generator.random();
         steps(&mut net, &mut run, 5, update);
         save(file, &net, &run).unwrap();
-        let (mut loaded, mut loaded_run) = load::<T>(file, net.isa()).unwrap();
+        let (mut loaded, mut loaded_run) = load::<T>(file, &net.isa().into()).unwrap();
         assert_eq!((loaded.steps(), loaded_run.seed), (5, 11));
         assert!(loaded.shapes().eq(net.shapes()));
         assert_eq!(all_bits(&loaded), all_bits(&net));
-        assert!(loaded.states().eq(net.states()), "{update:?}");
+        assert!(loaded.state().layers().eq(net.state().layers()), "{update:?}");
         let both = [(&mut loaded, &mut loaded_run), (&mut net, &mut run)];
         let [again, losses] = both.map(|(net, run)| steps(net, run, 5, update));
         assert_eq!(again, losses, "{update:?}");
@@ -130,14 +130,14 @@ impl Contents {
 }
 
 fn dann() -> Network<f32> {
-    architectures()[0].clone().build().unwrap()
+    architectures()[0].build(&Context::new().unwrap()).unwrap()
 }
 
 /// The error of a file with these bytes, without its path.
 fn refused<T: Element>(bytes: &[u8], folder: &Path) -> String {
     let file = folder.join("bad.safetensors");
     std::fs::write(&file, bytes).unwrap();
-    match load::<T>(&file, Isa::best()) {
+    match load::<T>(&file, &Isa::best().into()) {
         Err(Error::File { path, reason }) => {
             assert_eq!(path, file.display().to_string());
             reason
@@ -154,7 +154,7 @@ fn a_file_without_metadata_is_a_fresh_run() {
     contents.metadata.clear();
     let file = folder.path().join("plain.safetensors");
     std::fs::write(&file, contents.bytes()).unwrap();
-    let (loaded, mut run) = load::<f32>(&file, Isa::best()).unwrap();
+    let (loaded, mut run) = load::<f32>(&file, &Isa::best().into()).unwrap();
     assert!(loaded.shapes().eq(net.shapes()), "ReLU, and the identity at the end");
     assert_eq!(all_bits(&loaded), all_bits(&net));
     assert_eq!((loaded.steps(), run.seed), (0, 0));
@@ -207,7 +207,7 @@ fn bad_tensors_are_named() {
     let mut heavy = dann();
     steps(&mut heavy, &mut Run { seed: 1, generator: generator(1) }, 2, &updates()[1]);
     let heavy = Contents::of(&heavy, folder.path());
-    let columns = Contents::of(&architectures()[5].clone().build::<f32>().unwrap(), folder.path());
+    let columns = Contents::of(&architectures()[5].build::<f32>(&Context::new().unwrap()).unwrap(), folder.path());
     let mut exponentiated = dann();
     steps(&mut exponentiated, &mut Run { seed: 1, generator: generator(1) }, 2, &updates()[2]);
     let exponentiated = Contents::of(&exponentiated, folder.path());
@@ -328,7 +328,7 @@ fn metadata_of_other_programs_are_passed_over() {
         let foreign = foreign.iter().map(|&(key, value)| (key.to_owned(), value.to_owned()));
         contents.metadata.extend(foreign);
         std::fs::write(&file, contents.bytes()).unwrap();
-        let (loaded, run) = load::<f32>(&file, net.isa()).unwrap();
+        let (loaded, run) = load::<f32>(&file, &net.isa().into()).unwrap();
         assert_eq!(all_bits(&loaded), all_bits(&net));
         (loaded.steps(), run)
     };
@@ -372,15 +372,19 @@ fn old_files_load_to_the_same_run() {
             let (_, header) = safetensors::SafeTensors::read_metadata(bytes).unwrap();
             (tensors, header.metadata().clone().unwrap())
         };
-        let (net, run) = load::<T>(old, Isa::best()).unwrap();
+        let (net, run) = load::<T>(old, &Isa::best().into()).unwrap();
         assert_eq!((net.steps(), run.seed, run.generator.clone()), (1, 3, generator(3)));
         let file = folder.join("again.safetensors");
         save(&file, &net, &run).unwrap();
         let (old, metadata) = contents(&std::fs::read(old).unwrap());
         let (new, again) = contents(&std::fs::read(&file).unwrap());
         assert!(old == new && metadata == as_of_format_1(&again), "{metadata:?}");
-        let (net_again, run_again) = load::<T>(&file, Isa::best()).unwrap();
-        assert!(run_again == run && net_again.states().eq(net.states()) && all_bits(&net_again) == all_bits(&net));
+        let (net_again, run_again) = load::<T>(&file, &Isa::best().into()).unwrap();
+        assert!(
+            run_again == run
+                && net_again.state().layers().eq(net.state().layers())
+                && all_bits(&net_again) == all_bits(&net)
+        );
     }
     let folder = tempfile::tempdir().unwrap();
     let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format_1");
@@ -418,10 +422,10 @@ fn broken_files_are_refused_without_a_panic() {
             changed[at] = rng.random();
         }
         std::fs::write(&file, &changed).unwrap();
-        let _ = load::<f32>(&file, Isa::best());
+        let _ = load::<f32>(&file, &Isa::best().into());
     }
-    assert!(matches!(load::<f32>(folder.path(), Isa::best()), Err(Error::File { .. })), "a folder");
-    assert!(matches!(load::<f32>(folder.path().join("none"), Isa::best()), Err(Error::File { .. })));
+    assert!(matches!(load::<f32>(folder.path(), &Isa::best().into()), Err(Error::File { .. })), "a folder");
+    assert!(matches!(load::<f32>(folder.path().join("none"), &Isa::best().into()), Err(Error::File { .. })));
 }
 
 #[test]
@@ -436,14 +440,14 @@ fn a_path_that_is_no_text_is_a_path() {
     let (net, run) = (dann(), Run { seed: 1, generator: generator(1) });
     save(&file, &net, &run).unwrap();
     save(&file, &net, &run).unwrap();
-    assert_eq!(load::<f32>(&file, Isa::best()).unwrap().1, run);
+    assert_eq!(load::<f32>(&file, &Isa::best().into()).unwrap().1, run);
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
     // What is said of it is one line, whatever a file says of its tensors.
     let mut contents = Contents::of(&net, &folder);
     contents.rename("layers.2.b", "layers.2.b\nc");
     contents.tensors.insert("layers.2.b".to_owned(), contents.tensors["layers.2.b\nc"].clone());
     std::fs::write(&file, contents.bytes()).unwrap();
-    let error = load::<f32>(&file, Isa::best()).unwrap_err().to_string();
+    let error = load::<f32>(&file, &Isa::best().into()).unwrap_err().to_string();
     assert!(error.ends_with("net\\n.safetensors: layers.2.b\\nc is no tensor of such a layer"), "{error}");
 }
 
@@ -472,14 +476,14 @@ fn a_diverged_network_never_replaces_the_last_finite_one() {
         for update in updates() {
             let update = Update { lr, ..update };
             let natural = update.natural.is_some();
-            let mut net: Network<f32> = architecture.clone().build().unwrap();
+            let mut net: Network<f32> = architecture.build(&Context::new().unwrap()).unwrap();
             let mut run = Run { seed: 11, generator: generator(11) };
             save(&file, &net, &run).unwrap();
             let mut last = net.clone();
             for _ in 0..30 {
                 let x: Vec<f32> = (0..BATCH * DIMS[0]).map(|_| run.generator.random_range(0.0..1.0)).collect();
                 let x = MatRef::new(&x, BATCH, DIMS[0]).unwrap();
-                match net.train_step(Threads::Serial, x, &[0, 1, 2, 0, 1, 2], &update) {
+                match net.train_step(x, &[0, 1, 2, 0, 1, 2], &update) {
                     Ok(_) => {}
                     Err(Error::Unsupported { .. }) if natural => break,
                     Err(error @ Error::Diverged { .. }) => {
@@ -500,9 +504,9 @@ fn a_diverged_network_never_replaces_the_last_finite_one() {
                     Err(error) => panic!("{error}"),
                 }
             }
-            let (loaded, _) = load::<f32>(&file, net.isa()).unwrap();
+            let (loaded, _) = load::<f32>(&file, &net.isa().into()).unwrap();
             assert_eq!(all_bits(&loaded), all_bits(&last));
-            assert!(loaded.states().eq(last.states()));
+            assert!(loaded.state().layers().eq(last.state().layers()));
             let finite = |(_, array): (_, &[f32])| array.iter().all(|value| value.is_finite());
             assert!(loaded.params().flat_map(|params| params.arrays()).all(finite));
         }
@@ -518,12 +522,12 @@ fn what_is_not_finite_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("net.safetensors");
     let run = Run { seed: 1, generator: generator(1) };
-    let mut net: Network<f32> = Architecture::mlp(&DIMS).unwrap().build().unwrap();
+    let mut net: Network<f32> = Architecture::mlp(&DIMS).unwrap().build(&Context::new().unwrap()).unwrap();
     save(&file, &net, &run).unwrap();
     let before = std::fs::read(&file).unwrap();
     let mut gradients = net.zero_gradients().unwrap();
     gradients[1].view_mut().arrays()[0].1[3] = f32::NAN;
-    net.apply(Threads::Serial, &Update::sgd(1.0), &gradients).unwrap();
+    net.apply(&Update::sgd(1.0), &gradients).unwrap();
     let error = save(&file, &net, &run).unwrap_err().to_string();
     assert!(error.ends_with("net.safetensors: layer 1: W[3] is NaN: expected a finite number"), "{error}");
     assert!(std::fs::read(&file).unwrap() == before);

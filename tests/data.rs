@@ -747,15 +747,15 @@ fn digits_are_hard_but_not_too_hard() {
     data.test.images.gather(0..data.test.len(), &mut x_test);
     let x_test = MatRef::new(&x_test, data.test.len(), 784).unwrap();
     let test_error = |dims: &[usize], lr| {
-        let mut net: Network<f32> = Architecture::mlp(dims).unwrap().build().unwrap();
+        let mut net: Network<f32> = Architecture::mlp(dims).unwrap().build(&Context::new().unwrap()).unwrap();
         for _ in 0..12 {
             // Labels follow each other in turn, so a batch needs no shuffling to hold all classes.
             for (x, labels) in x.chunks_exact(784 * 40).zip(train.chunks_exact(40)) {
                 let x = MatRef::new(x, 40, 784).unwrap();
-                net.train_step(Threads::Serial, x, labels, &Update::sgd(lr)).unwrap();
+                net.train_step(x, labels, &Update::sgd(lr)).unwrap();
             }
         }
-        net.evaluate(Threads::Serial, x_test, &test).unwrap().error_percent()
+        net.evaluate(x_test, &test).unwrap().error_percent()
     };
     let linear = test_error(&[784, 10], 0.02);
     assert!(linear > 8.0, "a linear classifier errs on {linear} %");

@@ -6,7 +6,7 @@ mod common;
 
 use common::files::{UNFINISHED, write_whole};
 use interneuron::checkpoint::{self, Run};
-use interneuron::{Architecture, Error, Isa, Network, generator};
+use interneuron::{Architecture, Context, Error, Isa, Network, generator};
 use rand::RngExt;
 use std::env;
 use std::fs;
@@ -28,7 +28,7 @@ fn child(test: &str, folder: &Path) -> Command {
 }
 
 fn network(seed: u64, units: usize) -> Network<f32> {
-    Architecture::dann(&[100, units, 3], &[5, 1]).unwrap().seed(seed).build().unwrap()
+    Architecture::dann(&[100, units, 3], &[5, 1]).unwrap().seed(seed).build(&Context::new().unwrap()).unwrap()
 }
 
 fn save(folder: &Path, network: &Network<f32>, seed: u64) -> Result<(), Error> {
@@ -51,7 +51,7 @@ fn text(number: u64, lines: usize) -> String {
 /// Panics unless the checkpoint is that of a seed, which it returns, with the network that belongs to it.
 #[track_caller]
 fn assert_whole<'a>(folder: &Path, network: impl FnOnce(u64) -> &'a Network<f32>) -> u64 {
-    let (loaded, run) = checkpoint::load::<f32>(checkpoint_in(folder), Isa::best()).unwrap();
+    let (loaded, run) = checkpoint::load::<f32>(checkpoint_in(folder), &Isa::best().into()).unwrap();
     assert_eq!(run.generator, generator(run.seed));
     assert!(loaded.params().eq(network(run.seed).params()));
     run.seed

@@ -7,7 +7,7 @@ const SHAPE: DannShape = DannShape { d: 3, ne: 4, ni: 2, nonlinearity: Nonlinear
 
 fn layer() -> (Layer<f32>, DannParams<f32>) {
     let params = Init::first().draw_dann(&SHAPE, &mut generator(1)).unwrap();
-    (Layer::new(SHAPE, Isa::best()).unwrap(), params)
+    (Layer::new(SHAPE, &Isa::best().into()).unwrap(), params)
 }
 
 #[test]
@@ -15,14 +15,17 @@ fn dimensions() {
     for (shape, name) in
         [(DannShape { d: 0, ..SHAPE }, "d"), (DannShape { ne: 0, ..SHAPE }, "ne"), (DannShape { ni: 0, ..SHAPE }, "ni")]
     {
-        let error = Layer::<f32>::new(shape, Isa::best()).err().unwrap();
+        let error = Layer::<f32>::new(shape, &Isa::best().into()).err().unwrap();
         assert_eq!(error, Error::Dimension { name, value: 0, expected: "at least 1" });
         assert_eq!(error.to_string(), format!("{name} is 0: expected at least 1"));
         assert_eq!(DannParams::<f32>::zeros(&shape).unwrap_err(), error);
         assert_eq!(Init::first().draw_dann::<f32>(&shape, &mut generator(1)).unwrap_err(), error);
     }
     let overflowing = DannShape { d: usize::MAX / 2, ..SHAPE };
-    assert!(matches!(Layer::<f32>::new(overflowing, Isa::best()).err(), Some(Error::Dimension { name: "ne", .. })));
+    assert!(matches!(
+        Layer::<f32>::new(overflowing, &Isa::best().into()).err(),
+        Some(Error::Dimension { name: "ne", .. })
+    ));
     let huge = DannShape { d: 1 << 40, ne: 1 << 18, ..SHAPE };
     assert!(matches!(DannParams::<f64>::zeros(&huge), Err(Error::TooLarge { .. })));
     assert!(matches!(Init::first().draw_dann::<f64>(&huge, &mut generator(1)), Err(Error::TooLarge { .. })));
@@ -62,7 +65,8 @@ fn views() {
 
 #[test]
 fn layer_calls_leave_their_outputs() {
-    let (mut layer, params) = layer();
+    let (layer, params) = layer();
+    let (mut tape, mut state) = (Tape::new(), State::new());
     let x = [0.5_f32; 6];
     let x = MatRef::new(&x, 2, 3).unwrap();
     let wide = [0.5_f32; 8];
@@ -72,7 +76,7 @@ fn layer_calls_leave_their_outputs() {
     let mut forward = |params: DannRef<'_, f32>, x, rows, cols| {
         let mut h = mark;
         let out = MatMut::new(&mut h[..rows * cols], rows, cols).unwrap();
-        let result = layer.forward(Threads::Serial, params, x, out);
+        let result = layer.forward(params, &mut tape, x, out);
         assert!(result.is_ok() || h == mark, "h was written");
         result
     };
@@ -90,7 +94,7 @@ fn layer_calls_leave_their_outputs() {
 
     let dense = DenseParams::<f32>::zeros(&DenseShape::new(3, 4)).unwrap();
     let mut h = mark;
-    let wrong_kind = layer.forward(Threads::Serial, dense.view(), x, MatMut::new(&mut h[..8], 2, 4).unwrap());
+    let wrong_kind = layer.forward(dense.view(), &mut tape, x, MatMut::new(&mut h[..8], 2, 4).unwrap());
     assert_eq!(wrong_kind, Err(Error::Kind { expected: "DANN" }));
     let error = wrong_kind.unwrap_err();
     assert_eq!(error.to_string(), "the layer or the arrays are of another kind: expected DANN");
@@ -98,58 +102,59 @@ fn layer_calls_leave_their_outputs() {
     let dh = [1.0_f32; 8];
     let dh = MatRef::new(&dh, 2, 4).unwrap();
     let mut changed = params.clone();
-    let mut update = |layer: &mut Layer<f32>, x, dh, update: &Update, dx_cols| {
+    let mut update = |tape: &mut Tape<f32>, dh, update: &Update, dx_cols| {
         let mut dx = mark;
         let out = MatMut::new(&mut dx[..2 * dx_cols], 2, dx_cols).unwrap();
-        let result = layer.update(Threads::Serial, changed.view_mut(), x, dh, update, Some(out));
+        let result = layer.update(changed.view_mut(), &mut state, tape, dh, update, Some(out));
         assert!(result.is_ok() || (dx == mark && changed == params), "something was written");
         result
     };
     let fine = Update::csgd(0.1);
-    layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h[..8], 2, 4).unwrap()).unwrap();
-    assert_eq!(update(&mut layer, wide, dh, &fine, 3), mismatch("x", "columns", 4, "the layer", "inputs", 3));
-    assert_eq!(update(&mut layer, x, wide.slice(0, 1).unwrap(), &fine, 3), mismatch("dh", "rows", 1, "x", "rows", 2));
-    assert_eq!(update(&mut layer, x, x, &fine, 3), mismatch("dh", "columns", 3, "the layer", "outputs", 4));
-    assert_eq!(update(&mut layer, x, dh, &fine, 4), mismatch("dx", "columns", 4, "the layer", "inputs", 3));
+    layer.forward(params.view(), &mut tape, x, MatMut::new(&mut h[..8], 2, 4).unwrap()).unwrap();
+    assert_eq!(update(&mut tape, wide.slice(0, 1).unwrap(), &fine, 3), mismatch("dx", "rows", 2, "dh", "rows", 1));
+    assert_eq!(update(&mut tape, x, &fine, 3), mismatch("dh", "columns", 3, "the layer", "outputs", 4));
+    assert_eq!(update(&mut tape, dh, &fine, 4), mismatch("dx", "columns", 4, "the layer", "inputs", 3));
     let mut dx = mark;
     let mut alone = |rows, cols| {
         let out = MatMut::new(&mut dx[..rows * cols], rows, cols).unwrap();
-        layer.input_gradient(Threads::Serial, params.view(), dh, out)
+        layer.input_gradient(params.view(), &mut tape, dh, out)
     };
     assert_eq!(alone(2, 4), mismatch("dx", "columns", 4, "the layer", "inputs", 3));
     assert_eq!(alone(1, 3), mismatch("dx", "rows", 1, "dh", "rows", 2));
     assert_eq!(dx, mark);
     for lr in [f64::NAN, f64::INFINITY, -0.1, 1e60] {
-        let error = update(&mut layer, x, dh, &Update::csgd(lr), 3).unwrap_err();
+        let error = update(&mut tape, dh, &Update::csgd(lr), 3).unwrap_err();
         assert!(matches!(error, Error::LearningRate { .. }), "{error}");
     }
     for value in [f64::NAN, -1.0, f64::INFINITY] {
         let bad = Update { factors: PerRole::all(1.0).with(Role::ToInterneurons, value), ..fine };
-        let error = update(&mut layer, x, dh, &bad, 3).unwrap_err();
+        let error = update(&mut tape, dh, &bad, 3).unwrap_err();
         assert!(matches!(error, Error::Factor { name: "Wix", .. }), "{error}");
     }
-    assert_eq!(update(&mut layer, x, dh, &fine, 3), Ok(()), "errors did not use the forward pass up");
-    let (mut layer, _) = self::layer();
-    let mut again = params.clone();
-    let mut backward = |layer: &mut Layer<f32>| layer.update(Threads::Serial, again.view_mut(), x, dh, &fine, None);
-    let error = backward(&mut layer).unwrap_err();
+    assert_eq!(update(&mut tape, dh, &fine, 3), Ok(()), "errors did not use the forward pass up");
+    let (mut again, mut state) = (params.clone(), State::new());
+    let mut backward = |tape: &mut Tape<f32>, dh| layer.update(again.view_mut(), &mut state, tape, dh, &fine, None);
+    let error = backward(&mut Tape::new(), dh).unwrap_err();
     let expected = "no matching forward pass: call `forward` (not `infer`) with the same number of examples before \
                     each backward pass";
     assert_eq!(error.to_string(), expected);
-    layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h[..8], 2, 4).unwrap()).unwrap();
-    assert_eq!(backward(&mut layer), Ok(()));
-    assert!(matches!(backward(&mut layer), Err(Error::NoForward { .. })), "one backward for each forward");
-    layer.infer(Threads::Serial, params.view(), x, MatMut::new(&mut h[..8], 2, 4).unwrap()).unwrap();
-    assert!(matches!(backward(&mut layer), Err(Error::NoForward { .. })), "infer keeps nothing");
+    layer.forward(params.view(), &mut tape, x, MatMut::new(&mut h[..8], 2, 4).unwrap()).unwrap();
+    let other = backward(&mut tape, wide.slice(0, 1).unwrap());
+    assert!(matches!(other, Err(Error::NoForward { .. })), "another number of examples");
+    assert_eq!(backward(&mut tape, dh), Ok(()));
+    assert!(matches!(backward(&mut tape, dh), Err(Error::NoForward { .. })), "one backward for each forward");
+    layer.infer(params.view(), &mut tape, x, MatMut::new(&mut h[..8], 2, 4).unwrap()).unwrap();
+    assert!(matches!(backward(&mut tape, dh), Err(Error::NoForward { .. })), "infer keeps nothing");
     let mut zi = mark;
     let out = MatMut::new(&mut zi[..4], 2, 2).unwrap();
-    assert!(matches!(layer.interneurons(out), Err(Error::NoForward { .. })));
+    assert!(matches!(tape.interneurons(out), Err(Error::NoForward { .. })));
     assert_eq!(zi, mark);
 }
 
 #[test]
 fn imported_parameters() {
-    let mut net: Network<f32> = Architecture::dann(&[3, 4, 2], &[2, 1]).unwrap().build().unwrap();
+    let mut net: Network<f32> =
+        Architecture::dann(&[3, 4, 2], &[2, 1]).unwrap().build(&Context::new().unwrap()).unwrap();
     let good = net.params().next().unwrap().to_owned();
     let dann = &DannParams::try_from(good.clone()).unwrap();
     let before: Vec<_> = net.params().map(|params| params.to_owned()).collect();
@@ -179,52 +184,50 @@ fn imported_parameters() {
 
 #[test]
 fn network_calls() {
-    let mut net: Network<f32> = Architecture::dann(&[3, 4, 2], &[2, 1]).unwrap().build().unwrap();
+    let mut net: Network<f32> =
+        Architecture::dann(&[3, 4, 2], &[2, 1]).unwrap().build(&Context::new().unwrap()).unwrap();
     let before: Vec<_> = net.params().map(|params| params.to_owned()).collect();
     let x = [0.5_f32; 6];
     let x = MatRef::new(&x, 2, 3).unwrap();
     let narrow = [0.5_f32; 4];
     let narrow = MatRef::new(&narrow, 2, 2).unwrap();
     let fine = Update::csgd(0.1);
-    let error = net.train_step(Threads::Serial, narrow, &[0, 1], &fine).unwrap_err();
+    let error = net.train_step(narrow, &[0, 1], &fine).unwrap_err();
     assert_eq!(error.to_string(), "x has 2 columns, the network has 3 inputs");
-    let error = net.train_step(Threads::Serial, x, &[0], &fine).unwrap_err();
+    let error = net.train_step(x, &[0], &fine).unwrap_err();
     assert_eq!(error, Error::Length { name: "labels", len: 1, expected: 2 });
-    let error = net.train_step(Threads::Serial, x, &[0, 2], &fine).unwrap_err();
+    let error = net.train_step(x, &[0, 2], &fine).unwrap_err();
     assert_eq!(error, Error::Label { index: 1, label: 2, classes: 2 });
     assert_eq!(error.to_string(), "label 1 is 2: expected less than 2, the number of classes");
-    assert!(matches!(net.evaluate(Threads::Serial, x, &[0, 9]), Err(Error::Label { .. })));
-    let error = net.train_step(Threads::Serial, x, &[0, 1], &Update::sgd(f64::NAN)).unwrap_err();
+    assert!(matches!(net.evaluate(x, &[0, 9]), Err(Error::Label { .. })));
+    let error = net.train_step(x, &[0, 1], &Update::sgd(f64::NAN)).unwrap_err();
     assert!(matches!(error, Error::LearningRate { .. }));
     let poisoned = [f32::NAN; 6];
     let poisoned = MatRef::new(&poisoned, 2, 3).unwrap();
-    let error = net.train_step(Threads::Serial, poisoned, &[0, 1], &fine).unwrap_err();
+    let error = net.train_step(poisoned, &[0, 1], &fine).unwrap_err();
     assert_eq!(error.to_string(), "x[0] is NaN: expected a finite number");
     let huge = [f32::MAX; 6];
     let huge = MatRef::new(&huge, 2, 3).unwrap();
-    let error = net.train_step(Threads::Serial, huge, &[0, 1], &fine).unwrap_err();
+    let error = net.train_step(huge, &[0, 1], &fine).unwrap_err();
     assert!(matches!(error, Error::Diverged { step: 0, .. }), "{error}");
     let mut logits = [7.0; 4];
     let out = MatMut::new(&mut logits[..2], 1, 2).unwrap();
-    assert!(matches!(
-        net.logits(Threads::Serial, x, out),
-        Err(Error::Mismatch { name: "logits", dimension: "rows", .. })
-    ));
+    assert!(matches!(net.logits(x, out), Err(Error::Mismatch { name: "logits", dimension: "rows", .. })));
     let mut gradients = net.zero_gradients().unwrap();
     gradients.pop();
-    let error = net.gradients(Threads::Serial, x, &[0, 1], &mut gradients).unwrap_err();
+    let error = net.gradients(x, &[0, 1], &mut gradients).unwrap_err();
     assert_eq!(error, Error::Length { name: "gradients", len: 1, expected: 2 });
-    assert_eq!(net.apply(Threads::Serial, &fine, &gradients).unwrap_err(), error);
+    assert_eq!(net.apply(&fine, &gradients).unwrap_err(), error);
     let mut gradients = net.zero_gradients().unwrap();
     let mut last = DannParams::try_from(gradients[1].clone()).unwrap();
     last.wex.pop();
     gradients[1] = last.into();
-    let error = net.gradients(Threads::Serial, x, &[0, 1], &mut gradients).unwrap_err();
+    let error = net.gradients(x, &[0, 1], &mut gradients).unwrap_err();
     assert_eq!(error.to_string(), "layer 1: Wex has 7 elements: expected 8");
-    assert_eq!(net.apply(Threads::Serial, &fine, &gradients).unwrap_err(), error);
+    assert_eq!(net.apply(&fine, &gradients).unwrap_err(), error);
     gradients[1] = gradients[0].clone();
     gradients[0] = Dense { w: vec![0.0; 12], b: vec![0.0; 4] }.into();
-    let error = net.apply(Threads::Serial, &fine, &gradients).unwrap_err();
+    let error = net.apply(&fine, &gradients).unwrap_err();
     assert_eq!(error, Error::Layer { index: 0, source: Box::new(Error::Kind { expected: "DANN" }) });
     let after: Vec<_> = net.params().map(|params| params.to_owned()).collect();
     assert_eq!(before, after);
@@ -232,8 +235,41 @@ fn network_calls() {
 }
 
 #[test]
+fn plans_refuse_what_is_another_networks() {
+    let context = Context::new().unwrap();
+    let [architecture, other] = [4, 5].map(|units| Architecture::dann(&[3, units, 2], &[2, 1]).unwrap());
+    let mut plan: Plan<f32> = architecture.plan(&context).unwrap();
+    let rule = Update { momentum: 0.5, ..Update::csgd(0.1) };
+    let x = [0.5_f32; 6];
+    let x = MatRef::new(&x, 2, 3).unwrap();
+    let (params, mut others) = (architecture.draw::<f32>().unwrap(), other.draw::<f32>().unwrap());
+    let mut foreign = TrainState::new(1);
+    other.plan(&context).unwrap().train_step(&mut others, &mut foreign, x, &[0, 1], &rule).unwrap();
+
+    let mut moved = params.clone();
+    let error = plan.train_step(&mut others, &mut TrainState::new(1), x, &[0, 1], &rule).unwrap_err();
+    assert_eq!(error.to_string(), "layer 0: Wex has 15 elements: expected 12");
+    let error = plan.train_step(&mut moved[..1], &mut TrainState::new(1), x, &[0, 1], &rule).unwrap_err();
+    assert_eq!(error, Error::Length { name: "params", len: 1, expected: 2 });
+    let before = foreign.clone();
+    let error = plan.train_step(&mut moved, &mut foreign, x, &[0, 1], &rule).unwrap_err();
+    assert_eq!(error.to_string(), "layer 0: Wex has 15 elements: expected 12");
+    let gradients = plan.zeros().unwrap();
+    assert_eq!(plan.apply(&mut moved, &mut foreign, &rule, &gradients).unwrap_err(), error);
+    assert_eq!(plan.evaluate(&others, x, &[0, 1]).unwrap_err(), error);
+    let mut short = TrainState::new(1);
+    let mut plain: Plan<f32> = Architecture::mlp(&[3, 2]).unwrap().plan(&context).unwrap();
+    let mut plain_params = Architecture::mlp(&[3, 2]).unwrap().draw::<f32>().unwrap();
+    plain.train_step(&mut plain_params, &mut short, x, &[0, 1], &rule).unwrap();
+    let error = plan.train_step(&mut moved, &mut short, x, &[0, 1], &rule).unwrap_err();
+    assert_eq!(error, Error::Length { name: "state", len: 1, expected: 2 });
+    assert!(moved == params && foreign == before);
+}
+
+#[test]
 fn policies_name_their_numbers() {
-    let mut net: Network<f32> = Architecture::dann(&[3, 4, 2], &[2, 1]).unwrap().build().unwrap();
+    let mut net: Network<f32> =
+        Architecture::dann(&[3, 4, 2], &[2, 1]).unwrap().build(&Context::new().unwrap()).unwrap();
     let x = [0.5_f32; 6];
     let x = MatRef::new(&x, 2, 3).unwrap();
     let before: Vec<_> = net.params().map(|params| params.to_owned()).collect();
@@ -265,7 +301,7 @@ fn policies_name_their_numbers() {
         (Update::natural(0.1, Natural { epsilon: 0.0, ..natural }), "epsilon is 0: expected a finite number > 0"),
     ];
     for (update, expected) in cases {
-        let error = net.train_step(Threads::Serial, x, &[0, 1], &update).unwrap_err();
+        let error = net.train_step(x, &[0, 1], &update).unwrap_err();
         assert!(matches!(error, Error::Policy { .. }) && error.to_string().starts_with(expected), "{error}");
     }
     assert!(net.params().map(|params| params.to_owned()).eq(before) && net.steps() == 0);
@@ -276,20 +312,21 @@ fn natural_gradients_are_refused_where_they_have_no_meaning() {
     let update = Update::natural(0.1, Natural::default());
     let x = [0.5_f32; 6];
     let x = MatRef::new(&x, 2, 3).unwrap();
-    let mut net: Network<f32> = Architecture::batch_norm(&[3, 4, 2]).unwrap().build().unwrap();
-    let error = net.train_step(Threads::Serial, x, &[0, 1], &update).unwrap_err();
+    let mut net: Network<f32> = Architecture::batch_norm(&[3, 4, 2]).unwrap().build(&Context::new().unwrap()).unwrap();
+    let error = net.train_step(x, &[0, 1], &update).unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }), "{error}");
     let expected = "a natural gradient of batch normalisation is not supported here; use layers that treat each example \
                     on its own";
     assert_eq!(error.to_string(), expected);
-    let mut net: Network<f32> = Architecture::mlp(&[3, 4, 2]).unwrap().build().unwrap();
+    let mut net: Network<f32> = Architecture::mlp(&[3, 4, 2]).unwrap().build(&Context::new().unwrap()).unwrap();
     let gradients = net.zero_gradients().unwrap();
-    assert!(matches!(net.apply(Threads::Serial, &update, &gradients), Err(Error::Unsupported { .. })));
-    let (mut layer, mut params) = layer();
+    assert!(matches!(net.apply(&update, &gradients), Err(Error::Unsupported { .. })));
+    let (layer, mut params) = layer();
+    let (mut tape, mut state) = (Tape::new(), State::new());
     let mut h = [0.0; 8];
-    layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h, 2, 4).unwrap()).unwrap();
+    layer.forward(params.view(), &mut tape, x, MatMut::new(&mut h, 2, 4).unwrap()).unwrap();
     let dh = MatRef::new(&h, 2, 4).unwrap();
-    let result = layer.update(Threads::Serial, params.view_mut(), x, dh, &update, None);
+    let result = layer.update(params.view_mut(), &mut state, &mut tape, dh, &update, None);
     assert!(matches!(result, Err(Error::Unsupported { .. })));
     let composed = composed::Network::<f32>::new([(NormShape::new(3, 4, Normalisation::Layer).into(), {
         Params::zeros(&NormShape::new(3, 4, Normalisation::Layer)).unwrap()
@@ -321,13 +358,13 @@ fn states_of_other_layers_are_refused() {
                 let (before, gradients) = (params.clone(), params.clone());
                 let result = rule.apply(shape, params.view_mut(), gradients.view(), &mut state.clone());
                 assert_eq!(result.is_ok(), i == j, "{shape:?}: {result:?}");
-                let mut layer = Layer::<f32>::new(*shape, Isa::best()).unwrap();
-                layer.set_state(state.clone());
+                let layer = Layer::<f32>::new(*shape, &Isa::best().into()).unwrap();
+                let mut tape = Tape::new();
                 let mut h = [0.0; 8];
-                layer.forward(Threads::Serial, before.view(), x, MatMut::new(&mut h, 2, 4).unwrap()).unwrap();
+                layer.forward(before.view(), &mut tape, x, MatMut::new(&mut h, 2, 4).unwrap()).unwrap();
                 let dh = MatRef::new(&h, 2, 4).unwrap();
                 let mut fused = before.clone();
-                let result = layer.update(Threads::Serial, fused.view_mut(), x, dh, &rule, None);
+                let result = layer.update(fused.view_mut(), &mut state.clone(), &mut tape, dh, &rule, None);
                 assert_eq!(result.is_ok(), i == j, "{shape:?}: {result:?}");
                 assert!(i == j || (params == before && fused == before));
             }
@@ -338,9 +375,9 @@ fn states_of_other_layers_are_refused() {
 #[test]
 fn columns_fit_their_layers() {
     let bad = DenseShape::new(3, 4).columns(4, 0);
-    let error = Layer::<f32>::new(bad, Isa::best()).err().unwrap();
+    let error = Layer::<f32>::new(bad, &Isa::best().into()).err().unwrap();
     assert_eq!(error.to_string(), "inhibitory_inputs is 4: expected at most d, the inputs");
-    let error = Layer::<f32>::new(DenseShape::new(3, 4).columns(0, 5), Isa::best()).err().unwrap();
+    let error = Layer::<f32>::new(DenseShape::new(3, 4).columns(0, 5), &Isa::best().into()).err().unwrap();
     assert_eq!(error.to_string(), "inhibitory_outputs is 5: expected at most ne, the outputs");
     let stack = [DenseShape::new(3, 4).columns(0, 1), DenseShape::new(4, 2).columns(2, 0)];
     let error = Architecture::of(stack.map(LayerShape::from).to_vec()).unwrap_err();
@@ -365,7 +402,7 @@ fn columns_fit_their_layers() {
 fn a_network_that_does_not_fit_is_refused_before_anything_is_drawn() {
     let dims = vec![10_000; 400_001];
     let expected = Error::TooLarge { elements: 400_000 * (10_000 * 10_000 + 10_000) };
-    assert_eq!(Architecture::mlp(&dims).unwrap().build::<f32>().unwrap_err(), expected);
+    assert_eq!(Architecture::mlp(&dims).unwrap().build::<f32>(&Context::new().unwrap()).unwrap_err(), expected);
 }
 
 /// A caller's arrays are as many as the layer's, and each as long.

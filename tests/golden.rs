@@ -130,13 +130,14 @@ fn layer<T: Tolerance>(case: &Case, isa: Isa) {
     let (x, dh) = (MatRef::new(&x, batch, d).unwrap(), MatRef::new(&dh, batch, ne).unwrap());
     let zeros = |n: usize| vec![T::ZERO; n];
 
-    let mut layer = Layer::<T>::new(shape, isa).unwrap();
+    let layer = Layer::<T>::new(shape, &isa.into()).unwrap();
+    let mut tape = Tape::new();
     let mut h = zeros(batch * ne);
-    layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h, batch, ne).unwrap()).unwrap();
+    layer.forward(params.view(), &mut tape, x, MatMut::new(&mut h, batch, ne).unwrap()).unwrap();
     let (mut zi, mut zhat, mut gamma) = (zeros(batch * ni), zeros(batch * ne), zeros(batch * ne));
-    layer.interneurons(MatMut::new(&mut zi, batch, ni).unwrap()).unwrap();
+    tape.interneurons(MatMut::new(&mut zi, batch, ni).unwrap()).unwrap();
     let [zhat_out, gamma_out] = [&mut zhat, &mut gamma].map(|out| MatMut::new(out, batch, ne).unwrap());
-    layer.standardised(zhat_out, gamma_out).unwrap();
+    tape.standardised(zhat_out, gamma_out).unwrap();
     ledger.close("h", &h);
     ledger.close("zi", &zi);
     ledger.close("gamma", &gamma);
@@ -150,7 +151,7 @@ fn layer<T: Tolerance>(case: &Case, isa: Isa) {
     let mut gradients = DannParams::<T>::zeros(&shape).unwrap();
     let mut dx = zeros(batch * d);
     let dx_out = MatMut::new(&mut dx, batch, d).unwrap();
-    layer.backward(Threads::Serial, params.view(), x, dh, gradients.view_mut(), Some(dx_out)).unwrap();
+    layer.backward(params.view(), &mut tape, dh, gradients.view_mut(), Some(dx_out)).unwrap();
     ledger.close("dx", &dx);
     gradients.view().zip(Dann::<()>::NAMES).map(|(got, name)| ledger.close(&format!("d{name}"), got));
 
@@ -158,8 +159,8 @@ fn layer<T: Tolerance>(case: &Case, isa: Isa) {
     let mut step = |update: Update| {
         let mut after = params.clone();
         let h = MatMut::new(&mut h, batch, ne).unwrap();
-        layer.forward(Threads::Serial, params.view(), x, h).unwrap();
-        layer.update(Threads::Serial, after.view_mut(), x, dh, &update, None).unwrap();
+        layer.forward(params.view(), &mut tape, x, h).unwrap();
+        layer.update(after.view_mut(), &mut State::new(), &mut tape, dh, &update, None).unwrap();
         after
     };
     let (corrected, plain) = (step(Update::csgd(lr)), step(Update::sgd(lr)));
@@ -203,7 +204,7 @@ fn begin<T: Tolerance>(case: &Case, kind: &str, isa: Isa) -> Network<T> {
         "colei" => Architecture::column_ei(&dims, 10, 0.0),
         _ => Architecture::dann(&dims, &case.integers("nis")),
     };
-    let mut net = architecture.unwrap().isa(isa).build::<T>().unwrap();
+    let mut net = architecture.unwrap().build::<T>(&isa.into()).unwrap();
     for k in 0..layers {
         let params = match net.shapes().nth(k).unwrap() {
             LayerShape::Dann(_) => case.dann(|letter| format!("p{k}_{letter}")).into(),
@@ -243,15 +244,15 @@ fn network<T: Tolerance>(case: &Case, kind: &str, isa: Isa) {
     let x = MatRef::new(&x, batch, dims[0]).unwrap();
 
     let mut logits = vec![T::ZERO; batch * dims[layers]];
-    net.logits(Threads::Serial, x, MatMut::new(&mut logits, batch, dims[layers]).unwrap()).unwrap();
+    net.logits(x, MatMut::new(&mut logits, batch, dims[layers]).unwrap()).unwrap();
     ledger.close("logits0", &logits);
     let update = rule(kind, case.array("lr")[0]);
-    let step = |_| net.train_step(Threads::Serial, x, &labels, &update).unwrap();
+    let step = |_| net.train_step(x, &labels, &update).unwrap();
     let losses: Vec<f64> = (0..steps).map(step).collect();
     // That of step i, which i steps went before and which is itself one.
     ledger.close_within("loss", &losses, |i| T::network(i + 1));
     ledger.tolerance = T::network(steps);
-    ledger.close("loss_end", &[net.evaluate(Threads::Serial, x, &labels).unwrap().loss]);
+    ledger.close("loss_end", &[net.evaluate(x, &labels).unwrap().loss]);
     for (k, params) in net.params().enumerate() {
         for (name, got) in params.arrays() {
             ledger.close(&format!("q{k}_{name}"), got);
@@ -272,7 +273,7 @@ fn tolerance_of_25_steps() {
         let labels: Vec<u32> = case.array("y").iter().map(|&y| y as u32).collect();
         let x = MatRef::new(case.array("x"), labels.len(), case.integer("dims")).unwrap();
         let update = rule(kind, case.array("lr")[0] * (1.0 + change));
-        let losses = (0..STEPS).map(|_| net.train_step(Threads::Serial, x, &labels, &update).unwrap()).collect();
+        let losses = (0..STEPS).map(|_| net.train_step(x, &labels, &update).unwrap()).collect();
         let weights = net.params().next().unwrap().arrays()[0].1.to_vec();
         (losses, weights)
     };

@@ -13,7 +13,7 @@ use config::{Config, FIELDS, Preset, Source};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use interneuron::checkpoint::{self, Run};
-use interneuron::{Architecture, Error, Isa, MatRef, Network, Threads, Update, generator};
+use interneuron::{Architecture, Context, Error, Isa, MatRef, Network, Update, generator};
 use interneuron_datasets::{read_images, read_labels};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::{self, File};
@@ -251,7 +251,7 @@ fn a_checkpoint_gets_the_memory_that_it_can_fill() {
     const LONGEST: usize = 1 << 20;
     let load = |name: &str, bytes: &[u8], expected: &str, most: usize| {
         let path = bench.file("bad.safetensors", bytes);
-        assert_refused(name, || checkpoint::load::<f32>(&path, Isa::best()), expected, most);
+        assert_refused(name, || checkpoint::load::<f32>(&path, &Isa::best().into()), expected, most);
     };
     // As many items as a header may have bytes for.
     let fill = |item: &dyn Fn(usize) -> String| {
@@ -340,13 +340,13 @@ fn a_checkpoint_gets_the_memory_that_it_can_fill() {
     let text = " ".repeat(LONGEST);
     load("no header", &header(&text), "not a whole safetensors file", HEADER);
     for path in bench.special_files() {
-        let load = || checkpoint::load::<f32>(&path, Isa::best());
+        let load = || checkpoint::load::<f32>(&path, &Isa::best().into());
         assert_refused(&path.display().to_string(), load, "", small);
     }
     // Terabytes of nothing.
     let path = bench.path("sparse.safetensors");
     if File::create(&path).unwrap().set_len(1 << 42).is_ok() {
-        assert_refused("a sparse file", || checkpoint::load::<f32>(&path, Isa::best()), "", small);
+        assert_refused("a sparse file", || checkpoint::load::<f32>(&path, &Isa::best().into()), "", small);
     }
 }
 
@@ -360,21 +360,21 @@ fn a_good_checkpoint_takes_hardly_more_than_itself() {
         Architecture::batch_norm(&[300, 200, 10]),
     ];
     for architecture in architectures {
-        let mut net: Network<f32> = architecture.unwrap().build().unwrap();
+        let mut net: Network<f32> = architecture.unwrap().build(&Context::new().unwrap()).unwrap();
         let x = vec![0.5; 600];
         let x = MatRef::new(&x, 2, 300).unwrap();
-        net.train_step(Threads::Serial, x, &[0, 1], &Update { momentum: 0.5, ..Update::sgd(0.01) }).unwrap();
+        net.train_step(x, &[0, 1], &Update { momentum: 0.5, ..Update::sgd(0.01) }).unwrap();
         let run = Run { seed: 1, generator: generator(1) };
         let (_, bytes) = peak(|| checkpoint::save(&path, &net, &run).unwrap());
         assert!(bytes <= 64 << 10, "{bytes} bytes to save");
         let len = fs::metadata(&path).unwrap().len() as usize;
-        let ((loaded, _), bytes) = peak(|| checkpoint::load::<f32>(&path, Isa::best()).unwrap());
-        assert!(loaded.params().eq(net.params()) && loaded.states().eq(net.states()));
+        let ((loaded, _), bytes) = peak(|| checkpoint::load::<f32>(&path, &Isa::best().into()).unwrap());
+        assert!(loaded.params().eq(net.params()) && loaded.state().layers().eq(net.state().layers()));
         assert!(bytes <= len + (64 << 10), "{bytes} bytes to load {len}");
         let whole = fs::read(&path).unwrap();
         for cut in (0..len).step_by(len / 50).chain(0..16) {
             let path = bench.file("cut.safetensors", &whole[..cut]);
-            let load = || checkpoint::load::<f32>(&path, Isa::best());
+            let load = || checkpoint::load::<f32>(&path, &Isa::best().into());
             assert_refused(&format!("{cut} bytes"), load, "not a whole safetensors file", 64 << 10);
         }
     }

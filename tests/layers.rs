@@ -107,9 +107,9 @@ fn config() -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-fn pools() -> &'static [rayon::ThreadPool] {
-    static POOLS: std::sync::OnceLock<Vec<rayon::ThreadPool>> = std::sync::OnceLock::new();
-    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+fn pools() -> &'static [Threads] {
+    static POOLS: std::sync::OnceLock<Vec<Threads>> = std::sync::OnceLock::new();
+    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().into();
     POOLS.get_or_init(|| (2..=4).map(pool).collect())
 }
 
@@ -150,7 +150,7 @@ proptest! {
                 }
             };
             for pool in pools() {
-                same("threads", &run::<T>(problem, isa, Threads::Pool(pool), update));
+                same("threads", &run::<T>(problem, isa, pool.clone(), update));
             }
             let mut applied = problem.params::<T>();
             update.apply(&problem.shape, applied.view_mut(), serial.gradients.view(), &mut State::new()).unwrap();
@@ -170,20 +170,22 @@ proptest! {
             let (x, dh) = (cast::<T>(&problem.x), cast::<T>(&problem.dh));
             let x = MatRef::new(&x, batch, shape.inputs()).unwrap();
             let dh = MatRef::new(&dh, batch, shape.outputs()).unwrap();
-            let mut layer = Layer::<T>::new(shape, isa).unwrap();
-            let (mut fused, mut apart, mut state) = (problem.params::<T>(), problem.params::<T>(), State::new());
+            let layer = Layer::<T>::new(shape, &isa.into()).unwrap();
+            let (mut fused, mut apart) = (problem.params::<T>(), problem.params::<T>());
+            let [mut fused_state, mut apart_state] = [State::new(), State::new()];
+            let mut tape = Tape::new();
             let mut gradients = fused.clone();
             let mut h = vec![T::ZERO; batch * shape.outputs()];
             for step in 0..3 {
-                let mut forward = |layer: &mut Layer<T>| {
+                let mut forward = |tape: &mut Tape<T>| {
                     let h = MatMut::new(&mut h, batch, shape.outputs()).unwrap();
-                    layer.forward(Threads::Serial, apart.view(), x, h).unwrap();
+                    layer.forward(apart.view(), tape, x, h).unwrap();
                 };
-                forward(&mut layer);
-                layer.backward(Threads::Serial, apart.view(), x, dh, gradients.view_mut(), None).unwrap();
-                forward(&mut layer);
-                layer.update(Threads::Serial, fused.view_mut(), x, dh, update, None).unwrap();
-                update.apply(&shape, apart.view_mut(), gradients.view(), &mut state).unwrap();
+                forward(&mut tape);
+                layer.backward(apart.view(), &mut tape, dh, gradients.view_mut(), None).unwrap();
+                forward(&mut tape);
+                layer.update(fused.view_mut(), &mut fused_state, &mut tape, dh, update, None).unwrap();
+                update.apply(&shape, apart.view_mut(), gradients.view(), &mut apart_state).unwrap();
                 for ((name, fused), (_, apart)) in fused.view().arrays().into_iter().zip(apart.view().arrays()) {
                     assert_eq!(bits(fused), bits(apart), "{isa}: {name} after step {step}");
                 }
@@ -192,6 +194,56 @@ proptest! {
         for isa in isas() {
             check::<f32>(&problem, isa, &update);
             check::<f64>(&problem, isa, &update);
+        }
+    }
+
+    /// Passes of other sizes, each on a tape of its own, all forward and then all backward, as through time: each gives
+    /// what it gives alone, and so does a tape that another layer had before.
+    #[test]
+    fn passes_that_are_outstanding_do_not_disturb_one_another(problem in problems(), other in problems()) {
+        fn check<T: Element>(problem: &Problem, other: &Problem, isa: Isa) {
+            let Problem { shape, batch, .. } = *problem;
+            let (d, ne) = (shape.inputs(), shape.outputs());
+            let (x, dh, params) = (cast::<T>(&problem.x), cast::<T>(&problem.dh), problem.params::<T>());
+            let layer = Layer::<T>::new(shape, &isa.into()).unwrap();
+            let forward = |tape: &mut Tape<T>, examples: usize| {
+                let mut h = vec![T::ZERO; examples * ne];
+                let x = MatRef::new(&x[..examples * d], examples, d).unwrap();
+                layer.forward(params.view(), tape, x, MatMut::new(&mut h, examples, ne).unwrap()).unwrap();
+                h
+            };
+            let backward = |tape: &mut Tape<T>, examples: usize| {
+                let (mut gradients, mut dx) = (params.clone(), vec![T::ZERO; examples * d]);
+                let dx_out = MatMut::new(&mut dx, examples, d).unwrap();
+                let dh = MatRef::new(&dh[..examples * ne], examples, ne).unwrap();
+                layer.backward(params.view(), tape, dh, gradients.view_mut(), Some(dx_out)).unwrap();
+                (gradients, dx)
+            };
+            let alone = |examples: usize| {
+                let mut tape = Tape::new();
+                (forward(&mut tape, examples), backward(&mut tape, examples))
+            };
+            let mut used = Tape::new();
+            let out = &mut vec![T::ZERO; other.batch * other.shape.outputs()];
+            Layer::new(other.shape, &isa.into()).unwrap().forward(
+                other.params::<T>().view(),
+                &mut used,
+                MatRef::new(&cast::<T>(&other.x), other.batch, other.shape.inputs()).unwrap(),
+                MatMut::new(out, other.batch, other.shape.outputs()).unwrap(),
+            ).unwrap();
+            let sizes = [batch, 1, batch.div_ceil(2), batch];
+            let mut tapes = [Tape::new(), used, Tape::new(), Tape::new()];
+            let outputs: Vec<_> = sizes.iter().zip(&mut tapes).map(|(&size, tape)| forward(tape, size)).collect();
+            for ((&size, tape), h) in sizes.iter().zip(&mut tapes).zip(outputs).rev() {
+                let (gradients, dx) = backward(tape, size);
+                let (want_h, (want_gradients, want_dx)) = alone(size);
+                assert_eq!((bits(&h), bits(&dx)), (bits(&want_h), bits(&want_dx)), "{isa}: {size} examples");
+                assert!(gradients == want_gradients, "{isa}: gradients of {size} examples");
+            }
+        }
+        for isa in isas() {
+            check::<f32>(&problem, &other, isa);
+            check::<f64>(&problem, &other, isa);
         }
     }
 
@@ -284,7 +336,7 @@ proptest! {
             let forward = |shape: LayerShape, params: ParamsRef<'_, f64>| {
                 let mut h = vec![f64::NAN; problem.batch * ne];
                 let out = MatMut::new(&mut h, problem.batch, ne).unwrap();
-                Layer::new(shape, isa).unwrap().forward(Threads::Serial, params, x, out).unwrap();
+                Layer::new(shape, &isa.into()).unwrap().forward(params, &mut Tape::new(), x, out).unwrap();
                 h
             };
             // Wei = 0 silences the interneurons and leaves γ = ε, which a gain of ε undoes.
@@ -313,11 +365,12 @@ proptest! {
             let mut h = vec![f32::INFINITY; batch * (ne + gap)];
             let mut dx = vec![f32::INFINITY; batch * (d + gap)];
             let mut params = problem.params::<f32>();
-            let mut layer = Layer::<f32>::new(problem.shape, isa).unwrap();
+            let layer = Layer::<f32>::new(problem.shape, &isa.into()).unwrap();
+            let mut tape = Tape::new();
             let h_out = MatMut::with_stride(&mut h, batch, ne, ne + gap).unwrap();
-            layer.forward(Threads::Serial, params.view(), x, h_out).unwrap();
+            layer.forward(params.view(), &mut tape, x, h_out).unwrap();
             let dx_out = MatMut::with_stride(&mut dx, batch, d, d + gap).unwrap();
-            layer.update(Threads::Serial, params.view_mut(), x, dh, &update, Some(dx_out)).unwrap();
+            layer.update(params.view_mut(), &mut State::new(), &mut tape, dh, &update, Some(dx_out)).unwrap();
             prop_assert_eq!(&params, &want.updated);
             for (got, want, width) in [(&h, &want.h, ne), (&dx, &want.dx, d)] {
                 for (got, want) in got.chunks_exact(width + gap).zip(want.chunks_exact(width)) {
@@ -342,7 +395,7 @@ fn large_layers_agree_with_the_reference() {
             let serial = run::<f32>(&problem, isa, Threads::Serial, &update);
             want.assert(&format!("{dims:?}, {isa}, f32"), &serial);
             want.assert(&format!("{dims:?}, {isa}, f64"), &run::<f64>(&problem, isa, Threads::Serial, &update));
-            let shared = run::<f32>(&problem, isa, Threads::Pool(&pools()[1]), &update);
+            let shared = run::<f32>(&problem, isa, pools()[1].clone(), &update);
             for ((name, a), (_, b)) in serial.arrays().into_iter().zip(shared.arrays()) {
                 assert_eq!(bits(a), bits(b), "{dims:?}, {isa}, threads: {name}");
             }
@@ -406,13 +459,14 @@ fn a_fresh_layer_standardises() {
         assert!((mean / on_average - 1.0).abs() < 5.0 * 0.1 / (batch as f64).sqrt(), "{mean} {on_average}");
         for isa in isas() {
             let params = Init::deeper().draw_dann::<f64>(&shape, &mut generator(4)).unwrap();
-            let mut layer = Layer::new(shape, isa).unwrap();
+            let layer = Layer::new(shape, &isa.into()).unwrap();
+            let mut tape = Tape::new();
             let mut h = vec![0.0; batch * shape.ne];
             let (mut zhat, mut gamma) = (h.clone(), h.clone());
             let x = MatRef::new(&x, batch, shape.d).unwrap();
-            layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h, batch, shape.ne).unwrap()).unwrap();
+            layer.forward(params.view(), &mut tape, x, MatMut::new(&mut h, batch, shape.ne).unwrap()).unwrap();
             let [zhat_out, gamma_out] = [&mut zhat, &mut gamma].map(|out| MatMut::new(out, batch, shape.ne).unwrap());
-            layer.standardised(zhat_out, gamma_out).unwrap();
+            tape.standardised(zhat_out, gamma_out).unwrap();
             for (zhat, expected) in zhat.chunks_exact(shape.ne).zip(&expected) {
                 let (mean, variance) = reference::mean_and_variance(zhat);
                 // Five standard errors: the mean of 200 interneurons is subtracted; 2000 units show the variance, to
@@ -510,25 +564,26 @@ fn a_poisoned_batch_leaves_nothing_behind() {
             let poison = vec![f32::NAN; 32 * d];
             let poison_dh = vec![f32::NAN; 32 * ne];
             let mut poisoned = large.params::<f32>();
-            let mut layer = Layer::<f32>::new(large.shape, isa).unwrap();
+            let layer = Layer::<f32>::new(large.shape, &isa.into()).unwrap();
+            let (mut tape, mut state) = (Tape::new(), State::new());
             let mut h = vec![0.0; 32 * ne];
             let x = MatRef::new(&poison, 32, d).unwrap();
             let dh = MatRef::new(&poison_dh, 32, ne).unwrap();
-            layer.forward(Threads::Serial, poisoned.view(), x, MatMut::new(&mut h, 32, ne).unwrap()).unwrap();
-            layer.update(Threads::Serial, poisoned.view_mut(), x, dh, &Update::sgd(0.1), None).unwrap();
+            layer.forward(poisoned.view(), &mut tape, x, MatMut::new(&mut h, 32, ne).unwrap()).unwrap();
+            layer.update(poisoned.view_mut(), &mut state, &mut tape, dh, &Update::sgd(0.1), None).unwrap();
 
-            let mut run_small = |layer: &mut Layer<f32>| {
+            let mut run_small = |tape: &mut Tape<f32>, state: &mut State<f32>| {
                 let mut params = small.params::<f32>();
                 let (x, dh) = (cast::<f32>(&small.x), cast::<f32>(&small.dh));
                 let x = MatRef::new(&x, batch, d).unwrap();
                 let dh = MatRef::new(&dh, batch, ne).unwrap();
                 let out = MatMut::new(&mut h[..batch * ne], batch, ne).unwrap();
-                layer.forward(Threads::Serial, params.view(), x, out).unwrap();
-                layer.update(Threads::Serial, params.view_mut(), x, dh, &Update::sgd(0.1), None).unwrap();
+                layer.forward(params.view(), tape, x, out).unwrap();
+                layer.update(params.view_mut(), state, tape, dh, &Update::sgd(0.1), None).unwrap();
                 params
             };
-            let after_poison = run_small(&mut layer);
-            let fresh = run_small(&mut Layer::<f32>::new(small.shape, isa).unwrap());
+            let after_poison = run_small(&mut tape, &mut state);
+            let fresh = run_small(&mut Tape::new(), &mut State::new());
             assert_eq!(after_poison, fresh, "{isa}, {kind:?}");
         }
     }

@@ -4,16 +4,16 @@
 mod common;
 
 use common::learn::{Course, LastBatch, check_batches};
-use interneuron::{Architecture, LayerShape, Network, Threads, Update};
+use interneuron::{Architecture, Context, LayerShape, Network, Update};
 use interneuron_datasets::{Dataset, digits};
 
 /// Images of each step of an epoch.
 fn batches(all: &Dataset, images: usize, batch: usize, last: LastBatch) -> Vec<usize> {
     let data = all.subset(&(0..images).collect::<Vec<_>>());
     let mut course = Course::new(&data, batch, last, 1);
-    let mut net: Network<f32> = Architecture::mlp(&[784, 10]).unwrap().build().unwrap();
+    let mut net: Network<f32> = Architecture::mlp(&[784, 10]).unwrap().build(&Context::new().unwrap()).unwrap();
     let mut sizes = vec![];
-    let flow = course.epoch(&mut net, Threads::Serial, &Update::sgd(0.01), |step| sizes.push(step.images)).unwrap();
+    let flow = course.epoch(&mut net, &Update::sgd(0.01), |step| sizes.push(step.images)).unwrap();
     assert!(flow.is_continue() && sizes.len() == course.steps());
     sizes
 }
@@ -52,13 +52,14 @@ fn one_image_more_does_not_ruin_training() {
         let train = data.train.subset(&(0..images).collect::<Vec<_>>());
         let seeds = 1..=4;
         let of_seed = |seed| {
-            let mut net: Network<f32> = Architecture::mlp(&[784, 100, 100, 10]).unwrap().seed(seed).build().unwrap();
+            let mut net: Network<f32> =
+                Architecture::mlp(&[784, 100, 100, 10]).unwrap().seed(seed).build(&Context::new().unwrap()).unwrap();
             let mut course = Course::new(&train, 32, last, seed);
             let mut sum = 0.0;
             for epoch in 0..EPOCHS {
-                let _ = course.epoch(&mut net, Threads::Serial, &Update::sgd(0.1), |_| ()).unwrap();
+                let _ = course.epoch(&mut net, &Update::sgd(0.1), |_| ()).unwrap();
                 if epoch >= EPOCHS - COUNTED {
-                    sum += course.examples.evaluate(&mut net, Threads::Serial, &data.test).unwrap().error_percent();
+                    sum += course.examples.evaluate(&mut net, &data.test).unwrap().error_percent();
                 }
             }
             sum / COUNTED as f64
@@ -79,12 +80,12 @@ fn epochs_that_are_passed_over_leave_the_same_order() {
     let data = digits(50, 1, 1).train;
     // The parameters after the third epoch, of which only that is learnt.
     let learn = |passed: usize, epochs: usize| {
-        let mut net: Network<f32> = Architecture::mlp(&[784, 10]).unwrap().build().unwrap();
+        let mut net: Network<f32> = Architecture::mlp(&[784, 10]).unwrap().build(&Context::new().unwrap()).unwrap();
         let mut course = Course::new(&data, 8, LastBatch::Spread, 3);
         course.skip(passed);
         for epoch in passed..epochs {
             let rate = if epoch == 2 { 0.01 } else { 0.0 };
-            let _ = course.epoch(&mut net, Threads::Serial, &Update::sgd(rate), |_| ()).unwrap();
+            let _ = course.epoch(&mut net, &Update::sgd(rate), |_| ()).unwrap();
         }
         (course.generator().clone(), net.params().map(|params| params.to_owned()).collect::<Vec<_>>())
     };
@@ -96,7 +97,7 @@ fn epochs_that_are_passed_over_leave_the_same_order() {
 #[test]
 fn batches_that_cannot_be_are_refused() {
     let shapes = |architecture: interneuron::Architecture| -> Vec<LayerShape> {
-        architecture.build::<f32>().unwrap().shapes().collect()
+        architecture.build::<f32>(&Context::new().unwrap()).unwrap().shapes().collect()
     };
     let (plain, batch_norm) =
         (shapes(Architecture::mlp(&[4, 3, 2]).unwrap()), shapes(Architecture::batch_norm(&[4, 3, 2]).unwrap()));

@@ -58,10 +58,11 @@ const STEPS: usize = if cfg!(debug_assertions) { 4 } else { 20 };
 
 /// Runs some steps and returns the bits of losses and parameters.
 fn run<T: Element>(
-    (architecture, isa): (&Architecture, Isa),
+    architecture: &Architecture,
+    context: &Context,
     mut step: impl FnMut(&mut Network<T>) -> f64,
 ) -> (Vec<u64>, Vec<Vec<u64>>) {
-    let mut net: Network<T> = architecture.clone().isa(isa).build().unwrap();
+    let mut net: Network<T> = architecture.build(context).unwrap();
     let losses = (0..STEPS).map(|_| step(&mut net).to_bits()).collect();
     (losses, all_bits(&net))
 }
@@ -75,24 +76,26 @@ fn threads_and_fusion_do_not_change_a_bit_of_a_run() {
         let (x, labels) = examples_of::<T>(batch, inputs);
         let x = MatRef::new(&x, batch, inputs).unwrap();
         let update = Update::csgd(0.05);
-        let steps = |threads: Threads<'_>| {
-            run::<T>((architecture, isa), |net| net.train_step(threads, x, &labels, &update).unwrap())
+        let steps = |threads: Threads| {
+            let context = Context::from(isa).with_threads(threads);
+            run::<T>(architecture, &context, |net| net.train_step(x, &labels, &update).unwrap())
         };
         let serial = steps(Threads::Serial);
         for threads in 1..=4 {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            assert!(steps(Threads::Pool(&pool)) == serial, "{what}: {threads} threads");
-            assert!(pool.install(|| steps(Threads::Pool(&pool))) == serial, "{what}: inside a pool of {threads}");
+            let pool = std::sync::Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
+            assert!(steps(pool.clone().into()) == serial, "{what}: {threads} threads");
+            assert!(pool.install(|| steps(pool.clone().into())) == serial, "{what}: inside a pool of {threads}");
         }
-        let mut gradients = architecture.clone().isa(isa).build::<T>().unwrap().zero_gradients().unwrap();
+        let mut gradients = architecture.build::<T>(&isa.into()).unwrap().zero_gradients().unwrap();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
-        for threads in [Threads::Serial, Threads::Pool(&pool)] {
-            let apart = run::<T>((architecture, isa), |net| {
-                let loss = net.gradients(threads, x, &labels, &mut gradients).unwrap();
-                net.apply(threads, &update, &gradients).unwrap();
+        for threads in [Threads::Serial, pool.into()] {
+            let context = Context::from(isa).with_threads(threads);
+            let apart = run::<T>(architecture, &context, |net| {
+                let loss = net.gradients(x, &labels, &mut gradients).unwrap();
+                net.apply(&update, &gradients).unwrap();
                 loss
             });
-            assert!(apart == serial, "{what}: gradients, then apply, {} threads", threads.count());
+            assert!(apart == serial, "{what}: gradients, then apply, {} threads", context.threads().count());
         }
     }
     let dann = Architecture::dann(&dims, &nis).unwrap().seed(3);
@@ -115,6 +118,66 @@ fn threads_and_fusion_do_not_change_a_bit_of_a_run() {
     }
 }
 
+/// A plan on arrays that somebody else owns takes the steps that a network takes on its own, and serves several sets of
+/// parameters in turn.
+#[test]
+fn plans_work_on_anybodys_parameters() {
+    fn check<T: Element>(architecture: &Architecture, isa: Isa, update: &Update) {
+        let (x, labels) = examples::<T>(BATCH);
+        let x = MatRef::new(&x, BATCH, DIMS[0]).unwrap();
+        let context = isa.into();
+        let mut net: Network<T> = architecture.build(&context).unwrap();
+        let mut plan: Plan<T> = architecture.plan(&context).unwrap();
+        // One after the other in one vector, with a gap between them.
+        let drawn: Vec<Params<T>> = architecture.draw().unwrap();
+        let mut memory = vec![];
+        for (_, array) in drawn.iter().flat_map(|params| params.arrays()) {
+            memory.extend_from_slice(array);
+            memory.push(T::from_f64(f64::NAN));
+        }
+        let (mut owned, mut owned_state, mut state) = (drawn, TrainState::new(0), TrainState::new(0));
+        let mut gradients = plan.zeros().unwrap();
+        for _ in 0..3 {
+            let want = net.train_step(x, &labels, update).unwrap();
+            let schemas: Vec<Schema> = plan.schemas().copied().collect();
+            let mut rest = &mut memory[..];
+            let mut views: Vec<ParamsMut<'_, T>> = schemas
+                .iter()
+                .map(|schema| {
+                    let arrays = schema.iter().map(|parameter| {
+                        let (array, after) = std::mem::take(&mut rest).split_at_mut(parameter.elements());
+                        rest = &mut after[1..];
+                        array
+                    });
+                    ParamsMut::new(schema, arrays).unwrap()
+                })
+                .collect();
+            let loss = plan.train_step(&mut views, &mut state, x, &labels, update).unwrap();
+            // The other set moves by gradients that are handed out.
+            let other = plan.gradients(&owned, x, &labels, &mut gradients).unwrap();
+            plan.apply(&mut owned, &mut owned_state, update, &gradients).unwrap();
+            assert_eq!([loss.to_bits(), other.to_bits()], [want.to_bits(); 2], "{isa}");
+            for ((params, view), owned) in net.params().zip(&views).zip(&owned) {
+                assert!(params.view() == view.view() && params == owned, "{isa}, {update:?}");
+            }
+            let readers: Vec<_> = views.iter().map(ParamsMut::view).collect();
+            let [want, got] = [net.evaluate(x, &labels), plan.evaluate(&readers, x, &labels)];
+            assert_eq!(got, want);
+            let [want, got] = [net.inspect(x, &labels, update), plan.inspect(&owned, x, &labels, update)];
+            assert_eq!(got, want);
+        }
+        for state in [state, owned_state] {
+            assert!(state.layers().eq(net.state().layers()) && state.steps() == 3, "{isa}, {update:?}");
+        }
+    }
+    for (_, architecture) in architectures() {
+        for isa in isas() {
+            check::<f32>(&architecture, isa, &Update { momentum: 0.9, ..Update::csgd(0.01) });
+            check::<f64>(&architecture, isa, &Update { clip: Some(0.1), ..Update::sgd(0.01) });
+        }
+    }
+}
+
 /// Every rule with gradients that were handed out, on arrays so large that threads share them: parameters and what the
 /// rule keeps of them.
 #[test]
@@ -131,21 +194,21 @@ fn threads_do_not_change_a_bit_of_gradients_that_are_applied() {
         Update { angle, ..Update::csgd(0.5) },
         Update::eg(0.1),
     ] {
-        let run = |threads: Threads<'_>| {
-            let mut net: Network<f32> = architecture.clone().build().unwrap();
+        let run = |threads: Threads| {
+            let mut net: Network<f32> = architecture.build(&Context::new().unwrap().with_threads(threads)).unwrap();
             let mut gradients = net.zero_gradients().unwrap();
             for _ in 0..2 {
-                net.gradients(Threads::Serial, x, &labels, &mut gradients).unwrap();
-                net.apply(threads, &update, &gradients).unwrap();
+                net.gradients(x, &labels, &mut gradients).unwrap();
+                net.apply(&update, &gradients).unwrap();
             }
             net
         };
         let serial = run(Threads::Serial);
         for threads in 2..=3 {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let shared = run(Threads::Pool(&pool));
+            let shared = run(pool.into());
             assert!(all_bits(&shared) == all_bits(&serial), "{update:?}, {threads} threads");
-            assert!(shared.states().eq(serial.states()), "{update:?}, {threads} threads");
+            assert!(shared.state().layers().eq(serial.state().layers()), "{update:?}, {threads} threads");
         }
     }
 }
@@ -158,35 +221,35 @@ fn layers_called_apart_give_the_bits_of_the_networks_step() {
         let (x, labels) = examples::<T>(batch);
         // Inhibition that does not match the excitation diverges at higher rates.
         let update = Update::csgd(0.01);
-        let whole = run::<T>((architecture, isa), |net| {
+        let whole = run::<T>(architecture, &isa.into(), |net| {
             let x = MatRef::new(&x, batch, DIMS[0]).unwrap();
-            net.train_step(Threads::Serial, x, &labels, &update).unwrap()
+            net.train_step(x, &labels, &update).unwrap()
         });
-        let net: Network<T> = architecture.clone().isa(isa).build().unwrap();
-        let mut layers: Vec<_> =
-            owned(&net).into_iter().map(|(shape, params)| (Layer::<T>::new(shape, isa).unwrap(), params)).collect();
+        let net: Network<T> = architecture.build(&isa.into()).unwrap();
+        let mut layers: Vec<_> = owned(&net)
+            .into_iter()
+            .map(|(shape, params)| (Layer::<T>::new(shape, &isa.into()).unwrap(), params, Tape::new()))
+            .collect();
         for _ in 0..STEPS {
             let mut inputs = vec![x.clone()];
-            for (layer, params) in &mut layers {
+            for (layer, params, tape) in &mut layers {
                 let (d, ne) = (layer.shape().inputs(), layer.shape().outputs());
                 let mut h = vec![T::ZERO; batch * ne];
                 let x = MatRef::new(inputs.last().unwrap(), batch, d).unwrap();
-                layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h, batch, ne).unwrap()).unwrap();
+                layer.forward(params.view(), tape, x, MatMut::new(&mut h, batch, ne).unwrap()).unwrap();
                 inputs.push(h);
             }
             let mut dh = softmax_gradient(&inputs.pop().unwrap(), &labels);
-            for (layer, params) in layers.iter_mut().rev() {
+            for (layer, params, tape) in layers.iter_mut().rev() {
                 let (d, ne) = (layer.shape().inputs(), layer.shape().outputs());
                 let mut dx = vec![T::ZERO; batch * d];
-                let input = inputs.pop().unwrap();
-                let x = MatRef::new(&input, batch, d).unwrap();
                 let dh_in = MatRef::new(&dh, batch, ne).unwrap();
                 let dx_out = Some(MatMut::new(&mut dx, batch, d).unwrap());
                 if fused {
-                    layer.update(Threads::Serial, params.view_mut(), x, dh_in, &update, dx_out).unwrap();
+                    layer.update(params.view_mut(), &mut State::new(), tape, dh_in, &update, dx_out).unwrap();
                 } else {
                     let mut gradients = Params::zeros(&layer.shape()).unwrap();
-                    layer.backward(Threads::Serial, params.view(), x, dh_in, gradients.view_mut(), dx_out).unwrap();
+                    layer.backward(params.view(), tape, dh_in, gradients.view_mut(), dx_out).unwrap();
                     let state = &mut State::new();
                     update.apply(&layer.shape(), params.view_mut(), gradients.view(), state).unwrap();
                 }
@@ -194,7 +257,7 @@ fn layers_called_apart_give_the_bits_of_the_networks_step() {
             }
         }
         let apart: Vec<_> =
-            layers.iter().flat_map(|(_, params)| params.view().arrays()).map(|(_, a)| bits(a)).collect();
+            layers.iter().flat_map(|(_, params, _)| params.view().arrays()).map(|(_, a)| bits(a)).collect();
         assert!(apart == whole.1, "{isa}, fused: {fused}");
     }
     for (_, architecture) in architectures() {
@@ -230,10 +293,10 @@ fn steps_agree_with_the_composed_network() {
         let (x, labels) = examples::<T>(batch);
         let matrix = MatRef::new(&x, batch, DIMS[0]).unwrap();
         let update = Update::csgd(0.05);
-        let mut net: Network<T> = architecture.clone().isa(isa).build().unwrap();
+        let mut net: Network<T> = architecture.build(&isa.into()).unwrap();
         let mut composed = composed::Network::new(owned(&net)).unwrap();
         for _ in 0..5 {
-            let loss = net.train_step(Threads::Serial, matrix, &labels, &update).unwrap();
+            let loss = net.train_step(matrix, &labels, &update).unwrap();
             let want = composed.train_step(&x, &labels, &update);
             assert!((loss - want).abs() <= T::NETWORK * want, "{name}, {isa}: {loss} {want}");
         }
@@ -261,7 +324,7 @@ fn steps_agree_with_the_composed_network() {
 #[test]
 fn the_same_seed_gives_the_same_network() {
     for (name, architecture) in architectures() {
-        let build = |seed| all_bits(&architecture.clone().seed(seed).build::<f32>().unwrap());
+        let build = |seed| all_bits(&architecture.clone().seed(seed).build::<f32>(&Context::new().unwrap()).unwrap());
         assert!(build(5) == build(5), "{name}");
         assert!(build(5) != build(6), "{name}");
     }
@@ -271,12 +334,12 @@ fn the_same_seed_gives_the_same_network() {
 fn evaluation_takes_any_number_of_examples() {
     for (_, architecture) in architectures() {
         for isa in isas() {
-            let mut net: Network<f64> = architecture.clone().isa(isa).build().unwrap();
+            let mut net: Network<f64> = architecture.build(&isa.into()).unwrap();
             for count in [1, 255, 256, 257, 600] {
                 let (x, labels) = examples::<f64>(count);
                 let mut logits = vec![f64::NAN; count * 10];
                 let x = MatRef::new(&x, count, DIMS[0]).unwrap();
-                net.logits(Threads::Serial, x, MatMut::new(&mut logits, count, 10).unwrap()).unwrap();
+                net.logits(x, MatMut::new(&mut logits, count, 10).unwrap()).unwrap();
                 let (loss, _) = reference::softmax_cross_entropy(&logits, &labels);
                 let wrong = logits.chunks_exact(10).zip(&labels).filter(|(logits, label)| {
                     // The first of the largest: outputs of silent units are equal.
@@ -284,7 +347,7 @@ fn evaluation_takes_any_number_of_examples() {
                     best != **label as usize
                 });
                 let want = Evaluation { loss, errors: wrong.count(), examples: count };
-                let got = net.evaluate(Threads::Serial, x, &labels).unwrap();
+                let got = net.evaluate(x, &labels).unwrap();
                 assert!((got.loss - want.loss).abs() <= f64::NETWORK * want.loss, "{got:?} {want:?}");
                 assert_eq!((got.errors, got.examples), (want.errors, want.examples));
                 let one = (got.error_percent() - 100.0 * want.errors as f64 / count as f64).abs();
@@ -299,24 +362,24 @@ fn evaluation_between_steps_changes_nothing() {
     let (_, architecture) = architectures().swap_remove(0);
     let (x, labels) = examples::<f32>(300);
     let x = MatRef::new(&x, 300, DIMS[0]).unwrap();
-    let mut nets: [Network<f32>; 2] = std::array::from_fn(|_| architecture.clone().build().unwrap());
+    let mut nets: [Network<f32>; 2] = std::array::from_fn(|_| architecture.build(&Context::new().unwrap()).unwrap());
     for start in 0..6 {
         // Batches of many sizes: scratch that a larger one left behind must not show.
         let size = [33, 1, 45, 16, 7, 32][start];
         let batch = x.slice(start * 45, size).unwrap();
         for net in &mut nets {
-            net.train_step(Threads::Serial, batch, &labels[start * 45..][..size], &Update::csgd(0.1)).unwrap();
+            net.train_step(batch, &labels[start * 45..][..size], &Update::csgd(0.1)).unwrap();
         }
-        nets[1].evaluate(Threads::Serial, x, &labels).unwrap();
+        nets[1].evaluate(x, &labels).unwrap();
     }
     assert!(all_bits(&nets[0]) == all_bits(&nets[1]));
-    let mut fresh: Network<f32> = architecture.build().unwrap();
+    let mut fresh: Network<f32> = architecture.build(&Context::new().unwrap()).unwrap();
     for (k, (_, params)) in owned(&nets[0]).into_iter().enumerate() {
         fresh.set_params(k, params).unwrap();
     }
     let logits = |net: &mut Network<f32>| {
         let mut logits = vec![0.0; 3000];
-        net.logits(Threads::Serial, x, MatMut::new(&mut logits, 300, 10).unwrap()).unwrap();
+        net.logits(x, MatMut::new(&mut logits, 300, 10).unwrap()).unwrap();
         bits(&logits)
     };
     assert!(logits(&mut fresh) == logits(&mut nets[1]), "a network is its parameters");
@@ -332,12 +395,12 @@ fn networks_learn_their_examples() {
         // Without optimisation the widest alone, which is the quickest.
         let skipped = if cfg!(debug_assertions) { isas().len() - 1 } else { 0 };
         for isa in isas().into_iter().skip(skipped) {
-            let mut net: Network<f32> = architecture.clone().isa(isa).build().unwrap();
-            let before = net.evaluate(Threads::Serial, x, &labels).unwrap();
+            let mut net: Network<f32> = architecture.build(&isa.into()).unwrap();
+            let before = net.evaluate(x, &labels).unwrap();
             for _ in 0..600 {
-                net.train_step(Threads::Serial, x, &labels, &Update::csgd(lr)).unwrap();
+                net.train_step(x, &labels, &Update::csgd(lr)).unwrap();
             }
-            let after = net.evaluate(Threads::Serial, x, &labels).unwrap();
+            let after = net.evaluate(x, &labels).unwrap();
             assert!(after.loss < 0.5 * before.loss, "{name} on {isa}: {} → {}", before.loss, after.loss);
             assert_eq!(net.steps(), 600);
         }
@@ -349,11 +412,11 @@ fn a_diverged_loss_is_an_error_and_leaves_the_parameters() {
     let (x, labels) = examples::<f32>(BATCH);
     let x = MatRef::new(&x, BATCH, DIMS[0]).unwrap();
     for isa in isas() {
-        let mut net: Network<f32> = Architecture::mlp(&DIMS).unwrap().isa(isa).build().unwrap();
+        let mut net: Network<f32> = Architecture::mlp(&DIMS).unwrap().build(&isa.into()).unwrap();
         let update = Update::sgd(1e30);
         let error = loop {
             let before = all_bits(&net);
-            match net.train_step(Threads::Serial, x, &labels, &update) {
+            match net.train_step(x, &labels, &update) {
                 Ok(loss) => assert!(loss.is_finite()),
                 Err(error) => {
                     assert!(all_bits(&net) == before, "{isa}: the failed step changed parameters");
@@ -380,14 +443,13 @@ fn a_failed_step_leaves_nothing_behind() {
         for isa in isas() {
             let step = |net: &mut Network<f64>, x: &[f64], batch: usize| {
                 let x = MatRef::new(&x[..batch * DIMS[0]], batch, DIMS[0]).unwrap();
-                let evaluation = net.evaluate(Threads::Serial, x, &labels[..batch]).unwrap();
-                (evaluation, net.train_step(Threads::Serial, x, &labels[..batch], &Update::csgd(0.01)))
+                let evaluation = net.evaluate(x, &labels[..batch]).unwrap();
+                (evaluation, net.train_step(x, &labels[..batch], &Update::csgd(0.01)))
             };
             // Without optimisation a minute for all of them.
             let batches = if cfg!(debug_assertions) { &[2, 17][..] } else { &[1, 2, 4, 17, 400] };
             for &batch in batches {
-                let [mut fresh, mut net] =
-                    std::array::from_fn(|_| architecture.clone().isa(isa).build::<f64>().unwrap());
+                let [mut fresh, mut net] = std::array::from_fn(|_| architecture.build::<f64>(&isa.into()).unwrap());
                 assert!(matches!(step(&mut net, &bad, 400).1, Err(Error::Diverged { .. })), "{name}, {isa}");
                 let (got, want) = (step(&mut net, &x, batch), step(&mut fresh, &x, batch));
                 assert_eq!(got, want, "{name}, {isa}, batch {batch}");
@@ -410,10 +472,10 @@ fn large_networks_agree_with_the_composed_network() {
     let dann = Architecture::dann(&dims, &[3, 9, 2]).unwrap();
     for architecture in [dann.clone(), dann.subtractive(), Architecture::mlp(&dims).unwrap()] {
         for isa in isas() {
-            let mut net: Network<f64> = architecture.clone().isa(isa).build().unwrap();
+            let mut net: Network<f64> = architecture.build(&isa.into()).unwrap();
             let mut composed = composed::Network::new(owned(&net)).unwrap();
             for _ in 0..2 {
-                net.train_step(Threads::Serial, matrix, &labels, &Update::csgd(0.05)).unwrap();
+                net.train_step(matrix, &labels, &Update::csgd(0.05)).unwrap();
                 composed.train_step(&x, &labels, &Update::csgd(0.05));
             }
             for (params, want) in net.params().zip(composed.params()) {
@@ -438,18 +500,18 @@ fn inspection_agrees_with_the_reference_and_the_step() {
         let (x, labels) = examples::<f64>(batch);
         let matrix = MatRef::new(&x, batch, DIMS[0]).unwrap();
         for isa in isas() {
-            let mut net: Network<f64> = architecture.clone().isa(isa).build().unwrap();
+            let mut net: Network<f64> = architecture.build(&isa.into()).unwrap();
             // Away from the beginning: some weights at zero, γ no longer alike.
             for _ in 0..3 {
-                net.train_step(Threads::Serial, matrix, &labels, &Update::csgd(0.02)).unwrap();
+                net.train_step(matrix, &labels, &Update::csgd(0.02)).unwrap();
             }
             let before = owned(&net);
             let mut gradients = net.zero_gradients().unwrap();
-            net.gradients(Threads::Serial, matrix, &labels, &mut gradients).unwrap();
+            net.gradients(matrix, &labels, &mut gradients).unwrap();
             let update = Update { factors: PerRole::all(1.0).with(Role::ToInterneurons, 0.5), ..Update::csgd(0.3) };
-            let statistics = net.inspect(Threads::Serial, matrix, &labels, &update).unwrap();
+            let statistics = net.inspect(matrix, &labels, &update).unwrap();
             assert_eq!(owned(&net), before, "{name}: nothing is changed");
-            net.train_step(Threads::Serial, matrix, &labels, &update).unwrap();
+            net.train_step(matrix, &labels, &update).unwrap();
             let mut input = x.clone();
             for (k, ((shape, params), seen)) in before.iter().zip(&statistics).enumerate() {
                 let what = format!("{name}, {isa}, batch {batch}, layer {k}");
@@ -535,9 +597,9 @@ fn natural_steps_that_fail_change_nothing() {
     let (x, labels) = examples::<f32>(400);
     for (_, architecture) in architectures().into_iter().filter(|(name, _)| *name != "batch norm") {
         for isa in isas() {
-            let [mut net, mut other] = std::array::from_fn(|_| architecture.clone().isa(isa).build::<f32>().unwrap());
+            let [mut net, mut other] = std::array::from_fn(|_| architecture.build::<f32>(&isa.into()).unwrap());
             let step = |net: &mut Network<f32>, x: &[f32]| {
-                net.train_step(Threads::Serial, MatRef::new(x, 400, DIMS[0]).unwrap(), &labels, &update)
+                net.train_step(MatRef::new(x, 400, DIMS[0]).unwrap(), &labels, &update)
             };
             for net in [&mut net, &mut other] {
                 step(net, &x).unwrap();
@@ -545,20 +607,23 @@ fn natural_steps_that_fail_change_nothing() {
             let mut bad = x.clone();
             bad[399 * DIMS[0]..].fill(f32::MAX);
             assert!(matches!(step(&mut net, &bad), Err(Error::Diverged { .. })));
-            assert!(net.states().eq(other.states()), "{isa}: the estimate");
+            assert!(net.state().layers().eq(other.state().layers()), "{isa}: the estimate");
             for net in [&mut net, &mut other] {
                 step(net, &x).unwrap();
             }
-            assert!(all_bits(&net) == all_bits(&other) && net.states().eq(other.states()), "{isa}: labels");
+            assert!(
+                all_bits(&net) == all_bits(&other) && net.state().layers().eq(other.state().layers()),
+                "{isa}: labels"
+            );
         }
     }
     // Squares beyond f32.
     let shapes = vec![DenseShape::new(4, 3).linear().into()];
-    let mut net: Network<f32> = Architecture::of(shapes).unwrap().build().unwrap();
+    let mut net: Network<f32> = Architecture::of(shapes).unwrap().build(&Context::new().unwrap()).unwrap();
     let huge = [3e20_f32, 0.0, 1e22, 1.0];
     let x = MatRef::new(&huge, 1, 4).unwrap();
     for _ in 0..3 {
-        match net.train_step(Threads::Serial, x, &[1], &update) {
+        match net.train_step(x, &[1], &update) {
             Ok(_) | Err(Error::Diverged { .. }) => {}
             Err(error) => panic!("{error}"),
         }

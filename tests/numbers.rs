@@ -32,13 +32,14 @@ fn rows<T: Element>(problem: &Problem, isa: Isa) -> [Vec<T>; 3] {
     let (x, dh, params) = (cast::<T>(&problem.x), cast::<T>(&problem.dh), problem.params::<T>());
     let x = MatRef::new(&x, batch, d).unwrap();
     let dh = MatRef::new(&dh, batch, ne).unwrap();
-    let mut layer = Layer::<T>::new(problem.shape, isa).unwrap();
+    let layer = Layer::<T>::new(problem.shape, &isa.into()).unwrap();
+    let mut tape = Tape::new();
     let [mut h, mut inferred, mut dx] = [ne, ne, d].map(|width| vec![T::ONE; batch * width]);
     let out = MatMut::new(&mut inferred, batch, ne).unwrap();
-    layer.infer(Threads::Serial, params.view(), x, out).unwrap();
-    layer.forward(Threads::Serial, params.view(), x, MatMut::new(&mut h, batch, ne).unwrap()).unwrap();
+    layer.infer(params.view(), &mut tape, x, out).unwrap();
+    layer.forward(params.view(), &mut tape, x, MatMut::new(&mut h, batch, ne).unwrap()).unwrap();
     let out = MatMut::new(&mut dx, batch, d).unwrap();
-    layer.input_gradient(Threads::Serial, params.view(), dh, out).unwrap();
+    layer.input_gradient(params.view(), &mut tape, dh, out).unwrap();
     [h, inferred, dx]
 }
 
@@ -173,7 +174,7 @@ fn a_nan_made_inside_reaches_the_gradients() {
 fn a_step_refuses_inputs_that_are_not_finite() {
     let shapes = vec![DenseShape::new(2, 3).into(), DenseShape::new(3, 2).linear().into()];
     for isa in isas() {
-        let mut net: Network<f32> = Architecture::of(shapes.clone()).unwrap().isa(isa).build().unwrap();
+        let mut net: Network<f32> = Architecture::of(shapes.clone()).unwrap().build(&isa.into()).unwrap();
         let hidden = Dense { w: vec![-1.0; 6], b: vec![0.5; 3] };
         net.set_params(0, hidden.into()).unwrap();
         let before: Vec<_> = net.params().map(|params| params.to_owned()).collect();
@@ -181,15 +182,12 @@ fn a_step_refuses_inputs_that_are_not_finite() {
             let x = [0.5, 0.5, 0.5, poison];
             let x = MatRef::new(&x, 2, 2).unwrap();
             if poison == f32::INFINITY {
-                assert!(
-                    net.evaluate(Threads::Serial, x, &[0, 1]).unwrap().loss.is_finite(),
-                    "the hidden units hide it"
-                );
+                assert!(net.evaluate(x, &[0, 1]).unwrap().loss.is_finite(), "the hidden units hide it");
             }
-            let error = net.train_step(Threads::Serial, x, &[0, 1], &Update::sgd(0.1)).unwrap_err();
+            let error = net.train_step(x, &[0, 1], &Update::sgd(0.1)).unwrap_err();
             assert!(matches!(error, Error::Value { name: "x", index: 3, .. }), "{error}");
             let mut gradients = net.zero_gradients().unwrap();
-            let error = net.gradients(Threads::Serial, x, &[0, 1], &mut gradients).unwrap_err();
+            let error = net.gradients(x, &[0, 1], &mut gradients).unwrap_err();
             assert!(matches!(error, Error::Value { name: "x", index: 3, .. }), "{error}");
             assert!(net.params().map(|params| params.to_owned()).eq(before.iter().cloned()), "{isa}");
         }
@@ -359,12 +357,12 @@ fn rates_that_diverge() {
     for isa in isas() {
         for architecture in &architectures {
             for rate in [1e20, 1e38] {
-                let mut net: Network<f32> = architecture.clone().isa(isa).build().unwrap();
+                let mut net: Network<f32> = architecture.build(&isa.into()).unwrap();
                 let update = Update { momentum: 0.9, ..Update::sgd(rate) };
                 let mut before: Vec<_> = net.params().map(|params| params.to_owned()).collect();
                 let mut diverged = false;
                 while net.steps() < 50 && !diverged {
-                    match net.train_step(Threads::Serial, x, &labels, &update) {
+                    match net.train_step(x, &labels, &update) {
                         Ok(loss) => assert!(loss.is_finite()),
                         Err(error) => {
                             let Error::Diverged { step, lr, .. } = error else { panic!("{error}") };

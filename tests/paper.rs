@@ -154,7 +154,7 @@ fn it_searches_repeats_and_reports() {
     assert_eq!(names(&out.join("runs")).len(), 3 * (3 + 2));
     let saved = out.join("networks/dann-final-01.safetensors");
     let isa = interneuron::Isa::select().unwrap();
-    let (network, run) = interneuron::checkpoint::load::<f32>(&saved, isa).unwrap();
+    let (network, run) = interneuron::checkpoint::load::<f32>(&saved, &isa.into()).unwrap();
     assert_eq!((network.steps(), run.seed), (6 * 5, 2));
 
     let results = bench.results("deep/out");
@@ -593,7 +593,7 @@ fn the_output_layer_follows_the_labels() {
     let output = bench.succeed("out", &["--checkpoints", "--trials", "0", "--epochs", "1"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("26 classes (labels 1 to 26)"));
     let saved = bench.path("out/networks/mlp-final-00.safetensors");
-    let (network, _) = interneuron::checkpoint::load::<f32>(saved, interneuron::Isa::best()).unwrap();
+    let (network, _) = interneuron::checkpoint::load::<f32>(saved, &interneuron::Isa::best().into()).unwrap();
     assert_eq!(network.classes(), 27, "label k is output unit k");
 }
 

@@ -220,7 +220,7 @@ fn what_was_stopped_goes_on_to_the_same_bits() {
     let best = errors.iter().position(|error| errors.iter().all(|other| error <= other)).unwrap() as u64 + 1;
     for (which, epoch) in [("best", best), ("last", 5)] {
         let path = bench.path(&format!("parts/networks/mlp-{which}.safetensors"));
-        let (network, run) = interneuron::checkpoint::load::<f32>(path, interneuron::Isa::best()).unwrap();
+        let (network, run) = interneuron::checkpoint::load::<f32>(path, &interneuron::Isa::best().into()).unwrap();
         // Seven steps of 17 or 18 images.
         assert_eq!((network.steps(), run.seed), (epoch * 7, 1), "{which}");
     }

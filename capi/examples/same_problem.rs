@@ -1,6 +1,6 @@
 //! The problem of `examples/c/train.c`, trained by the Rust crate: prints the same last line, to the bit.
 
-use interneuron::{Architecture, Error, MatRef, Network, Threads, Update};
+use interneuron::{Architecture, Context, Error, MatRef, Network, Update};
 
 const SEED: u64 = 7;
 const CLASSES: usize = 10;
@@ -22,7 +22,8 @@ fn main() -> Result<(), Error> {
     let x: Vec<f32> = (0..EXAMPLES * INPUTS).map(&mut input).collect();
     let labels: Vec<u32> = (0..EXAMPLES).map(|n| (n % CLASSES) as u32).collect();
 
-    let mut network: Network<f32> = Architecture::dann(&[INPUTS, 100, CLASSES], &[10, 1])?.seed(SEED).build()?;
+    let mut network: Network<f32> =
+        Architecture::dann(&[INPUTS, 100, CLASSES], &[10, 1])?.seed(SEED).build(&Context::new()?)?;
     // The examples of an epoch are spread evenly over its steps.
     let steps = (EXAMPLES / BATCH).max(1);
     let begin = |step| step * EXAMPLES / steps;
@@ -30,11 +31,11 @@ fn main() -> Result<(), Error> {
         for examples in (0..steps).map(|step| begin(step)..begin(step + 1)) {
             let inputs = &x[examples.start * INPUTS..examples.end * INPUTS];
             let inputs = MatRef::new(inputs, examples.len(), INPUTS)?;
-            network.train_step(Threads::Serial, inputs, &labels[examples], &Update::csgd(0.1))?;
+            network.train_step(inputs, &labels[examples], &Update::csgd(0.1))?;
         }
     }
     let all = MatRef::new(&x, EXAMPLES, INPUTS)?;
-    let result = network.evaluate(Threads::Serial, all, &labels)?;
+    let result = network.evaluate(all, &labels)?;
     let (loss, errors) = (result.loss, result.errors);
     println!("loss {loss:.9}, bits {:016x}, {errors} of {EXAMPLES} wrong", loss.to_bits());
     Ok(())

@@ -24,8 +24,8 @@ pub struct Context {
 
 impl Context {
     /// The threads for a call. After a fork, the first call in the child starts them anew.
-    pub fn threads(&self) -> Outcome<Threads<'_>> {
-        self.pools.as_ref().map_or(Ok(Threads::Serial), |pools| pools.current().map(Threads::Pool))
+    pub fn threads(&self) -> Outcome<Threads> {
+        self.pools.as_ref().map_or(Ok(Threads::Serial), |pools| pools.current().map(|pool| pool.clone().into()))
     }
 }
 
@@ -49,7 +49,7 @@ impl Pools {
         Ok(Self { threads, first: Generation::new(threads)? })
     }
 
-    fn current(&self) -> Outcome<&ThreadPool> {
+    fn current(&self) -> Outcome<&Arc<ThreadPool>> {
         let generation = match self.first.find() {
             Ok(generation) => generation,
             Err(_) => self.grow()?,
@@ -99,7 +99,7 @@ impl Drop for Generation {
 /// A pool whose threads have ended when it is dropped. Otherwise a program that unloads the library, or ends under a
 /// tool that looks for leaks, would race against them.
 struct Pool {
-    pool: Option<ThreadPool>,
+    pool: Option<Arc<ThreadPool>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -112,10 +112,10 @@ impl Pool {
             Ok(())
         };
         let built = ThreadPoolBuilder::new().num_threads(threads).spawn_handler(spawn).build();
-        pool.pool = Some(built.map_err(|error| {
+        pool.pool = Some(Arc::new(built.map_err(|error| {
             let text = format!("config->threads is {threads}: expected so few that they can be started ({error})");
             Failure::new(INTERNEURON_OUT_OF_RESOURCES, text)
-        })?);
+        })?));
         Ok(pool)
     }
 }

@@ -10,16 +10,19 @@ use crate::status::{
 };
 use crate::table::{self, ContextId, LayerId};
 use interneuron::{
-    DannShape, DenseShape, Init, Layer, LayerShape, MatMut, MatRef, Nonlinearity, ParamsMut, ParamsRef, Schema,
-    generator,
+    DannShape, DenseShape, Init, Layer, LayerShape, MatMut, MatRef, Nonlinearity, ParamsMut, ParamsRef, Schema, State,
+    Tape, generator,
 };
 use std::ffi::c_char;
 use std::sync::Arc;
 
-/// A layer: its kernels, and where its parameters are.
+/// A layer, what its calls keep, and where its parameters are.
 pub struct LayerHandle {
-    context: Arc<Context>,
+    /// Before the context, which waits for the threads of its pool to end: the layer has a share of the pool.
     kernels: Layer<f32>,
+    tape: Tape<f32>,
+    state: State<f32>,
+    context: Arc<Context>,
     lengths: Six<usize>,
     params: Params,
     /// Room for outputs that the caller does not want.
@@ -140,7 +143,7 @@ impl LayerHandle {
     /// # Safety
     /// The contract of the header.
     unsafe fn pass(&mut self, batch: i64, x: *const f32, h: *mut f32, training: bool) -> Outcome {
-        let Self { context, kernels, lengths, params, .. } = self;
+        let Self { context, kernels, tape, lengths, params, .. } = self;
         let shape = kernels.shape();
         let (batch, d, ne) = (examples(batch)?, shape.inputs(), shape.outputs());
         let mut arguments = Arguments::new();
@@ -152,11 +155,8 @@ impl LayerHandle {
         let (params, x, h) =
             unsafe { (params.view(kernels.schema(), &checked)?, x.slice(&checked), h.slice(&checked)) };
         let (x, h) = (MatRef::new(x, batch, d)?, MatMut::new(h, batch, ne)?);
-        if training {
-            kernels.forward(context.threads()?, params, x, h)?;
-        } else {
-            kernels.infer(context.threads()?, params, x, h)?;
-        }
+        kernels.set_threads(context.threads()?);
+        if training { kernels.forward(params, tape, x, h) } else { kernels.infer(params, tape, x, h) }?;
         Ok(())
     }
 }
@@ -189,10 +189,18 @@ pub unsafe extern "C" fn interneuron_layer_create(
             DenseShape { nonlinearity, ..DenseShape::new(d, ne) }.into()
         };
         let context = table::context(context)?;
-        let kernels = Layer::new(shape, context.isa)?;
+        let kernels = Layer::new(shape, &context.isa.into())?;
         let lengths = arrays::lengths(kernels.schema());
         let unwanted = [(); 6].map(|()| vec![]);
-        let handle = table::insert(LayerHandle { context, kernels, lengths, params: Params::None, unwanted });
+        let handle = table::insert(LayerHandle {
+            kernels,
+            tape: Tape::new(),
+            state: State::new(),
+            context,
+            lengths,
+            params: Params::None,
+            unwanted,
+        });
         // SAFETY: the contract of the header.
         unsafe { layer.put(handle, &checked) };
         Ok(())
@@ -462,26 +470,27 @@ pub unsafe extern "C" fn interneuron_layer_backward(
             // SAFETY: the contract of the header.
             false => unsafe { arrays::pointers(&mut arguments, arrays) }?,
         };
-        table::with(layer, |LayerHandle { context, kernels, lengths, params, unwanted }| {
+        table::with(layer, |LayerHandle { context, kernels, tape, lengths, params, unwanted, .. }| {
             let shape = kernels.shape();
             let (batch, d, ne) = (examples(batch)?, shape.inputs(), shape.outputs());
             arrays::check_places(&pointers, lengths)?;
             let params = params.read(&mut arguments, lengths)?;
-            let x = arguments.read("x", x, area(batch, d)?)?;
+            // The tape has a copy of x; the array is checked, as it always was.
+            arguments.read("x", x, area(batch, d)?)?;
             let dh = arguments.read("dh", dh, area(batch, ne)?)?;
             let gradients = arrays::write_wanted(&mut arguments, &pointers, lengths)?;
             let dx = arguments.write_wanted("dx", dx, area(batch, d)?)?;
             let checked = arguments.check()?;
             // SAFETY: the contract of the header.
-            let (params, x, dh) =
-                unsafe { (params.view(kernels.schema(), &checked)?, x.slice(&checked), dh.slice(&checked)) };
-            let (x, dh) = (MatRef::new(x, batch, d)?, MatRef::new(dh, batch, ne)?);
+            let (params, dh) = unsafe { (params.view(kernels.schema(), &checked)?, dh.slice(&checked)) };
+            let dh = MatRef::new(dh, batch, ne)?;
             // SAFETY: the contract of the header.
             let dx = dx.map(|dx| unsafe { dx.slice(&checked) });
             let dx = dx.map(|dx| MatMut::new(dx, batch, d)).transpose()?;
+            kernels.set_threads(context.threads()?);
             match dx {
                 Some(dx) if gradients.iter().all(Option::is_none) => {
-                    kernels.input_gradient(context.threads()?, params, dh, dx)?;
+                    kernels.input_gradient(params, tape, dh, dx)?;
                 }
                 dx => {
                     let mut places: Six<&mut [f32]> = Default::default();
@@ -494,7 +503,7 @@ pub unsafe extern "C" fn interneuron_layer_backward(
                         };
                     }
                     let gradients = arrays::view_mut(kernels.schema(), places)?;
-                    kernels.backward(context.threads()?, params, x, dh, gradients, dx)?;
+                    kernels.backward(params, tape, dh, gradients, dx)?;
                 }
             }
             Ok(())
@@ -530,23 +539,24 @@ pub unsafe extern "C" fn interneuron_layer_update(
         let mut arguments = Arguments::new();
         // SAFETY: the contract of the header.
         let update = unsafe { UpdateInput::read(&mut arguments, update) }?;
-        table::with(layer, |LayerHandle { context, kernels, lengths, params, .. }| {
+        table::with(layer, |LayerHandle { context, kernels, tape, state, lengths, params, .. }| {
             let shape = kernels.shape();
             let (batch, d, ne) = (examples(batch)?, shape.inputs(), shape.outputs());
             let params = params.write(&mut arguments, lengths)?;
-            let x = arguments.read("x", x, area(batch, d)?)?;
+            // The tape has a copy of x; the array is checked, as it always was.
+            arguments.read("x", x, area(batch, d)?)?;
             let dh = arguments.read("dh", dh, area(batch, ne)?)?;
             let dx = arguments.write_wanted("dx", dx, area(batch, d)?)?;
             let checked = arguments.check()?;
             // SAFETY: the contract of the header.
             let (update, params) = unsafe { (update.get(&checked), params.view(kernels.schema(), &checked)?) };
             // SAFETY: the contract of the header.
-            let (x, dh) = unsafe { (x.slice(&checked), dh.slice(&checked)) };
-            let (x, dh) = (MatRef::new(x, batch, d)?, MatRef::new(dh, batch, ne)?);
+            let dh = MatRef::new(unsafe { dh.slice(&checked) }, batch, ne)?;
             // SAFETY: the contract of the header.
             let dx = dx.map(|dx| unsafe { dx.slice(&checked) });
             let dx = dx.map(|dx| MatMut::new(dx, batch, d)).transpose()?;
-            kernels.update(context.threads()?, params, x, dh, &update, dx)?;
+            kernels.set_threads(context.threads()?);
+            kernels.update(params, state, tape, dh, &update, dx)?;
             Ok(())
         })
     })
@@ -565,7 +575,7 @@ pub unsafe extern "C" fn interneuron_layer_inhibition(
     y: *mut f32,
 ) -> i32 {
     call(|| {
-        table::with(layer, |LayerHandle { kernels, lengths, params, unwanted, .. }| {
+        table::with(layer, |LayerHandle { kernels, tape, lengths, params, unwanted, .. }| {
             let shape = kernels.shape();
             let (ne, ni, divisive) = (shape.outputs(), shape.interneurons(), shape.divisive());
             if ni == 0 {
@@ -595,12 +605,12 @@ pub unsafe extern "C" fn interneuron_layer_inhibition(
                 let (zhat, y) = unsafe { (zhat.map(|o| o.slice(&checked)), y.map(|o| o.slice(&checked))) };
                 let zhat = zhat.map_or_else(|| room(first, batch * ne), Ok)?;
                 let y = y.map_or_else(|| room(second, batch * ne), Ok)?;
-                kernels.standardised(MatMut::new(zhat, batch, ne)?, MatMut::new(y, batch, ne)?)?;
+                tape.standardised(MatMut::new(zhat, batch, ne)?, MatMut::new(y, batch, ne)?)?;
             }
             if let Some(zi) = zi {
                 // SAFETY: the contract of the header.
                 let zi = unsafe { zi.slice(&checked) };
-                kernels.interneurons(MatMut::new(zi, batch, ni)?)?;
+                tape.interneurons(MatMut::new(zi, batch, ni)?)?;
             }
             Ok(())
         })

@@ -16,8 +16,9 @@ const MOST_LAYERS: i64 = 1024;
 
 /// A network, which owns its parameters.
 pub struct NetworkHandle {
-    context: Arc<Context>,
+    /// Before the context, which waits for the threads of its pool to end: the network has a share of the pool.
     network: Network<f32>,
+    context: Arc<Context>,
 }
 
 impl NetworkHandle {
@@ -89,8 +90,8 @@ pub unsafe extern "C" fn interneuron_network_create(
         let (dims, nis) = (sizes("dims", dims)?, sizes("nis", nis)?);
         let architecture = if nis.is_empty() { Architecture::mlp(&dims) } else { Architecture::dann(&dims, &nis) }?;
         let context = table::context(context)?;
-        let built = architecture.seed(config.seed).isa(context.isa).build()?;
-        let handle = table::insert(NetworkHandle { context, network: built });
+        let built = architecture.seed(config.seed).build(&context.isa.into())?;
+        let handle = table::insert(NetworkHandle { network: built, context });
         // SAFETY: the contract of the header.
         unsafe { network.put(handle, &checked) };
         Ok(())
@@ -125,7 +126,8 @@ pub unsafe extern "C" fn interneuron_network_train_step(
             let checked = arguments.check()?;
             // SAFETY: the contract of the header.
             let (update, (x, labels)) = unsafe { (update.get(&checked), examples.get(&checked)?) };
-            let value = network.train_step(context.threads()?, x, labels, &update)?;
+            network.set_threads(context.threads()?);
+            let value = network.train_step(x, labels, &update)?;
             // SAFETY: the contract of the header.
             unsafe { put(loss, value, &checked) };
             Ok(())
@@ -153,7 +155,8 @@ pub unsafe extern "C" fn interneuron_network_evaluate(
             let checked = arguments.check()?;
             // SAFETY: the contract of the header.
             let (x, labels) = unsafe { examples.get(&checked) }?;
-            let result = network.evaluate(context.threads()?, x, labels)?;
+            network.set_threads(context.threads()?);
+            let result = network.evaluate(x, labels)?;
             // SAFETY: the contract of the header.
             unsafe {
                 put(loss, result.loss, &checked);
@@ -182,7 +185,8 @@ pub unsafe extern "C" fn interneuron_network_logits(
             // SAFETY: the contract of the header.
             let (x, logits) = unsafe { (x.slice(&checked), logits.slice(&checked)) };
             let logits = MatMut::new(logits, batch, classes)?;
-            network.logits(context.threads()?, MatRef::new(x, batch, inputs)?, logits)?;
+            network.set_threads(context.threads()?);
+            network.logits(MatRef::new(x, batch, inputs)?, logits)?;
             Ok(())
         })
     })

@@ -2,7 +2,7 @@
 
 use super::interrupt;
 use interneuron::{
-    Error, Evaluation, Generator, LayerShape, MatRef, Network, NormShape, Normalisation, Threads, Update, generator,
+    Error, Evaluation, Generator, LayerShape, MatRef, Network, NormShape, Normalisation, Update, generator,
 };
 use interneuron_datasets::Dataset;
 use rand::seq::SliceRandom;
@@ -32,17 +32,12 @@ impl Examples {
     }
 
     /// Loss and errors of a network on a whole set, some images at a time.
-    pub fn evaluate(
-        &mut self,
-        net: &mut Network<f32>,
-        threads: Threads<'_>,
-        data: &Dataset,
-    ) -> Result<Evaluation, Error> {
+    pub fn evaluate(&mut self, net: &mut Network<f32>, data: &Dataset) -> Result<Evaluation, Error> {
         const PIECE: usize = 2048;
         let mut sum = Evaluation::default();
         for start in (0..data.len()).step_by(PIECE) {
             let (x, labels) = self.load(data, start..(start + PIECE).min(data.len()))?;
-            let piece = net.evaluate(threads, x, labels)?;
+            let piece = net.evaluate(x, labels)?;
             sum.loss += piece.loss * piece.examples as f64;
             sum.errors += piece.errors;
             sum.examples += piece.examples;
@@ -57,13 +52,12 @@ impl Examples {
 pub fn negative_divisor(
     net: &mut Network<f32>,
     examples: &mut Examples,
-    threads: Threads<'_>,
     data: &Dataset,
 ) -> Result<Option<String>, Error> {
     /// Images that are looked at.
     const LOOKED_AT: usize = 1000;
     let (x, labels) = examples.load(data, 0..data.len().min(LOOKED_AT))?;
-    let layers = net.inspect(threads, x, labels, &Update::sgd(0.0))?;
+    let layers = net.inspect(x, labels, &Update::sgd(0.0))?;
     let least = layers.iter().enumerate().filter_map(|(k, layer)| Some((k, layer.gamma?.0)));
     let negative = least.filter(|(_, least)| *least <= 0.0).map(|(k, least)| format!("{least:.3e} in layer {k}"));
     let negative: Vec<String> = negative.collect();
@@ -204,7 +198,6 @@ impl<'a> Course<'a> {
     pub fn epoch(
         &mut self,
         net: &mut Network<f32>,
-        threads: Threads<'_>,
         update: &Update,
         mut each: impl FnMut(Step),
     ) -> Result<ControlFlow<()>, Error> {
@@ -213,7 +206,7 @@ impl<'a> Course<'a> {
             let (begin, end) = self.last.bounds(self.data.len(), self.batch, step);
             let (x, labels) = self.examples.load(self.data, self.order[begin..end].iter().copied())?;
             let start = Instant::now();
-            let loss = net.train_step(threads, x, labels, update)?;
+            let loss = net.train_step(x, labels, update)?;
             each(Step { loss, images: end - begin, time: start.elapsed() });
             if interrupt::requested() {
                 return Ok(ControlFlow::Break(()));

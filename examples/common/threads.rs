@@ -1,7 +1,8 @@
 //! Threads: as many as were asked for, or as the system lets start.
 
 use super::output::note;
-use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
+use interneuron::Threads;
+use rayon::{ThreadBuilder, ThreadPoolBuilder};
 use std::fmt::Display;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,9 +23,9 @@ pub fn tell_fewer(threads: usize, started: usize, why: impl Display) {
     note(format_args!("of {threads} threads the system lets only {started} start ({why}): going on with these"));
 }
 
-/// A pool of so many threads, or of as many as can be started. None where the calling thread is to do everything: one
-/// thread was asked for, or no more than one can be had.
-pub fn pool(threads: usize) -> Option<ThreadPool> {
+/// A pool of so many threads, or of as many as can be started. The calling thread alone where one thread was asked for,
+/// or no more than one can be had.
+pub fn pool(threads: usize) -> Threads {
     /// How long threads that were started in vain may take to end: until then they count.
     const PATIENCE: Duration = Duration::from_millis(200);
     let (mut wanted, mut failed) = (threads, None);
@@ -40,7 +41,7 @@ pub fn pool(threads: usize) -> Option<ThreadPool> {
                 if let Some((why, _)) = failed {
                     tell_fewer(threads, wanted, why);
                 }
-                return Some(pool);
+                return pool.into();
             }
             Err(error) => {
                 let (_, since) = failed.get_or_insert_with(|| (error, Instant::now()));
@@ -56,5 +57,5 @@ pub fn pool(threads: usize) -> Option<ThreadPool> {
     if let Some((why, _)) = failed {
         tell_fewer(threads, 1, why);
     }
-    None
+    Threads::Serial
 }

@@ -135,7 +135,7 @@ impl Experiment {
         let stages = || search.into_iter().chain([(&self.last, "the training images")]);
         for kind in &self.kinds {
             let network = |error| format!("network {}: {error}", kind.name);
-            let net = (kind.architecture)(&self.last.sizes).and_then(|it| it.isa(Isa::best()).build::<f32>());
+            let net = (kind.architecture)(&self.last.sizes).and_then(|it| it.build::<f32>(&Isa::best().into()));
             let shapes: Vec<LayerShape> = net.map_err(network)?.shapes().collect();
             let (field, batch) = (kind.batch)(&self.config);
             for (stage, which) in stages() {
@@ -195,7 +195,7 @@ impl Experiment {
     /// A network of the settings, with its parameters drawn.
     pub fn network(&self, kind: &Kind, settings: &Settings) -> Result<Network<f32>, interneuron::Error> {
         let sizes = &self.stage(settings.phase).sizes;
-        (kind.architecture)(sizes)?.seed(settings.seed).isa(self.isa()?).build()
+        (kind.architecture)(sizes)?.seed(settings.seed).build(&self.isa()?.into())
     }
 
     /// The images that a run learns, one counted once an epoch.

@@ -4,7 +4,7 @@ use super::common::learn::{self, Course};
 use super::experiment::{Experiment, Settings};
 use super::layers::Layer;
 use super::networks;
-use interneuron::{Error, Network, Threads, Update, checkpoint, generator};
+use interneuron::{Error, Network, Update, checkpoint, generator};
 use interneuron_datasets::{Dataset, TrainTest};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -147,7 +147,7 @@ impl<'a> Learner<'a> {
     /// One epoch; none if somebody wants the program to end.
     fn epoch(&mut self, number: usize, learnt: &impl Fn(usize)) -> Result<Option<Epoch>, End> {
         let (mut sum, mut steps) = (0.0, 0);
-        let flow = self.course.epoch(&mut self.net, Threads::Serial, &self.update, |step| {
+        let flow = self.course.epoch(&mut self.net, &self.update, |step| {
             sum += step.loss;
             steps += 1;
             learnt(step.images);
@@ -162,7 +162,7 @@ impl<'a> Learner<'a> {
 
     /// The error on a set after so many epochs, in percent.
     fn error(&mut self, data: &Dataset, epoch: usize) -> Result<f64, End> {
-        let result = self.course.examples.evaluate(&mut self.net, Threads::Serial, data)?;
+        let result = self.course.examples.evaluate(&mut self.net, data)?;
         match learn::diverged(&self.net, result.loss, epoch, self.settings.rate) {
             Some(why) => Err(End::Diverged(why)),
             None => Ok(result.error_percent()),
@@ -172,7 +172,7 @@ impl<'a> Learner<'a> {
     fn layers(&mut self) -> Result<Vec<Layer>, End> {
         let images = 0..self.data.test.len().min(RECORDED);
         let (x, labels) = self.course.examples.load(&self.data.test, images)?;
-        let statistics = self.net.inspect(Threads::Serial, x, labels, &self.update)?;
+        let statistics = self.net.inspect(x, labels, &self.update)?;
         Ok(statistics.into_iter().map(Layer::from).collect())
     }
 }

@@ -92,7 +92,7 @@ pub fn run_all(experiment: &Experiment, store: &Store) -> Result<Option<Vec<Runs
 
 /// The work of training on one image, about.
 fn flops(experiment: &Experiment, kind: &Kind) -> Result<f64, interneuron::Error> {
-    let net = (kind.architecture)(&experiment.stage(Phase::Final).sizes)?.isa(Isa::best()).build::<f32>()?;
+    let net = (kind.architecture)(&experiment.stage(Phase::Final).sizes)?.build::<f32>(&Isa::best().into())?;
     Ok(net.shapes().enumerate().map(|(k, shape)| shape.train_flops(1, k > 0)).sum())
 }
 

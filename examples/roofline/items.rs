@@ -3,10 +3,12 @@
 use super::cases::{Case, Op, Sizes};
 use super::machine::{Array, Kernels};
 use super::measure::{Call, Item};
-use interneuron::{Error, Init, Isa, Layer, LayerShape, MatMut, MatRef, Network, Params, Threads, Update, generator};
+use interneuron::{
+    Context, Error, Init, Isa, Layer, LayerShape, MatMut, MatRef, Network, Params, State, Tape, Threads, Update,
+    generator,
+};
 use interneuron_baseline as composed;
 use rand::RngExt;
-use rayon::ThreadPool;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -57,56 +59,56 @@ type Shared<T> = Arc<Mutex<T>>;
 /// Makes items of cases. Networks and parameters are shared where they can be, to save memory.
 pub struct Builder<'a> {
     inputs: &'a Inputs,
-    /// None where nothing is measured with more than one thread.
-    pool: Option<&'a ThreadPool>,
+    /// Those of cases with more than one thread.
+    pool: &'a Threads,
     networks: HashMap<(Op, Sizes, Isa), Shared<Network<f32>>>,
     params: HashMap<LayerShape, Shared<Params<f32>>>,
 }
 
 impl<'a> Builder<'a> {
-    pub fn new(inputs: &'a Inputs, pool: Option<&'a ThreadPool>) -> Self {
+    pub fn new(inputs: &'a Inputs, pool: &'a Threads) -> Self {
         Self { inputs, pool, networks: HashMap::new(), params: HashMap::new() }
     }
 
     /// The item of a case.
     pub fn item(&mut self, case: Case) -> Result<Item<'a>, Error> {
-        let pool = self.pool.filter(|_| case.threads > 1);
+        let threads = if case.threads > 1 { self.pool } else { &Threads::Serial };
         let network = case.op.is_step();
         let (work, call) = match case.isa {
-            Some(isa) if case.op.is_limit() => self.limit(&case, isa, pool),
+            Some(isa) if case.op.is_limit() => self.limit(&case, isa, threads),
             Some(isa) => {
-                let threads = pool.map_or(Threads::Serial, Threads::Pool);
                 let call = if network { self.network(&case, isa, threads) } else { self.layer(&case, isa, threads) };
                 (case.flops(), call?)
             }
             None if network => (case.flops(), self.composed_network(&case)?),
             None => (case.flops(), self.composed_layer(&case)?),
         };
-        Ok(Item::new(case, work, pool, call))
+        Ok(Item::new(case, work, threads, call))
     }
 
-    fn limit(&self, case: &Case, isa: Isa, pool: Option<&'a ThreadPool>) -> (f64, Call<'a>) {
+    fn limit(&self, case: &Case, isa: Isa, threads: &'a Threads) -> (f64, Call<'a>) {
         let (kernels, array) = (Kernels::of(isa), &self.inputs.array);
         if case.op == Op::Read {
-            return (array.bytes() as f64, Box::new(move || Ok(kernels.read(array, pool))));
+            return (array.bytes() as f64, Box::new(move || Ok(kernels.read(array, threads))));
         }
-        (kernels.flops() * case.threads as f64, Box::new(move || Ok(kernels.multiply_add(pool))))
+        (kernels.flops() * case.threads as f64, Box::new(move || Ok(kernels.multiply_add(threads))))
     }
 
-    fn network(&mut self, case: &Case, isa: Isa, threads: Threads<'a>) -> Result<Call<'a>, Error> {
+    fn network(&mut self, case: &Case, isa: Isa, threads: &'a Threads) -> Result<Call<'a>, Error> {
         let sizes = case.sizes;
-        let net = shared(&mut self.networks, (case.op, sizes, isa), || case.architecture()?.isa(isa).build())?;
+        let net = shared(&mut self.networks, (case.op, sizes, isa), || case.architecture()?.build(&isa.into()))?;
         let x = self.inputs.x(case.batch, sizes.dims[0])?;
         let labels = &self.inputs.labels[..case.batch];
         let update = Update::csgd(LEARNING_RATE);
         Ok(Box::new(move || {
             let mut net = held(&net);
-            timed(|| net.train_step(threads, x, labels, &update))
+            net.set_threads(threads.clone());
+            timed(|| net.train_step(x, labels, &update))
         }))
     }
 
     fn composed_network(&self, case: &Case) -> Result<Call<'a>, Error> {
-        let net: Network<f32> = case.architecture()?.build()?;
+        let net: Network<f32> = case.architecture()?.build(&Context::new()?)?;
         let mut net = composed::Network::new(net.shapes().zip(net.params().map(|params| params.to_owned())))?;
         let x = &self.inputs.x[..case.batch * case.sizes.dims[0]];
         let labels = &self.inputs.labels[..case.batch];
@@ -114,10 +116,11 @@ impl<'a> Builder<'a> {
         Ok(Box::new(move || timed(|| Ok(net.train_step(x, labels, &update)))))
     }
 
-    fn layer(&mut self, case: &Case, isa: Isa, threads: Threads<'a>) -> Result<Call<'a>, Error> {
+    fn layer(&mut self, case: &Case, isa: Isa, threads: &Threads) -> Result<Call<'a>, Error> {
         let Case { op, batch, .. } = *case;
         let (shape, params) = self.params(case)?;
-        let mut layer = Layer::new(shape, isa)?;
+        let layer = Layer::new(shape, &Context::from(isa).with_threads(threads.clone()))?;
+        let (mut tape, mut state) = (Tape::new(), State::new());
         let (d, ne) = (shape.inputs(), shape.outputs());
         let (x, dh) = (self.inputs.x(batch, d)?, self.inputs.dh(batch, ne)?);
         let (mut h, mut dx) = (vec![0.0; batch * ne], vec![0.0; batch * d]);
@@ -127,14 +130,14 @@ impl<'a> Builder<'a> {
             let h = MatMut::new(&mut h, batch, ne)?;
             let dx = MatMut::new(&mut dx, batch, d)?;
             if !matches!(op, Op::Backward | Op::Update) {
-                return timed(|| layer.infer(threads, params.view(), x, h));
+                return timed(|| layer.infer(params.view(), &mut tape, x, h));
             }
             // Each backward pass needs a forward pass of its own, which is not what is measured here.
-            layer.forward(threads, params.view(), x, h)?;
+            layer.forward(params.view(), &mut tape, x, h)?;
             if op == Op::Backward {
-                return timed(|| layer.input_gradient(threads, params.view(), dh, dx));
+                return timed(|| layer.input_gradient(params.view(), &mut tape, dh, dx));
             }
-            timed(|| layer.update(threads, params.view_mut(), x, dh, &update, None))
+            timed(|| layer.update(params.view_mut(), &mut state, &mut tape, dh, &update, None))
         }))
     }
 

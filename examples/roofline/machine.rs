@@ -1,7 +1,7 @@
 //! The machine: what it is, and its limits.
 
 use interneuron::Isa;
-use rayon::ThreadPool;
+use interneuron::Threads;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -81,26 +81,26 @@ impl Kernels {
     }
 
     /// The time of multiply-adds in registers, the same number on each thread.
-    pub fn multiply_add(&self, pool: Option<&ThreadPool>) -> Duration {
+    pub fn multiply_add(&self, threads: &Threads) -> Duration {
         // SAFETY: these are the kernels of an `Isa`, which exists only if the CPU has the instruction set.
-        together(pool, |_, _| unsafe { (self.multiply_add)() })
+        together(threads, |_, _| unsafe { (self.multiply_add)() })
     }
 
     /// The time of reading an array, a part of it on each thread.
-    pub fn read(&self, array: &Array, pool: Option<&ThreadPool>) -> Duration {
+    pub fn read(&self, array: &Array, threads: &Threads) -> Duration {
         // SAFETY: these are the kernels of an `Isa`, which exists only if the CPU has the instruction set.
-        together(pool, |part, parts| unsafe { (self.read)(array.part(part, parts)) })
+        together(threads, |part, parts| unsafe { (self.read)(array.part(part, parts)) })
     }
 }
 
 /// Runs `work(thread, threads)` on all threads; the time from the first start to the last end.
-fn together(pool: Option<&ThreadPool>, work: impl Fn(usize, usize) + Sync) -> Duration {
+fn together(threads: &Threads, work: impl Fn(usize, usize) + Sync) -> Duration {
     let span = |thread, threads| {
         let start = Instant::now();
         work(thread, threads);
         (start, Instant::now())
     };
-    let Some(pool) = pool else {
+    let Threads::Pool(pool) = threads else {
         let (start, end) = span(0, 1);
         return end - start;
     };

@@ -39,9 +39,9 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         report::check_folder(file)?;
     }
     let pool = common::threads::pool(args.threads());
-    let plan = args.plan(pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads));
+    let plan = args.plan(pool.count());
     let inputs = items::Inputs::new();
-    let mut builder = items::Builder::new(&inputs, pool.as_ref());
+    let mut builder = items::Builder::new(&inputs, &pool);
     let mut items = cases::all(&plan).into_iter().map(|case| builder.item(case)).collect::<Result<Vec<_>, _>>()?;
     measure::rounds(&mut items, &plan)?;
     let report = report::Report::new(&items, plan.widest());

@@ -6,7 +6,7 @@ use super::common::interrupt;
 use super::common::output::plural;
 use super::common::progress::{Screen, brief};
 use interneuron::Error;
-use rayon::ThreadPool;
+use interneuron::Threads;
 use std::time::{Duration, Instant};
 
 /// Rounds that are measured however long they take.
@@ -20,22 +20,22 @@ pub struct Item<'a> {
     pub case: Case,
     /// Floating-point operations of a call, or bytes if it only reads.
     pub work: f64,
-    /// The pool that computes, or none.
-    pool: Option<&'a ThreadPool>,
+    /// The threads that compute.
+    threads: &'a Threads,
     call: Call<'a>,
     /// Microseconds.
     samples: Vec<f64>,
 }
 
 impl<'a> Item<'a> {
-    pub fn new(case: Case, work: f64, pool: Option<&'a ThreadPool>, call: Call<'a>) -> Self {
-        Self { case, work, pool, call, samples: vec![] }
+    pub fn new(case: Case, work: f64, threads: &'a Threads, call: Call<'a>) -> Self {
+        Self { case, work, threads, call, samples: vec![] }
     }
 
     /// Its turn in a round.
     fn turn(&mut self, plan: &Plan) -> Result<(), Error> {
-        let Self { pool, call, samples, .. } = self;
-        let mut turn = || {
+        let Self { threads, call, samples, .. } = self;
+        let turn = || {
             // Other items had the caches since, and perhaps the network had another batch.
             call()?;
             let start = Instant::now();
@@ -48,10 +48,7 @@ impl<'a> Item<'a> {
             Ok(())
         };
         // A whole turn inside the pool, as a training loop should be: entering a pool wakes its threads up.
-        match pool {
-            Some(pool) => pool.install(turn),
-            None => turn(),
-        }
+        threads.install(turn)
     }
 
     /// Median and minimum, in microseconds.

@@ -2,10 +2,11 @@
 
 use interneuron::checkpoint::{self, Run};
 use interneuron::{
-    Angle, Architecture, Element, Error, Generator, Isa, MatRef, Natural, Network, PerRole, Threads, Update, generator,
+    Angle, Architecture, Context, Element, Error, Generator, Isa, MatRef, Natural, Network, PerRole, Threads, Update,
+    generator,
 };
 use rand::RngExt;
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPoolBuilder;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Round {
     architecture: Architecture,
+    isa: Isa,
     /// f64 instead of f32.
     wide: bool,
     update: Update,
@@ -27,7 +29,7 @@ pub enum Conditions {
     Serial,
     /// A pool, and reloads now and then.
     Shared {
-        pool: ThreadPool,
+        pool: Threads,
         /// Whether steps are taken inside of the pool.
         inside: bool,
         generator: Box<Generator>,
@@ -41,7 +43,7 @@ impl Conditions {
     pub fn shared(seed: u64, checkpoint: &Path) -> Result<Self, Box<dyn std::error::Error>> {
         let mut generator = generator(seed);
         generator.set_stream(2);
-        let pool = ThreadPoolBuilder::new().num_threads(generator.random_range(1..=4)).build()?;
+        let pool = ThreadPoolBuilder::new().num_threads(generator.random_range(1..=4)).build()?.into();
         let inside = generator.random();
         let generator = Box::new(generator);
         Ok(Self::Shared { pool, inside, generator, checkpoint: checkpoint.to_owned(), reloads: 0 })
@@ -59,7 +61,7 @@ impl fmt::Display for Conditions {
             Self::Serial => f.write_str("one thread"),
             Self::Shared { pool, inside, reloads, .. } => {
                 let place = if *inside { "inside" } else { "outside" };
-                write!(f, "{} threads, {place} of the pool, after {reloads} reloads,", pool.current_num_threads())
+                write!(f, "{} threads, {place} of the pool, after {reloads} reloads,", pool.count())
             }
         }
     }
@@ -98,7 +100,7 @@ impl Round {
         };
         let most = [1, 40, 400][rng.random_range(0..3)];
         let batches = (0..rng.random_range(5..=30)).map(|_| rng.random_range(1..=most)).collect();
-        Ok(Self { architecture: architecture.seed(seed).isa(isa), wide: rng.random(), update, batches, seed })
+        Ok(Self { architecture: architecture.seed(seed), isa, wide: rng.random(), update, batches, seed })
     }
 
     /// How many steps there are to take.
@@ -112,7 +114,11 @@ impl Round {
     }
 
     fn play_with<T: Element>(&self, conditions: &mut Conditions) -> Result<Vec<u64>, Error> {
-        let mut net: Network<T> = self.architecture.clone().build()?;
+        let mut context = Context::from(self.isa);
+        if let Conditions::Shared { pool, .. } = conditions {
+            context = context.with_threads(pool.clone());
+        }
+        let mut net: Network<T> = self.architecture.build(&context)?;
         let mut run = Run { seed: self.seed, generator: generator(self.seed) };
         run.generator.set_stream(3);
         let (mut losses, mut x) = (vec![], vec![]);
@@ -122,13 +128,10 @@ impl Round {
             let labels: Vec<u32> = (0..batch).map(|_| run.generator.random_range(0..net.classes() as u32)).collect();
             let x = MatRef::new(&x, batch, net.inputs())?;
             let step = match conditions {
-                Conditions::Serial => net.train_step(Threads::Serial, x, &labels, &self.update),
-                Conditions::Shared { pool, inside: false, .. } => {
-                    net.train_step(Threads::Pool(pool), x, &labels, &self.update)
+                Conditions::Shared { pool, inside: true, .. } => {
+                    pool.install(|| net.train_step(x, &labels, &self.update))
                 }
-                Conditions::Shared { pool, .. } => {
-                    pool.install(|| net.train_step(Threads::Pool(pool), x, &labels, &self.update))
-                }
+                _ => net.train_step(x, &labels, &self.update),
             };
             match step {
                 Ok(loss) => losses.push(loss.to_bits()),
@@ -144,7 +147,7 @@ impl Round {
                 && finite(&net)
             {
                 checkpoint::save(&*checkpoint, &net, &run)?;
-                (net, run) = checkpoint::load(&*checkpoint, net.isa())?;
+                (net, run) = checkpoint::load(&*checkpoint, &context)?;
                 *reloads += 1;
             }
         }

@@ -37,13 +37,13 @@ fn train(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     let data = Data::load(args.data.as_deref(), DRAWN, args.seed)?;
     let settings = run::Settings::new(args, isa, &data)?;
     let mut store = Store::open(args, &settings, &data)?;
-    let pool = threads::pool(threads::number(args.threads));
+    let threads = threads::pool(threads::number(args.threads));
     let screen = Screen::new();
     for (index, &model) in args.models.iter().enumerate() {
         if interrupt::requested() {
             break;
         }
-        run::train(model, index, &settings, &data, pool.as_ref(), &screen, &mut store)?;
+        run::train(model, index, &settings, &data, &threads, &screen, &mut store)?;
     }
     report::write(&store)?;
     store.check_saved()?;

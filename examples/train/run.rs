@@ -6,8 +6,7 @@ use super::common::learn::{self, Course};
 use super::common::output::note;
 use super::common::progress::{Bar, Screen, brief, left};
 use super::store::{Common, Store, Which};
-use interneuron::{Architecture, Error, Isa, LayerShape, Network, Threads, Update, checkpoint};
-use rayon::ThreadPool;
+use interneuron::{Architecture, Context, Error, Isa, LayerShape, Network, Threads, Update, checkpoint};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Instant;
@@ -127,12 +126,12 @@ impl Settings {
         }
     }
 
-    fn network(&self, model: Model) -> Result<Network<f32>, Error> {
+    fn network(&self, model: Model, context: &Context) -> Result<Network<f32>, Error> {
         let architecture = match model {
             Model::Mlp => Architecture::mlp(&self.dims)?,
             Model::Dann | Model::DannNc => Architecture::dann(&self.dims, &self.nis)?,
         };
-        architecture.seed(self.common.seed).isa(self.isa).build()
+        architecture.seed(self.common.seed).build(context)
     }
 
     fn update(&self, model: Model) -> Update {
@@ -155,7 +154,6 @@ struct Learner<'a> {
     index: usize,
     settings: &'a Settings,
     data: &'a Data,
-    threads: Threads<'a>,
     screen: &'a Screen,
     net: Network<f32>,
     course: Course<'a>,
@@ -170,7 +168,7 @@ pub fn train(
     index: usize,
     settings: &Settings,
     data: &Data,
-    pool: Option<&ThreadPool>,
+    threads: &Threads,
     screen: &Screen,
     store: &mut Store,
 ) -> Result<(), Error> {
@@ -179,16 +177,12 @@ pub fn train(
         screen.note(format_args!("{model}: finished before"));
         return Ok(());
     }
-    let mut learner = Learner::new(model, index, settings, data, pool.map_or(Threads::Serial, Threads::Pool), screen)?;
+    let mut learner = Learner::new(model, index, settings, data, threads, screen)?;
     if let Some(before) = store.run(index) {
         let last = before.checkpoints.then(|| store.checkpoint_path(&settings.models, index, Which::Last));
         learner.go_on(before, last.as_deref())?;
     }
-    // Inside the pool, so that a step does not have to enter it.
-    match pool {
-        Some(pool) => pool.install(|| learner.learn(store)),
-        None => learner.learn(store),
-    }
+    threads.install(|| learner.learn(store))
 }
 
 impl<'a> Learner<'a> {
@@ -197,7 +191,7 @@ impl<'a> Learner<'a> {
         index: usize,
         settings: &'a Settings,
         data: &'a Data,
-        threads: Threads<'a>,
+        threads: &Threads,
         screen: &'a Screen,
     ) -> Result<Self, Error> {
         let Common { batch, last_batch, seed, .. } = settings.common;
@@ -214,9 +208,10 @@ impl<'a> Learner<'a> {
             images_per_second: 0.0,
             checkpoints: false,
         };
-        let net = settings.network(model)?;
+        let context = Context::from(settings.isa).with_threads(threads.clone());
+        let net = settings.network(model, &context)?;
         let course = Course::new(&data.sets.train, batch, last_batch, seed);
-        Ok(Self { model, index, settings, data, threads, screen, net, course, run, step_us: vec![] })
+        Ok(Self { model, index, settings, data, screen, net, course, run, step_us: vec![] })
     }
 
     /// Goes on where a run was left, if there is a checkpoint of it; says what it does.
@@ -240,7 +235,7 @@ impl<'a> Learner<'a> {
 
     /// Takes over a checkpoint, and tells how many epochs of the run it is after.
     fn load(&mut self, before: &Run, path: &Path) -> Result<usize, String> {
-        let (net, run) = checkpoint::load::<f32>(path, self.settings.isa).map_err(|error| error.to_string())?;
+        let (net, run) = checkpoint::load::<f32>(path, self.net.context()).map_err(|error| error.to_string())?;
         let steps = self.course.steps() as u64;
         let epochs = (net.steps() / steps) as usize;
         let mut course = Course::new(
@@ -298,7 +293,7 @@ impl<'a> Learner<'a> {
         let start = Instant::now();
         let (model, lr) = (self.model, self.run.lr);
         let step_us = &mut self.step_us;
-        let result = self.course.epoch(&mut self.net, self.threads, &self.settings.update(model), |step| {
+        let result = self.course.epoch(&mut self.net, &self.settings.update(model), |step| {
             step_us.push(step.time.as_secs_f64() * 1e6);
             bar.advance(step.images as u64);
         });
@@ -313,8 +308,8 @@ impl<'a> Learner<'a> {
             Err(error) => return Err(error),
         }
         let number = self.run.epochs.len() + 1;
-        let train = self.course.examples.evaluate(&mut self.net, self.threads, &self.data.sets.train)?;
-        let test = self.course.examples.evaluate(&mut self.net, self.threads, &self.data.sets.test)?;
+        let train = self.course.examples.evaluate(&mut self.net, &self.data.sets.train)?;
+        let test = self.course.examples.evaluate(&mut self.net, &self.data.sets.test)?;
         let why = [train.loss, test.loss].into_iter().find_map(|loss| learn::diverged(&self.net, loss, number, lr));
         if let Some(why) = why {
             self.diverge(Diverged::new(&self.net, lr, why));
@@ -380,7 +375,7 @@ impl<'a> Learner<'a> {
             return Ok(());
         }
         let train = &self.data.sets.train;
-        let least = learn::negative_divisor(&mut self.net, &mut self.course.examples, self.threads, train)?;
+        let least = learn::negative_divisor(&mut self.net, &mut self.course.examples, train)?;
         if let Some(least) = least {
             self.screen.note(format_args!(
                 "warning: {}: divisive inhibition is negative for some of the first training images (smallest γ: \

@@ -8,7 +8,7 @@ mod folder;
 
 use folder::folder;
 use interneuron::checkpoint::{load, save};
-use interneuron::{Element, Error, Isa, MatRef, Natural, Network, Threads, Update};
+use interneuron::{Element, Error, Isa, MatRef, Natural, Network, Update};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 use std::fs;
 
@@ -24,15 +24,15 @@ fn go_on<T: Element>(bytes: &[u8]) {
     let folder = folder();
     let path = folder.path().join("net.safetensors");
     fs::write(&path, bytes).unwrap();
-    let (mut net, run) = match load::<T>(&path, Isa::best()) {
+    let (mut net, run) = match load::<T>(&path, &Isa::best().into()) {
         Ok(loaded) => loaded,
         Err(Error::File { reason, .. }) => return assert!(reason.len() < 2000, "{reason}"),
         Err(error) => panic!("{error}"),
     };
     save(&path, &net, &run).unwrap();
-    let (again, run_again) = load::<T>(&path, Isa::best()).unwrap();
+    let (again, run_again) = load::<T>(&path, &Isa::best().into()).unwrap();
     assert!(run_again == run && again.steps() == net.steps() && again.shapes().eq(net.shapes()));
-    assert!(bits(&again).eq(bits(&net)) && again.states().eq(net.states()));
+    assert!(bits(&again).eq(bits(&net)) && again.state().layers().eq(net.state().layers()));
 
     let momentum = Update { momentum: 0.5, ..Update::csgd(0.1) };
     let updates = [Update::csgd(0.1), momentum, Update::eg(0.1), Update::natural(0.1, Natural::default())];
@@ -40,10 +40,10 @@ fn go_on<T: Element>(bytes: &[u8]) {
     let x: Vec<T> = (0..2 * inputs).map(|i| T::from_f64((i % 7) as f64 / 7.0)).collect();
     let x = MatRef::new(&x, 2, inputs).unwrap();
     let labels = [0, classes as u32 - 1];
-    let _ = net.train_step(Threads::Serial, x, &labels, &updates[bytes.len() % updates.len()]);
+    let _ = net.train_step(x, &labels, &updates[bytes.len() % updates.len()]);
     // A step may have made it one that cannot be saved.
     if save(&path, &net, &run).is_ok() {
-        assert!(bits(&load::<T>(&path, Isa::best()).unwrap().0).eq(bits(&net)));
+        assert!(bits(&load::<T>(&path, &Isa::best().into()).unwrap().0).eq(bits(&net)));
     }
 }
 

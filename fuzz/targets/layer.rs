@@ -138,9 +138,9 @@ fn numbers(problem: &Problem) -> impl Iterator<Item = f64> {
 }
 
 /// A pool of 2 to 4 threads.
-fn pool(threads: u8) -> &'static rayon::ThreadPool {
-    static POOLS: OnceLock<Vec<rayon::ThreadPool>> = OnceLock::new();
-    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+fn pool(threads: u8) -> &'static Threads {
+    static POOLS: OnceLock<Vec<Threads>> = OnceLock::new();
+    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().into();
     let pools = POOLS.get_or_init(|| (2..=4).map(pool).collect());
     &pools[usize::from(threads) % pools.len()]
 }
@@ -154,7 +154,7 @@ fn assert_same<T: Element>(what: &str, a: &Outcome<T>, b: &Outcome<T>) {
 /// What must hold of all numbers. Returns the results.
 fn check<T: Tolerance>(problem: &Problem, isa: Isa, threads: u8, update: &Update) -> Outcome<T> {
     let serial = run::<T>(problem, isa, Threads::Serial, update);
-    assert_same("threads", &serial, &run::<T>(problem, isa, Threads::Pool(pool(threads)), update));
+    assert_same("threads", &serial, &run::<T>(problem, isa, pool(threads).clone(), update));
     let mut apart = problem.params::<T>();
     update.apply(&problem.shape, apart.view_mut(), serial.gradients.view(), &mut State::new()).unwrap();
     assert_same("update apart", &serial, &Outcome { updated: apart, ..serial.clone() });

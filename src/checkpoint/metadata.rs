@@ -4,7 +4,8 @@ use super::Run;
 use crate::element::Element;
 use crate::init::{Generator, generator};
 use crate::layers::{LayerShape, Nonlinearity};
-use crate::network::{Network, label_generator};
+use crate::network::Network;
+use crate::network::train_state::label_generator;
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::HashMap;
 
@@ -35,7 +36,7 @@ impl Metadata {
             ("step", network.steps().to_string()),
             ("seed", seed.to_string()),
             ("generator", print_generator(generator)),
-            ("labels", print_generator(network.label_generator())),
+            ("labels", print_generator(&network.state().label_generator)),
         ];
         Self { all: entries.map(|(key, value)| (format!("{PREFIX}{key}"), value)).into(), old: false }
     }

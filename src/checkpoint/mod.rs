@@ -40,13 +40,14 @@
 //!
 //! ```
 //! use interneuron::checkpoint::{self, Run};
-//! use interneuron::{Architecture, Isa, Network, generator};
+//! use interneuron::{Architecture, Context, Network, generator};
 //!
 //! let folder = tempfile::tempdir()?;
 //! let file = folder.path().join("net.safetensors");
-//! let net: Network<f32> = Architecture::dann(&[4, 3, 2], &[2, 1])?.seed(7).build()?;
+//! let context = Context::new()?;
+//! let net: Network<f32> = Architecture::dann(&[4, 3, 2], &[2, 1])?.seed(7).build(&context)?;
 //! checkpoint::save(&file, &net, &Run { seed: 7, generator: generator(7) })?;
-//! let (loaded, run) = checkpoint::load::<f32>(&file, Isa::select()?)?;
+//! let (loaded, run) = checkpoint::load::<f32>(&file, &context)?;
 //! assert!(loaded.params().eq(net.params()) && run.seed == 7);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -55,14 +56,15 @@ mod header;
 mod metadata;
 mod tensors;
 
+use crate::context::Context;
 use crate::element::Element;
 use crate::error::Error;
 use crate::file;
 use crate::init::Generator;
-use crate::isa::Isa;
 use crate::layers::LayerShape;
 use crate::network::Network;
 use crate::network::architecture::Architecture;
+use crate::network::train_state::TrainState;
 use header::{Named, Source};
 use metadata::Metadata;
 use std::collections::HashMap;
@@ -101,7 +103,7 @@ pub fn save<T: Element>(path: impl AsRef<Path>, network: &Network<T>, run: &Run)
     let shapes: Vec<LayerShape> = network.shapes().collect();
     let signs: Vec<Option<Vec<T>>> = shapes.iter().map(signs).collect();
     let mut tensors: Vec<Named<'_, T>> = vec![];
-    for (k, (shape, (params, state))) in shapes.iter().zip(network.params().zip(network.states())).enumerate() {
+    for (k, (shape, (params, state))) in shapes.iter().zip(network.params().zip(network.state().layers())).enumerate() {
         let schema = shape.schema()?;
         check_values(k, &schema, params, state).map_err(fail)?;
         let slots = state.kept().map(|slot| (format!("{}.", slot.kind.name), &slot.params));
@@ -134,7 +136,7 @@ fn write<T: Element>(
     Ok(())
 }
 
-/// Loads a network, to run on an instruction set, and the state of its run. What follows has the same bits as if the
+/// Loads a network, to compute with a [`Context`], and the state of its run. What follows has the same bits as if the
 /// run had not stopped, on the same instruction set.
 ///
 /// A file is not believed: its header is held against its size before there is memory for what it promises, and no
@@ -145,7 +147,7 @@ fn write<T: Element>(
 /// [`Error::File`] if the file cannot be read, is no regular file or not a whole safetensors file, or does not hold a
 /// network with elements `T`: it names the tensor or the key and what was expected. Values that a layer cannot have
 /// (not finite, or negative where the sign is kept) are refused, too.
-pub fn load<T: Element>(path: impl AsRef<Path>, isa: Isa) -> Result<(Network<T>, Run), Error> {
+pub fn load<T: Element>(path: impl AsRef<Path>, context: &Context) -> Result<(Network<T>, Run), Error> {
     let path = path.as_ref();
     let fail = |reason: String| Error::file(path, reason);
     if cfg!(target_endian = "big") {
@@ -156,12 +158,10 @@ pub fn load<T: Element>(path: impl AsRef<Path>, isa: Isa) -> Result<(Network<T>,
     let layers = layers::<T>(&source, &metadata).map_err(fail)?;
     let shapes: Vec<LayerShape> = layers.iter().map(|layer| layer.shape).collect();
     metadata.check(&shapes).map_err(fail)?;
-    let (step, run, labels) = metadata.run().map_err(fail)?;
-    Architecture::of(shapes).map_err(|error| fail(error.to_string()))?;
-    let (layers, states): (Vec<_>, Vec<_>) =
-        layers.into_iter().map(|layer| ((layer.shape, layer.params), layer.state)).unzip();
-    let mut network = Network::of(layers, isa, step, labels)?;
-    states.into_iter().enumerate().for_each(|(k, state)| network.set_state(k, state));
+    let (steps, run, label_generator) = metadata.run().map_err(fail)?;
+    let architecture = Architecture::of(shapes).map_err(|error| fail(error.to_string()))?;
+    let (params, layers) = layers.into_iter().map(|layer| (layer.params, layer.state)).unzip();
+    let network = Network::of(architecture.plan(context)?, params, TrainState { layers, steps, label_generator });
     Ok((network, run))
 }
 

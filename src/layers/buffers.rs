@@ -91,7 +91,7 @@ impl<T: Element> LayerBuffers<T> {
     /// Parameters as their kind has them.
     ///
     /// # Panics
-    /// If they are not of the layer: callers of a tape check that.
+    /// If they are not of the layer: callers of a pass check that.
     pub fn own<'p, P: TryFrom<ParamsRef<'p, T>, Error = Error>>(&self, params: ParamsRef<'p, T>) -> P {
         let own = params.check(&self.schema).and_then(|()| P::try_from(params));
         own.expect("checked by the layer")

@@ -10,7 +10,7 @@ use super::input_gradient::InputGradient;
 use super::kind::Tensors;
 use super::kind::{Kind, Ports};
 use super::nonlinearity::Nonlinearity;
-use super::tape::{Standardised, Tape};
+use super::pass::{Pass, Standardised};
 use crate::buffer::Activations;
 use crate::driver::phase::run_in_parts;
 use crate::driver::{Side, transpose};
@@ -138,12 +138,12 @@ impl Kind for DannShape {
         Ok(init.draw_dann(self, rng)?.into())
     }
 
-    fn tape<T: Element>(&self, isa: Isa) -> Result<Box<dyn Tape<T>>, Error> {
+    fn pass<T: Element>(&self, isa: Isa) -> Result<Box<dyn Pass<T>>, Error> {
         let &Self { ne, ni, nonlinearity, divisive, .. } = self;
         let buffers = LayerBuffers::new(self.schema()?, (self.d, ne), nonlinearity, isa);
         let (inhibition, kernels) = (Inhibition::new(ne, ni, divisive), table::<T, _>(isa));
         let excite = table::<T, _>(isa);
-        Ok(Box::new(DannTape { shape: *self, kernels, excite, buffers, inhibition, dg: Sums::new(ne) }))
+        Ok(Box::new(DannPass { shape: *self, kernels, excite, buffers, inhibition, dg: Sums::new(ne) }))
     }
 
     #[cfg(feature = "checkpoint")]
@@ -190,7 +190,7 @@ impl Init {
 
 /// What a pass through a layer with inhibition keeps, and the order of its phases.
 #[derive(Clone)]
-struct DannTape<T: Element> {
+struct DannPass<T: Element> {
     shape: DannShape,
     kernels: &'static InhibitionKernels<T>,
     /// Those of units that are not divided.
@@ -209,7 +209,7 @@ struct Forward<T, W: Access> {
     excite: ProductKernel<T, W, Excite<T>>,
 }
 
-impl<T: Element> DannTape<T> {
+impl<T: Element> DannPass<T> {
     fn forward_from<W: Side>(
         &mut self,
         team: &Team<'_>,
@@ -277,8 +277,8 @@ impl<T: Element> DannTape<T> {
     }
 }
 
-impl<T: Element> Tape<T> for DannTape<T> {
-    fn clone_box(&self) -> Box<dyn Tape<T>> {
+impl<T: Element> Pass<T> for DannPass<T> {
+    fn clone_box(&self) -> Box<dyn Pass<T>> {
         Box::new(self.clone())
     }
 
@@ -406,12 +406,12 @@ mod tests {
     fn a_backward_pass_after_inference_is_refused() {
         let shape = DannShape::new(7, 13, 3);
         let params = shape.lengths().unwrap().map(|len| vec![0.5_f32; len]);
-        let mut tape = shape.tape(Isa::best()).unwrap();
-        tape.prepare(5, true).unwrap();
-        tape.prepare(500, false).unwrap();
+        let mut pass = shape.pass(Isa::best()).unwrap();
+        pass.prepare(5, true).unwrap();
+        pass.prepare(500, false).unwrap();
         let mut dh = Activations::new();
-        dh.resize(13, tape.buffers().examples).unwrap();
-        Threads::Serial.region(0.0, |team| tape.receive_array(team, params.view().into(), &dh));
+        dh.resize(13, pass.buffers().examples).unwrap();
+        Threads::Serial.region(0.0, |team| pass.receive_array(team, params.view().into(), &dh));
     }
 
     #[test]
@@ -423,14 +423,14 @@ mod tests {
                 let lengths = shape.lengths().unwrap();
                 // A bias makes every output positive, even that of an example without any input.
                 let params = lengths.map(|len| vec![0.5_f32; len]);
-                let mut tape = shape.tape(isa).unwrap();
-                tape.prepare(5, true).unwrap();
+                let mut pass = shape.pass(isa).unwrap();
+                pass.prepare(5, true).unwrap();
                 let mut x = Activations::new();
-                x.resize(7, tape.buffers().examples).unwrap();
-                Threads::Serial.region(0.0, |team| tape.forward(team, params.view().into(), Input::Units(&x), true));
-                let group = tape.buffers().examples.group(0);
+                x.resize(7, pass.buffers().examples).unwrap();
+                Threads::Serial.region(0.0, |team| pass.forward(team, params.view().into(), Input::Units(&x), true));
+                let group = pass.buffers().examples.group(0);
                 for unit in 0..13 {
-                    let (inside, padding) = tape.buffers().h.row(unit, group).split_at(5);
+                    let (inside, padding) = pass.buffers().h.row(unit, group).split_at(5);
                     assert!(
                         inside.iter().all(|&h| h == 0.5) && padding.iter().all(|&h| h == 0.0),
                         "{isa}, unit {unit}"

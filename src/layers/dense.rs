@@ -8,7 +8,7 @@ use super::input_gradient::InputGradient;
 use super::kind::Tensors;
 use super::kind::{Kind, Ports};
 use super::nonlinearity::Nonlinearity;
-use super::tape::Tape;
+use super::pass::Pass;
 use crate::buffer::Activations;
 use crate::driver::phase::{InParts, run_in_parts};
 use crate::driver::{Side, transpose};
@@ -148,9 +148,9 @@ impl Kind for DenseShape {
         Ok(params(array(weights, exponential)?, array(biases, |_| bias)?))
     }
 
-    fn tape<T: Element>(&self, isa: Isa) -> Result<Box<dyn Tape<T>>, Error> {
+    fn pass<T: Element>(&self, isa: Isa) -> Result<Box<dyn Pass<T>>, Error> {
         let buffers = LayerBuffers::new(self.schema()?, (self.d, self.ne), self.nonlinearity, isa);
-        Ok(Box::new(DenseTape { shape: *self, kernels: table::<T, _>(isa), buffers }))
+        Ok(Box::new(DensePass { shape: *self, kernels: table::<T, _>(isa), buffers }))
     }
 
     #[cfg(feature = "checkpoint")]
@@ -170,13 +170,13 @@ impl Kind for DenseShape {
 
 /// What a pass through a layer without interneurons keeps, and the order of its phases.
 #[derive(Clone)]
-struct DenseTape<T: Element> {
+struct DensePass<T: Element> {
     shape: DenseShape,
     kernels: &'static ExciteKernels<T>,
     buffers: LayerBuffers<T>,
 }
 
-impl<T: Element> DenseTape<T> {
+impl<T: Element> DensePass<T> {
     fn forward_from<W: Side>(
         &mut self,
         team: &Team<'_>,
@@ -209,8 +209,8 @@ impl<T: Element> DenseTape<T> {
     }
 }
 
-impl<T: Element> Tape<T> for DenseTape<T> {
-    fn clone_box(&self) -> Box<dyn Tape<T>> {
+impl<T: Element> Pass<T> for DensePass<T> {
+    fn clone_box(&self) -> Box<dyn Pass<T>> {
         Box::new(self.clone())
     }
 

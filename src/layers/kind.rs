@@ -1,7 +1,7 @@
 //! What a kind of layer tells of a layer.
 
 use super::nonlinearity::Nonlinearity;
-use super::tape::Tape;
+use super::pass::Pass;
 use crate::element::Element;
 use crate::error::Error;
 use crate::init::Init;
@@ -51,7 +51,7 @@ pub(crate) trait Kind: Shape + Copy + Send + Sync + 'static {
     fn draw<T: Element>(&self, init: Init, rng: &mut impl Rng) -> Result<Params<T>, Error>;
 
     /// The buffers of a pass.
-    fn tape<T: Element>(&self, isa: Isa) -> Result<Box<dyn Tape<T>>, Error>;
+    fn pass<T: Element>(&self, isa: Isa) -> Result<Box<dyn Pass<T>>, Error>;
 
     /// The shape that a file's tensors have, if they are of this kind, as far as it can be told from one tensor of each
     /// dimension.

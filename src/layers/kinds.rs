@@ -9,7 +9,7 @@ use super::kind::Tensors;
 use super::kind::{Kind, Ports};
 use super::nonlinearity::Nonlinearity;
 use super::norm::{NormKernels, NormShape};
-use super::tape::Tape;
+use super::pass::Pass;
 use crate::element::{AnyTable, Element, Tables};
 use crate::error::Error;
 use crate::init::Init;
@@ -163,8 +163,8 @@ impl LayerShape {
     }
 
     /// The buffers of a pass.
-    pub(crate) fn tape<T: Element>(&self, isa: Isa) -> Result<Box<dyn Tape<T>>, Error> {
-        each!(self, shape => shape.tape(isa))
+    pub(crate) fn pass<T: Element>(&self, isa: Isa) -> Result<Box<dyn Pass<T>>, Error> {
+        each!(self, shape => shape.pass(isa))
     }
 
     /// Useful floating-point operations of a train step with `batch` examples, forward and backward, with or without

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `kinds.rs` | the list of the kinds |
 //! | `kind.rs` | what a kind tells of a layer |
-//! | `tape.rs` | what a pass through a layer keeps, and the order of its phases |
+//! | `pass.rs` | what a pass through a layer keeps, and the order of its phases |
 //! | `dann.rs`, `dense.rs`, `norm/` | a kind: its shape, arrays, initialisation, and the phases of its passes |
 //! | `excite.rs` | units that nothing divides: a part of layers |
 //! | `inhibition/` | interneurons and what they do to the units above them: a part of layers |
@@ -23,7 +23,7 @@ pub(crate) mod kind;
 pub(crate) mod kinds;
 pub(crate) mod nonlinearity;
 pub(crate) mod norm;
-pub(crate) mod tape;
+pub(crate) mod pass;
 
 pub use kinds::LayerShape;
 pub use nonlinearity::Nonlinearity;

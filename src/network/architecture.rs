@@ -1,20 +1,23 @@
 //! What a network is made of, before its parameters are drawn.
 
+use crate::context::Context;
 use crate::element::Element;
 use crate::error::{Error, dimension, same};
 use crate::init::{Init, generator};
-use crate::isa::Isa;
 use crate::layers::LayerShape;
-use crate::network::{Network, label_generator};
+use crate::network::Network;
+use crate::network::plan::Plan;
+use crate::network::train_state::TrainState;
+use crate::params::Params;
 use crate::params::schema::Parameter;
 
 /// What a network is made of, before its parameters are drawn.
 ///
 /// ```
-/// use interneuron::{Architecture, Network};
+/// use interneuron::{Architecture, Context, Network};
 ///
 /// // The network of Cornford et al. (2021): three hidden layers of 500 excitatory and 50 inhibitory units.
-/// let net: Network<f32> = Architecture::dann(&[784, 500, 500, 500, 10], &[50, 50, 50, 1])?.seed(7).build()?;
+/// let net: Network<f32> = Architecture::dann(&[784, 500, 500, 500, 10], &[50, 50, 50, 1])?.seed(7).build(&Context::new()?)?;
 /// assert_eq!(net.shapes().count(), 4);
 /// # Ok::<(), interneuron::Error>(())
 /// ```
@@ -24,7 +27,6 @@ pub struct Architecture {
     iid_inhibition: bool,
     mean_input: f64,
     seed: u64,
-    isa: Option<Isa>,
 }
 
 impl Architecture {
@@ -54,7 +56,7 @@ impl Architecture {
             same("the layer", "inhibitory outputs", outputs, other, other_dimension, expected)
                 .map_err(|error| error.in_layer(k))?;
         }
-        Ok(Self { layers, iid_inhibition: false, mean_input: 0.0, seed: 0, isa: None })
+        Ok(Self { layers, iid_inhibition: false, mean_input: 0.0, seed: 0 })
     }
 
     /// The mean of the inputs, for [`Init::mean_input`].
@@ -81,21 +83,30 @@ impl Architecture {
         Self { seed, ..self }
     }
 
-    /// The instruction set; that of [`Isa::select`] if never called.
-    #[must_use]
-    pub fn isa(self, isa: Isa) -> Self {
-        Self { isa: Some(isa), ..self }
+    /// How the network computes, without parameters.
+    ///
+    /// # Errors
+    /// None that [`Architecture::of`] leaves.
+    pub fn plan<T: Element>(&self, context: &Context) -> Result<Plan<T>, Error> {
+        Plan::of(&self.layers, context)
     }
 
-    /// Draws the parameters.
+    /// A network with drawn parameters.
+    ///
+    /// # Errors
+    /// As [`Architecture::draw`].
+    pub fn build<T: Element>(&self, context: &Context) -> Result<Network<T>, Error> {
+        Ok(Network::of(self.plan(context)?, self.draw()?, TrainState::new(self.seed)))
+    }
+
+    /// Draws the parameters of each layer, from the input to the output.
     ///
     /// Before anything is drawn, the system is asked for as much memory as they all take, and none of it is used: each
     /// array alone may fit where all together do not.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] if the parameters do not fit in memory; those of [`Isa::select`] if no set was named.
-    pub fn build<T: Element>(self) -> Result<Network<T>, Error> {
-        let isa = self.isa.map_or_else(Isa::select, Ok)?;
+    /// [`Error::TooLarge`] if the parameters do not fit in memory.
+    pub fn draw<T: Element>(&self) -> Result<Vec<Params<T>>, Error> {
         let schemas = self.layers.iter().map(LayerShape::schema).collect::<Result<Vec<_>, _>>()?;
         let elements = schemas.iter().flat_map(|schema| schema.iter()).map(Parameter::elements);
         let elements = elements.fold(0, usize::saturating_add);
@@ -107,9 +118,8 @@ impl Architecture {
         let layer = |(k, shape): (usize, &LayerShape)| {
             let init =
                 Init { rectified_input: k > 0, iid_inhibition: self.iid_inhibition, mean_input: self.mean_input };
-            Ok((*shape, init.draw(shape, &mut rng)?))
+            init.draw(shape, &mut rng)
         };
-        let layers = self.layers.iter().enumerate().map(layer).collect::<Result<Vec<_>, Error>>()?;
-        Network::of(layers, isa, 0, label_generator(self.seed))
+        self.layers.iter().enumerate().map(layer).collect()
     }
 }

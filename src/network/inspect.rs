@@ -2,7 +2,7 @@
 
 use crate::buffer::Activations;
 use crate::element::Element;
-use crate::layers::tape::{Standardised, Tape};
+use crate::layers::pass::{Pass, Standardised};
 use crate::layers::{LayerShape, Nonlinearity};
 use crate::optim::update::Update;
 use crate::params::ParamsRef;
@@ -44,8 +44,8 @@ impl Observer {
     }
 
     /// Looks at a layer between a forward pass of training and its backward pass.
-    pub fn observe<T: Element>(&mut self, tape: &dyn Tape<T>) {
-        if let Some(Standardised { inverse, zhat }) = tape.standardised() {
+    pub fn observe<T: Element>(&mut self, pass: &dyn Pass<T>) {
+        if let Some(Standardised { inverse, zhat }) = pass.standardised() {
             let [sum, squares, count] = self.zhat.get_or_insert([0.0; 3]);
             for_each(zhat, |_, zhat| {
                 *sum += zhat;
@@ -61,7 +61,7 @@ impl Observer {
             }
         }
         if let Some(active) = &mut self.active {
-            for_each(&tape.buffers().h, |unit, h| active[unit] |= h != 0.0);
+            for_each(&pass.buffers().h, |unit, h| active[unit] |= h != 0.0);
         }
     }
 

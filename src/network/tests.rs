@@ -1,7 +1,11 @@
 //! Tests that look inside a network.
 
+use super::loss::draw_labels;
 use super::*;
+use crate::driver::slabs;
 use crate::network::architecture::Architecture;
+use crate::optim::state::FISHER;
+use crate::optim::update::Natural;
 #[cfg(feature = "rayon")]
 use crate::params::schema::PerRole;
 
@@ -26,25 +30,25 @@ fn curvature_is_the_mean_of_squared_gradients_of_single_examples() {
         for batch in [7, 240] {
             let x: Vec<f64> = (0..batch * 13).map(|i| (i * i % 17) as f64 / 16.0).collect();
             let labels: Vec<u32> = (0..batch as u32).map(|i| i % 5).collect();
-            let mut net: Network<f64> = architecture.clone().seed(4).isa(isa).build().unwrap();
+            let mut net: Network<f64> = architecture.clone().seed(4).build(&isa.into()).unwrap();
             // Away from the beginning, where some gradients are zero by symmetry.
             let matrix = MatRef::new(&x, batch, 13).unwrap();
             for _ in 0..3 {
-                net.train_step(Threads::Serial, matrix, &labels, &Update::csgd(0.05)).unwrap();
+                net.train_step(matrix, &labels, &Update::csgd(0.05)).unwrap();
             }
             let params: Vec<_> = net.params().cloned().collect();
             let shapes: Vec<_> = net.shapes().collect();
             // The labels that will be drawn, slab by slab: the same generator on the same outputs.
             let mut drawn = vec![];
-            let mut labels_of = net.label_generator.clone();
+            let mut labels_of = net.state.label_generator.clone();
             for (start, len) in slabs(batch) {
                 let x = MatRef::new(&x[start * 13..][..len * 13], len, 13).unwrap();
-                net.evaluate(Threads::Serial, x, &labels[..len]).unwrap();
+                net.evaluate(x, &labels[..len]).unwrap();
                 let mut here = vec![];
-                draw_labels(&net.last().tape.buffers().h, &mut labels_of, &mut here);
+                draw_labels(net.plan.last_outputs(), &mut labels_of, &mut here);
                 drawn.extend(here);
             }
-            net.train_step(Threads::Serial, matrix, &labels, &Update::natural(0.0, natural)).unwrap();
+            net.train_step(matrix, &labels, &Update::natural(0.0, natural)).unwrap();
 
             let mut squares: Vec<Params<f64>> = net.zero_gradients().unwrap();
             for (x, &label) in x.chunks_exact(13).zip(&drawn) {
@@ -63,7 +67,7 @@ fn curvature_is_the_mean_of_squared_gradients_of_single_examples() {
                     dh = dx;
                 }
             }
-            for (k, (state, squares)) in net.states().zip(&squares).enumerate() {
+            for (k, (state, squares)) in net.state().layers().zip(&squares).enumerate() {
                 let fisher = state.slot(&FISHER).unwrap().arrays();
                 for ((name, got), squares) in fisher.into_iter().zip(squares.view().iter()) {
                     let want = squares.iter().map(|sum| natural.c * natural.f_lambda * sum / batch as f64);
@@ -96,17 +100,17 @@ fn natural_steps_divide_by_the_estimate() {
             Update::natural(1e-3, natural),
             Update { clip: Some(0.1), momentum: 0.5, ..Update::natural(1e-3, natural) },
         ] {
-            let mut net: Network<f64> = architecture.clone().build().unwrap();
+            let mut net: Network<f64> = architecture.build(&Context::new().unwrap()).unwrap();
             let mut gradients = net.zero_gradients().unwrap();
-            net.gradients(Threads::Serial, x, &labels, &mut gradients).unwrap();
+            net.gradients(x, &labels, &mut gradients).unwrap();
             let mut params: Vec<_> = net.params().cloned().collect();
-            net.train_step(Threads::Serial, x, &labels, &update).unwrap();
+            net.train_step(x, &labels, &update).unwrap();
             let shapes: Vec<_> = net.shapes().collect();
             for (k, params) in params.iter_mut().enumerate() {
-                let fisher = net.blocks[k].state.slot(&FISHER).unwrap().clone().into_arrays();
+                let fisher = net.state.layers[k].slot(&FISHER).unwrap().clone().into_arrays();
                 let mut kept = reference::Kept { fisher, ..reference::Kept::default() };
                 reference::update(&shapes[k], params, &gradients[k], &update, &mut kept);
-                for ((name, got), want) in net.blocks[k].params.arrays().into_iter().zip(params.view().iter()) {
+                for ((name, got), want) in net.params[k].arrays().into_iter().zip(params.view().iter()) {
                     for (got, want) in got.iter().zip(want) {
                         assert!((got - want).abs() <= 1e-13 * (1.0 + want.abs()), "{name}: {got} {want}");
                     }
@@ -125,17 +129,16 @@ fn every_phase_can_be_shared() {
             let x: Vec<T> = (0..batch * 37).map(|i| T::from_f64((i * i % 11) as f64 / 8.0)).collect();
             let x = MatRef::new(&x, batch, 37).unwrap();
             let labels: Vec<u32> = (0..batch as u32).map(|i| i % 5).collect();
-            let run = |threads: Threads<'_>| {
-                let mut net: Network<T> = architecture.clone().isa(isa).build().unwrap();
-                let mut step = |_| net.train_step(threads, x, &labels, &Update::csgd(0.05)).unwrap().to_bits();
+            let run = |threads: Threads| {
+                let mut net: Network<T> = architecture.build(&Context::from(isa).with_threads(threads)).unwrap();
+                let mut step = |_| net.train_step(x, &labels, &Update::csgd(0.05)).unwrap().to_bits();
                 let losses: Vec<u64> = (0..3).map(&mut step).collect();
-                let params: Vec<_> = net.blocks.into_iter().map(|block| block.params).collect();
-                (losses, params)
+                (losses, net.params)
             };
             let serial = run(Threads::Serial);
             for threads in 2..=4 {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                assert!(run(Threads::Pool(&pool)) == serial, "{isa}, batch {batch}, {threads} threads");
+                assert!(run(pool.into()) == serial, "{isa}, batch {batch}, {threads} threads");
             }
         }
     }
@@ -177,11 +180,11 @@ fn spawned_threads_do_not_change_a_loss() {
             let x: Vec<f32> = (0..batch * 37).map(|i| (i * i % 11) as f32 / 8.0).collect();
             let x = MatRef::new(&x, batch, 37).unwrap();
             let labels: Vec<u32> = (0..batch as u32).map(|i| i % 5).collect();
-            let run = |threads: Threads<'_>| -> Result<Vec<u64>, Error> {
-                let mut net: Network<f32> = architecture.clone().build()?;
-                let mut losses = vec![net.evaluate(threads, x, &labels)?.loss.to_bits()];
+            let run = |threads: Threads| -> Result<Vec<u64>, Error> {
+                let mut net: Network<f32> = architecture.build(&Context::new()?.with_threads(threads))?;
+                let mut losses = vec![net.evaluate(x, &labels)?.loss.to_bits()];
                 for _ in 0..2 {
-                    losses.push(net.train_step(threads, x, &labels, update)?.to_bits());
+                    losses.push(net.train_step(x, &labels, update)?.to_bits());
                 }
                 Ok(losses)
             };

@@ -1,6 +1,7 @@
 //! The arrays of a layer of any kind: owned, or views of a caller's.
 
 pub(crate) mod arrays;
+pub(crate) mod network;
 pub(crate) mod schema;
 
 use crate::element::Element;
@@ -292,6 +293,11 @@ impl<'a, T> ParamsMut<'a, T> {
     /// A view for reading.
     pub fn view(&self) -> ParamsRef<'_, T> {
         ParamsRef::of(self.names, self.arrays.iter().map(|array| &**array))
+    }
+
+    /// A view for writing, for a shorter time.
+    pub fn view_mut(&mut self) -> ParamsMut<'_, T> {
+        ParamsMut::of(self.names, self.arrays.iter_mut().map(|array| &mut **array))
     }
 }
 

@@ -247,40 +247,41 @@ impl Expected {
 }
 
 /// Runs a problem on the kernels: forward, all gradients, and the fused update.
-pub fn run<T: Element>(problem: &Problem, isa: Isa, threads: Threads<'_>, update: &Update) -> Outcome<T> {
+pub fn run<T: Element>(problem: &Problem, isa: Isa, threads: Threads, update: &Update) -> Outcome<T> {
     let Problem { shape, batch, .. } = *problem;
     let (d, ne) = (shape.inputs(), shape.outputs());
     let (x, dh) = (cast::<T>(&problem.x), cast::<T>(&problem.dh));
     let x = MatRef::new(&x, batch, d).unwrap();
     let dh = MatRef::new(&dh, batch, ne).unwrap();
     let params = problem.params::<T>();
-    let mut layer = Layer::<T>::new(shape, isa).unwrap();
+    let layer = Layer::<T>::new(shape, &Context::from(isa).with_threads(threads)).unwrap();
+    let mut tape = Tape::new();
     // Outputs begin as NaN, so that a stray read shows.
     let nan = |n: usize| vec![T::from_f64(f64::NAN); n];
     let (mut h, mut dx) = (nan(batch * ne), nan(batch * d));
     let (mut gradients, mut updated) = (params.clone(), params.clone());
     gradients.view_mut().arrays().into_iter().for_each(|(_, array)| array.fill(T::from_f64(f64::NAN)));
-    let forward = |layer: &mut Layer<T>, h: &mut Vec<T>| {
-        layer.forward(threads, params.view(), x, MatMut::new(h, batch, ne).unwrap()).unwrap();
+    let forward = |tape: &mut Tape<T>, h: &mut Vec<T>| {
+        layer.forward(params.view(), tape, x, MatMut::new(h, batch, ne).unwrap()).unwrap();
     };
-    forward(&mut layer, &mut h);
+    forward(&mut tape, &mut h);
     let mut inferred = nan(batch * ne);
     let inferred_out = MatMut::new(&mut inferred, batch, ne).unwrap();
-    layer.infer(threads, params.view(), x, inferred_out).unwrap();
+    layer.infer(params.view(), &mut tape, x, inferred_out).unwrap();
     // In batch normalisation, running statistics take the place of the batch's.
     if !matches!(shape, LayerShape::Norm(NormShape { over: Normalisation::Batch, .. })) {
         assert_eq!(bits(&inferred), bits(&h), "{isa}: h without a backward pass");
     }
-    forward(&mut layer, &mut h);
+    forward(&mut tape, &mut h);
     let dx_out = MatMut::new(&mut dx, batch, d).unwrap();
-    layer.backward(threads, params.view(), x, dh, gradients.view_mut(), Some(dx_out)).unwrap();
-    forward(&mut layer, &mut h);
+    layer.backward(params.view(), &mut tape, dh, gradients.view_mut(), Some(dx_out)).unwrap();
+    forward(&mut tape, &mut h);
     let mut alone = nan(batch * d);
     let alone_out = MatMut::new(&mut alone, batch, d).unwrap();
-    layer.input_gradient(threads, params.view(), dh, alone_out).unwrap();
+    layer.input_gradient(params.view(), &mut tape, dh, alone_out).unwrap();
     assert_eq!(bits(&alone), bits(&dx), "{isa}: dx without the other gradients");
-    forward(&mut layer, &mut h);
-    layer.update(threads, updated.view_mut(), x, dh, update, None).unwrap();
+    forward(&mut tape, &mut h);
+    layer.update(updated.view_mut(), &mut State::new(), &mut tape, dh, update, None).unwrap();
     Outcome { h, dx, gradients, updated }
 }
 
@@ -295,7 +296,7 @@ pub fn check_evaluation<T: Element>(problem: &Problem, isa: Isa) {
     let x = MatRef::new(&x, problem.batch, d).unwrap();
     let mut h = vec![T::from_f64(f64::NAN); problem.batch * ne];
     let out = MatMut::new(&mut h, problem.batch, ne).unwrap();
-    Layer::<T>::new(shape, isa).unwrap().infer(Threads::Serial, own.view(), x, out).unwrap();
+    Layer::<T>::new(shape, &isa.into()).unwrap().infer(own.view(), &mut Tape::new(), x, out).unwrap();
     let want = reference::norm_forward(&shape, params, &problem.x, true).h;
     let scale = largest(&want).max(1.0) * ROUNDINGS;
     assert_within(&format!("{isa}: h in evaluation"), &h, &want, scale, f64::from(f32::EPSILON));

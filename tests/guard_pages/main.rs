@@ -76,7 +76,7 @@ fn layer<T: Element>(
     shape: LayerShape,
     batch: usize,
     isa: Isa,
-    threads: Threads<'_>,
+    threads: Threads,
     turn: usize,
 ) -> (Vec<Params<T>>, [Vec<T>; 2]) {
     let (d, ne) = (shape.inputs(), shape.outputs());
@@ -93,22 +93,23 @@ fn layer<T: Element>(
             MatMut::with_stride(&mut $array, batch, $width, $width + gap).unwrap()
         };
     }
-    let mut layer = Layer::<T>::new(shape, isa).unwrap();
-    layer.infer(threads, params.view(), x, out!(h, ne)).unwrap();
-    layer.forward(threads, params.view(), x, out!(h, ne)).unwrap();
+    let layer = Layer::<T>::new(shape, &Context::from(isa).with_threads(threads)).unwrap();
+    let mut tape = Tape::new();
+    layer.infer(params.view(), &mut tape, x, out!(h, ne)).unwrap();
+    layer.forward(params.view(), &mut tape, x, out!(h, ne)).unwrap();
     if let LayerShape::Dann(DannShape { ni, divisive, .. }) = shape {
         let mut zi = matrix::<T>(batch, ni, gap);
-        layer.interneurons(out!(zi, ni)).unwrap();
+        tape.interneurons(out!(zi, ni)).unwrap();
         if divisive {
             let (mut zhat, mut gamma) = (matrix::<T>(batch, ne, gap), matrix::<T>(batch, ne, gap));
-            layer.standardised(out!(zhat, ne), out!(gamma, ne)).unwrap();
+            tape.standardised(out!(zhat, ne), out!(gamma, ne)).unwrap();
         }
     }
-    layer.backward(threads, params.view(), x, dh, gradients.view_mut(), Some(out!(dx, d))).unwrap();
-    layer.forward(threads, params.view(), x, out!(h, ne)).unwrap();
-    layer.input_gradient(threads, params.view(), dh, out!(dx, d)).unwrap();
-    layer.forward(threads, params.view(), x, out!(h, ne)).unwrap();
-    layer.update(threads, params.view_mut(), x, dh, &update(turn), Some(out!(dx, d))).unwrap();
+    layer.backward(params.view(), &mut tape, dh, gradients.view_mut(), Some(out!(dx, d))).unwrap();
+    layer.forward(params.view(), &mut tape, x, out!(h, ne)).unwrap();
+    layer.input_gradient(params.view(), &mut tape, dh, out!(dx, d)).unwrap();
+    layer.forward(params.view(), &mut tape, x, out!(h, ne)).unwrap();
+    layer.update(params.view_mut(), &mut State::new(), &mut tape, dh, &update(turn), Some(out!(dx, d))).unwrap();
     update(turn).apply(&shape, params.view_mut(), gradients.view(), &mut State::new()).unwrap();
     (vec![params, gradients], [h, dx])
 }
@@ -119,10 +120,10 @@ fn network<T: Element>(
     architecture: &Architecture,
     batch: usize,
     isa: Isa,
-    threads: Threads<'_>,
+    threads: Threads,
     turn: usize,
 ) -> (Vec<Params<T>>, [Vec<T>; 2]) {
-    let mut net: Network<T> = architecture.clone().isa(isa).build().unwrap();
+    let mut net: Network<T> = architecture.build(&Context::from(isa).with_threads(threads)).unwrap();
     let (inputs, classes) = (net.inputs(), net.classes());
     let x = numbers::<T>(batch * inputs);
     let x = MatRef::new(&x, batch, inputs).unwrap();
@@ -130,15 +131,15 @@ fn network<T: Element>(
     labels.iter_mut().enumerate().for_each(|(i, label)| *label = (i % classes) as u32);
     let mut logits = vec![T::ZERO; batch * classes];
     let mut gradients = net.zero_gradients().unwrap();
-    net.logits(threads, x, MatMut::new(&mut logits, batch, classes).unwrap()).unwrap();
-    net.gradients(threads, x, &labels, &mut gradients).unwrap();
-    net.apply(threads, &update(turn), &gradients).unwrap();
-    let mut losses = vec![net.train_step(threads, x, &labels, &update(turn)).unwrap()];
-    match net.train_step(threads, x, &labels, &Update::natural(1e-3, Natural::default())) {
+    net.logits(x, MatMut::new(&mut logits, batch, classes).unwrap()).unwrap();
+    net.gradients(x, &labels, &mut gradients).unwrap();
+    net.apply(&update(turn), &gradients).unwrap();
+    let mut losses = vec![net.train_step(x, &labels, &update(turn)).unwrap()];
+    match net.train_step(x, &labels, &Update::natural(1e-3, Natural::default())) {
         Ok(loss) => losses.push(loss),
         Err(error) => assert!(matches!(error, Error::Unsupported { .. }), "{error}"),
     }
-    losses.push(net.evaluate(threads, x, &labels).unwrap().loss);
+    losses.push(net.evaluate(x, &labels).unwrap().loss);
     (net.params().map(|params| params.to_owned()).collect(), [logits, losses.into_iter().map(T::from_f64).collect()])
 }
 
@@ -213,16 +214,14 @@ fn large_layers_and_networks_touch_nothing_but_their_arrays() {
         return; // Minutes without optimisation.
     }
     explain_crashes();
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    let pool = Threads::from(rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap());
     for isa in isas() {
         for (turn, (dims, kind)) in LARGE.into_iter().enumerate() {
             let shape = shape(dims, kind, true);
             let case = format!("{kind:?} {dims:?}, {isa}");
             on_both_sides(&format!("{case}, f32"), || layer::<f32>(shape, dims.3, isa, Threads::Serial, turn));
             on_both_sides(&format!("{case}, f64"), || layer::<f64>(shape, dims.3, isa, Threads::Serial, turn));
-            on_both_sides(&format!("{case}, 3 threads"), || {
-                layer::<f32>(shape, dims.3, isa, Threads::Pool(&pool), turn)
-            });
+            on_both_sides(&format!("{case}, 3 threads"), || layer::<f32>(shape, dims.3, isa, pool.clone(), turn));
         }
         for batch in [191, 193, 321, 641] {
             let architecture = Architecture::dann(&[79, 130, 61, 10], &[9, 5, 1]).unwrap();

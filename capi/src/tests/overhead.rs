@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::layer::*;
-use interneuron::{DannShape, Init, Isa, Layer, MatMut, MatRef, Threads, Update, generator};
+use interneuron::{Context, DannShape, Init, Layer, MatMut, MatRef, State, Tape, Update, generator};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -27,7 +27,8 @@ fn overhead_of_a_call_at_batch_32() {
     let layer = context.layer(layer_config(d as i64, ne as i64, ni as i64));
     // SAFETY: arrays of the layer's lengths, which live to the end.
     ok(unsafe { interneuron_layer_attach(layer.0, &pointers(&mut arrays)) });
-    let mut rust = Layer::<f32>::new(shape, Isa::select().unwrap()).unwrap();
+    let rust = Layer::<f32>::new(shape, &Context::new().unwrap()).unwrap();
+    let (mut tape, mut state) = (Tape::new(), State::new());
     // Pointers that the optimiser knows nothing about, as across a library's boundary.
     type Forward = unsafe extern "C" fn(u64, i64, *const f32, *mut f32) -> i32;
     type Backward = unsafe extern "C" fn(u64, i64, *const f32, *const f32, *const UpdateConfig, *mut f32) -> i32;
@@ -49,8 +50,8 @@ fn overhead_of_a_call_at_batch_32() {
             let [wex, wix, wei, alpha, g, b] = arrays.each_mut().map(Vec::as_mut_slice);
             let params = interneuron::DannMut { wex, wix, wei, alpha, g, b };
             let out = MatMut::new(&mut h, batch, ne).unwrap();
-            rust.forward(Threads::Serial, params.view(), x, out).unwrap();
-            rust.update(Threads::Serial, params, x, dh, &Update::csgd(0.0), None).unwrap();
+            rust.forward(params.view(), &mut tape, x, out).unwrap();
+            rust.update(params, &mut state, &mut tape, dh, &Update::csgd(0.0), None).unwrap();
             in_rust.push(start.elapsed());
         }
     }

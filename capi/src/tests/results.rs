@@ -4,7 +4,7 @@ use super::*;
 use crate::layer::*;
 use crate::network::*;
 use interneuron::{
-    Architecture, DannParams, DannShape, Init, Isa, Layer, MatMut, MatRef, Network, PerRole, Role, Threads, Update,
+    Architecture, DannParams, DannShape, Init, Isa, Layer, MatMut, MatRef, Network, PerRole, Role, State, Tape, Update,
     generator,
 };
 use std::ptr::{null, null_mut};
@@ -32,21 +32,21 @@ fn update() -> Update {
 
 fn expected(shape: DannShape, isa: Isa) -> Expected {
     let params = Init::deeper().draw_dann::<f32>(&shape, &mut generator(9)).unwrap();
-    let mut layer = Layer::new(shape, isa).unwrap();
+    let layer = Layer::new(shape, &isa.into()).unwrap();
+    let mut tape = Tape::new();
     let (x, dh) = (numbers(BATCH * D), numbers(BATCH * NE));
     let (x, dh) = (MatRef::new(&x, BATCH, D).unwrap(), MatRef::new(&dh, BATCH, NE).unwrap());
     let (mut h, mut dx) = (vec![0.0; BATCH * NE], vec![0.0; BATCH * D]);
     let mut gradients = DannParams::zeros(&shape).unwrap();
     let mut updated = params.clone();
-    let threads = Threads::Serial;
-    let mut forward = |layer: &mut Layer<f32>| {
-        layer.forward(threads, params.view(), x, MatMut::new(&mut h, BATCH, NE).unwrap()).unwrap();
+    let mut forward = |tape: &mut Tape<f32>| {
+        layer.forward(params.view(), tape, x, MatMut::new(&mut h, BATCH, NE).unwrap()).unwrap();
     };
-    forward(&mut layer);
+    forward(&mut tape);
     let dx_out = MatMut::new(&mut dx, BATCH, D).unwrap();
-    layer.backward(threads, params.view(), x, dh, gradients.view_mut(), Some(dx_out)).unwrap();
-    forward(&mut layer);
-    layer.update(threads, updated.view_mut(), x, dh, &update(), None).unwrap();
+    layer.backward(params.view(), &mut tape, dh, gradients.view_mut(), Some(dx_out)).unwrap();
+    forward(&mut tape);
+    layer.update(updated.view_mut(), &mut State::new(), &mut tape, dh, &update(), None).unwrap();
     Expected { params, h, gradients, dx, updated }
 }
 
@@ -179,13 +179,13 @@ fn networks_do_what_the_rust_network_does() {
             Some(nis) => Architecture::dann(&dims, &nis.map(|n| n as usize)),
         };
         for isa in Isa::available() {
-            let mut rust: Network<f32> = architecture.clone().unwrap().seed(5).isa(isa).build().unwrap();
+            let mut rust: Network<f32> = architecture.clone().unwrap().seed(5).build(&isa.into()).unwrap();
             let matrix = MatRef::new(&x, 50, 20).unwrap();
             let context = OwnContext::new(2, isa.name());
             let network = context.network(&dims_c, nis.as_ref().map(|nis| nis.as_slice()), 5);
             drop(context);
             for _ in 0..5 {
-                let expected = rust.train_step(Threads::Serial, matrix, &labels, &Update::csgd(0.1)).unwrap();
+                let expected = rust.train_step(matrix, &labels, &Update::csgd(0.1)).unwrap();
                 let mut loss = 0.0;
                 let step = update_config(0.1, 1);
                 // SAFETY: 50 examples and labels.
@@ -194,11 +194,11 @@ fn networks_do_what_the_rust_network_does() {
                 });
                 assert_eq!(loss.to_bits(), expected.to_bits());
             }
-            let expected = rust.evaluate(Threads::Serial, matrix, &labels).unwrap();
+            let expected = rust.evaluate(matrix, &labels).unwrap();
             let (mut loss, mut errors) = (0.0, 0);
             let mut logits = vec![UNTOUCHED; 50 * 7];
             let mut rust_logits = vec![0.0; 50 * 7];
-            rust.logits(Threads::Serial, matrix, MatMut::new(&mut rust_logits, 50, 7).unwrap()).unwrap();
+            rust.logits(matrix, MatMut::new(&mut rust_logits, 50, 7).unwrap()).unwrap();
             // SAFETY: 50 examples, labels and rows of logits.
             unsafe {
                 let (x, labels) = (x.as_ptr(), labels.as_ptr());

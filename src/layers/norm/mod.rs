@@ -9,7 +9,7 @@ use super::input_gradient::InputGradient;
 use super::kind::Tensors;
 use super::kind::{Kind, Ports};
 use super::nonlinearity::Nonlinearity;
-use super::tape::{Standardised, Tape};
+use super::pass::{Pass, Standardised};
 use crate::buffer::{Activations, Buffer};
 use crate::driver::phase::run_in_parts;
 use crate::driver::{Side, transpose};
@@ -133,8 +133,8 @@ impl Kind for NormShape {
         Ok(Params::of(schema.names, arrays))
     }
 
-    fn tape<T: Element>(&self, isa: Isa) -> Result<Box<dyn Tape<T>>, Error> {
-        Ok(Box::new(NormTape {
+    fn pass<T: Element>(&self, isa: Isa) -> Result<Box<dyn Pass<T>>, Error> {
+        Ok(Box::new(NormPass {
             shape: *self,
             kernels: table::<T, _>(isa),
             buffers: LayerBuffers::new(self.schema()?, (self.d, self.ne), self.nonlinearity, isa),
@@ -158,7 +158,7 @@ impl Kind for NormShape {
 
 /// What a pass through a normalised layer keeps, and the order of its phases.
 #[derive(Clone)]
-struct NormTape<T: Element> {
+struct NormPass<T: Element> {
     shape: NormShape,
     kernels: &'static NormKernels<T>,
     buffers: LayerBuffers<T>,
@@ -171,7 +171,7 @@ struct NormTape<T: Element> {
     dg: Sums<T>,
 }
 
-impl<T: Element> NormTape<T> {
+impl<T: Element> NormPass<T> {
     fn excite<W: Side>(&mut self, team: &Team<'_>, w: &[T], x: &Activations<T>, store: ProductKernel<T, W, Store<T>>) {
         let NormShape { d, ne, .. } = self.shape;
         let LayerBuffers { kernels, examples, .. } = self.buffers;
@@ -265,8 +265,8 @@ impl<T: Element> NormTape<T> {
     }
 }
 
-impl<T: Element> Tape<T> for NormTape<T> {
-    fn clone_box(&self) -> Box<dyn Tape<T>> {
+impl<T: Element> Pass<T> for NormPass<T> {
+    fn clone_box(&self) -> Box<dyn Pass<T>> {
         Box::new(self.clone())
     }
 

@@ -1,6 +1,6 @@
 //! What a pass through a layer keeps, and the order of its phases.
 //!
-//! A pass goes through a [`Tape`] in this order:
+//! A pass goes through a [`Pass`] in this order:
 //!
 //! ```text
 //! prepare            makes room for a batch
@@ -29,8 +29,8 @@ use crate::threads::Team;
 
 /// What a pass through a layer keeps from forward to backward, with the scratch that it needs, and the order of its
 /// phases. Parameters come as the caller holds them: of the layer's kind and lengths, which the caller checked.
-pub(crate) trait Tape<T: Element>: Send + Sync {
-    fn clone_box(&self) -> Box<dyn Tape<T>>;
+pub(crate) trait Pass<T: Element>: Send + Sync {
+    fn clone_box(&self) -> Box<dyn Pass<T>>;
     fn buffers(&self) -> &LayerBuffers<T>;
     fn buffers_mut(&mut self) -> &mut LayerBuffers<T>;
 
@@ -71,7 +71,7 @@ pub(crate) trait Tape<T: Element>: Send + Sync {
     /// Saves what a backward pass uses up.
     fn save(&mut self) {}
 
-    /// Takes back what [`Tape::save`] saved.
+    /// Takes back what [`Pass::save`] saved.
     fn restore(&mut self) {}
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct Standardised<'a, T> {
     pub zhat: &'a Activations<T>,
 }
 
-impl<T: Element> dyn Tape<T> {
+impl<T: Element> dyn Pass<T> + '_ {
     /// Begins with no gradients of slabs, and makes room to sum them up if there is more than one slab.
     pub fn prepare_slabs(&mut self, slabs: usize) -> Result<(), Error> {
         self.buffers_mut().prepare_slabs(slabs)
@@ -144,7 +144,7 @@ impl<T: Element> dyn Tape<T> {
     }
 }
 
-impl<T: Element> Clone for Box<dyn Tape<T>> {
+impl<T: Element> Clone for Box<dyn Pass<T>> {
     fn clone(&self) -> Self {
         self.clone_box()
     }

@@ -1,0 +1,490 @@
+//! The passes through a network, on parameters that somebody owns.
+
+use super::inspect::{LayerStatistics, Observer};
+use super::loss::{Evaluation, draw_labels};
+use super::purpose::{Gradients, Inspection, Purpose, Step};
+use super::target::Target;
+use super::train_state::TrainState;
+use crate::buffer::Activations;
+use crate::context::Context;
+use crate::driver::{copy_examples, from_rows, largest_slab, slabs, to_rows};
+use crate::element::Element;
+use crate::error::{Error, same};
+use crate::layers::LayerShape;
+use crate::layers::buffers::Input;
+use crate::layers::collect::Destination;
+use crate::layers::pass::Pass;
+use crate::matrix::{MatMut, MatRef};
+use crate::optim::apply::apply;
+use crate::optim::state::FISHER;
+use crate::optim::update::{Natural, Update};
+use crate::params::network::{NetworkParams, NetworkParamsMut};
+use crate::params::schema::Schema;
+use crate::params::{Params, ParamsRef};
+use crate::threads::{Team, Threads};
+
+/// How a network computes: its layers, what its passes need, and the [`Context`]. Parameters, and what training keeps
+/// beside them, are the caller's: a [`Network`](crate::Network) is a plan with its parameters.
+///
+/// What is called "parameters" here is a slice or a `Vec` of [`Params`], or of views of arrays that somebody else owns
+/// ([`ParamsRef`](crate::ParamsRef), [`ParamsMut`](crate::ParamsMut)): one for each layer, from the input to the
+/// output. A plan may serve several sets of parameters in turn.
+///
+/// ```
+/// use interneuron::*;
+///
+/// let architecture = Architecture::dann(&[2, 24, 2], &[4, 1])?.seed(1);
+/// let mut plan: Plan<f32> = architecture.plan(&Context::new()?)?;
+/// let (mut params, mut state) = (architecture.draw::<f32>()?, TrainState::new(1));
+/// let x = MatRef::new(&[0.2, 0.8, 0.9, 0.1], 2, 2)?;
+/// let loss = plan.train_step(&mut params, &mut state, x, &[0, 1], &Update::csgd(0.1))?;
+/// assert!(plan.evaluate(&params, x, &[0, 1])?.loss < loss);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Plan<T: Element> {
+    layers: Vec<PlanLayer<T>>,
+    context: Context,
+    x: Activations<T>,
+    x_examples: Activations<T>,
+    doutputs: Activations<T>,
+    /// Labels that a natural gradient drew.
+    drawn: Vec<u32>,
+}
+
+#[derive(Clone)]
+struct PlanLayer<T: Element> {
+    shape: LayerShape,
+    pass: Box<dyn Pass<T>>,
+}
+
+impl<T: Element> PlanLayer<T> {
+    fn schema(&self) -> &Schema {
+        &self.pass.buffers().schema
+    }
+}
+
+impl<T: Element> Plan<T> {
+    /// Layers that an [`Architecture`](crate::Architecture) allows.
+    pub(crate) fn of(shapes: &[LayerShape], context: &Context) -> Result<Self, Error> {
+        let layer = |shape: &LayerShape| Ok(PlanLayer { shape: *shape, pass: shape.pass(context.isa())? });
+        let layers = shapes.iter().map(layer).collect::<Result<_, Error>>()?;
+        let [x, x_examples, doutputs] = [(); 3].map(|()| Activations::new());
+        Ok(Self { layers, context: context.clone(), x, x_examples, doutputs, drawn: vec![] })
+    }
+
+    /// The instruction set and the threads.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Computes on other threads from now on.
+    pub fn set_threads(&mut self, threads: impl Into<Threads>) {
+        self.context = Context::from(self.context.isa()).with_threads(threads);
+    }
+
+    /// The number of inputs.
+    pub fn inputs(&self) -> usize {
+        self.layers[0].shape.inputs()
+    }
+
+    /// The number of outputs.
+    pub fn outputs(&self) -> usize {
+        self.last().shape.outputs()
+    }
+
+    fn last(&self) -> &PlanLayer<T> {
+        self.layers.last().expect("an architecture has a layer")
+    }
+
+    /// The outputs of the last forward pass.
+    pub(super) fn last_outputs(&self) -> &Activations<T> {
+        &self.last().pass.buffers().h
+    }
+
+    /// The shapes of the layers, from the input to the output.
+    pub fn shapes(&self) -> impl ExactSizeIterator<Item = LayerShape> {
+        self.layers.iter().map(|layer| layer.shape)
+    }
+
+    /// The arrays of each layer, from the input to the output.
+    pub fn schemas(&self) -> impl ExactSizeIterator<Item = &Schema> {
+        self.layers.iter().map(PlanLayer::schema)
+    }
+
+    /// Arrays of zeros, for the gradients of all layers.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if they do not fit in memory.
+    pub fn zeros(&self) -> Result<Vec<Params<T>>, Error> {
+        self.schemas().map(|schema| Params::zeros_where(schema, |_| true)).collect()
+    }
+
+    /// One step of training on the examples `x [B, inputs]` with the `target` of each: forward, loss, backward and
+    /// update of `params`, with what is kept in `state`. Returns the loss before the update. See
+    /// [`Network::train_step`](crate::Network::train_step).
+    ///
+    /// # Errors
+    /// As [`Network::train_step`](crate::Network::train_step); [`Error::Length`] if `params` or a used `state` has not
+    /// one element for each layer, [`Error::Layer`] with [`Error::Length`] or [`Error::Kind`] if one has not the shape
+    /// of its layer. Parameters and state are then as they were.
+    pub fn train_step<'a, 'p>(
+        &mut self,
+        params: impl Into<NetworkParamsMut<'a, 'p, T>>,
+        state: &'a mut TrainState<T>,
+        x: MatRef<'_, T>,
+        target: impl Into<Target<'a>>,
+        update: &'a Update,
+    ) -> Result<f64, Error>
+    where
+        T: 'a,
+        'p: 'a,
+    {
+        let (params, target) = (params.into(), target.into());
+        params.check("params", self.schemas())?;
+        self.check_update(update)?;
+        self.check_examples(x, target)?;
+        state.prepare(self.schemas(), update, &params)?;
+        let mut step = Step { params, state, update };
+        let loss = self.pass(x, target, &mut step)?;
+        step.state.steps += 1;
+        Ok(loss)
+    }
+
+    /// Checks that there are as many inputs as the network has, and a target for each example.
+    fn check_examples(&self, x: MatRef<'_, T>, target: Target<'_>) -> Result<(), Error> {
+        same("x", "columns", x.cols(), "the network", "inputs", self.inputs())?;
+        target.check(x.rows(), self.outputs())
+    }
+
+    fn check_update(&self, update: &Update) -> Result<(), Error> {
+        update.check::<T>()?;
+        if update.natural.is_some() && self.has_batch_statistics() {
+            return Err(Error::Unsupported {
+                what: "a natural gradient of batch normalisation",
+                expected: "layers that treat each example on its own",
+            });
+        }
+        Ok(())
+    }
+
+    fn has_batch_statistics(&self) -> bool {
+        self.layers.iter().any(|layer| layer.shape.has_batch_statistics())
+    }
+
+    /// The loss on the examples `x [B, inputs]` with the `target` of each, and its gradients by all `params`, which
+    /// overwrite `gradients`.
+    ///
+    /// # Errors
+    /// As [`Plan::train_step`], also of `gradients`.
+    pub fn gradients<'a, 'g>(
+        &mut self,
+        params: impl Into<NetworkParams<'a, T>>,
+        x: MatRef<'_, T>,
+        target: impl Into<Target<'a>>,
+        gradients: impl Into<NetworkParamsMut<'a, 'g, T>>,
+    ) -> Result<f64, Error>
+    where
+        T: 'a,
+        'g: 'a,
+    {
+        let (params, target, gradients) = (params.into(), target.into(), gradients.into());
+        params.check("params", self.schemas())?;
+        gradients.check("gradients", self.schemas())?;
+        self.pass(x, target, &mut Gradients { params, gradients })
+    }
+
+    /// Statistics of what each layer does: see [`Network::inspect`](crate::Network::inspect).
+    ///
+    /// # Errors
+    /// As [`Plan::gradients`]; [`Error::LearningRate`], [`Error::Factor`] or [`Error::Policy`] if the update cannot be
+    /// used.
+    pub fn inspect<'a>(
+        &mut self,
+        params: impl Into<NetworkParams<'a, T>>,
+        x: MatRef<'_, T>,
+        target: impl Into<Target<'a>>,
+        update: &Update,
+    ) -> Result<Vec<LayerStatistics>, Error>
+    where
+        T: 'a,
+    {
+        let (params, target) = (params.into(), target.into());
+        params.check("params", self.schemas())?;
+        update.check::<T>()?;
+        let observers = self.shapes().map(|shape| Observer::new(&shape)).collect();
+        let mut inspection = Inspection { params, gradients: self.zeros()?, observers, lr: update.lr };
+        self.pass(x, target, &mut inspection)?;
+        let Inspection { gradients, observers, .. } = inspection;
+        let layers = self.schemas().zip(&gradients).zip(observers).enumerate();
+        Ok(layers
+            .map(|(k, ((schema, gradients), observer))| {
+                observer.summarise(schema, params.layer(k), gradients.view(), update)
+            })
+            .collect())
+    }
+
+    /// Takes a step with gradients that were handed out, perhaps averaged by the caller: `params` are overwritten. See
+    /// [`Network::apply`](crate::Network::apply).
+    ///
+    /// # Errors
+    /// As [`Network::apply`](crate::Network::apply), also of `params` and `state`, as [`Plan::train_step`].
+    pub fn apply<'a, 'p>(
+        &mut self,
+        params: impl Into<NetworkParamsMut<'a, 'p, T>>,
+        state: &mut TrainState<T>,
+        update: &Update,
+        gradients: impl Into<NetworkParams<'a, T>>,
+    ) -> Result<(), Error>
+    where
+        T: 'a,
+        'p: 'a,
+    {
+        let (mut params, gradients) = (params.into(), gradients.into());
+        params.check("params", self.schemas())?;
+        update.check::<T>()?;
+        update.check_without_labels()?;
+        gradients.check("gradients", self.schemas())?;
+        state.prepare(self.schemas(), update, &params)?;
+        // A step waits for memory: an element takes about as long as it does in a forward pass of 8 examples.
+        let flops = self.flops(8, |shape, batch, _| shape.forward_flops(batch));
+        self.context.threads().region(flops, |team| {
+            for (k, (layer, state)) in self.layers.iter().zip(&mut state.layers).enumerate() {
+                let kernels = layer.pass.buffers().kernels;
+                apply(team, kernels, (layer.schema(), update), params.layer_mut(k), gradients.layer(k), state);
+            }
+        });
+        state.steps += 1;
+        Ok(())
+    }
+
+    /// Forward, loss and backward, slab by slab; what becomes of each layer's gradients is the `purpose`'s to say.
+    fn pass(&mut self, x: MatRef<'_, T>, target: Target<'_>, purpose: &mut dyn Purpose<T>) -> Result<f64, Error> {
+        self.check_examples(x, target)?;
+        // ReLU may hide an infinity from the loss, but not from the gradients: zero times infinity is NaN.
+        x.check_finite("x")?;
+        let batch = x.rows();
+        // A batch whose statistics matter is not cut.
+        let whole = self.has_batch_statistics();
+        let count = if whole { 1 } else { slabs(batch).len() };
+        self.prepare(if whole { batch } else { largest_slab(batch) }, true)?;
+        for layer in &mut self.layers {
+            layer.pass.prepare_slabs(count)?;
+        }
+        let mut labels_before = None;
+        if let Some((_, state)) = purpose.fisher() {
+            for layer in &mut self.layers {
+                layer.pass.prepare_fisher_pass()?;
+            }
+            state.keep_fisher();
+            labels_before = Some(state.label_generator.clone());
+        }
+        let slabs = slabs(batch).filter(|_| !whole).chain(std::iter::once((0, batch)).filter(|_| whole));
+        let threads = self.context.threads().clone();
+        threads.region(self.flops(batch, LayerShape::train_flops), |team| {
+            let mut loss = 0.0;
+            for (start, len) in slabs {
+                let (slab, target) = (x.slice(start, len)?, target.slice(start, len));
+                self.prepare(len, true)?;
+                self.forward(team, &|k| purpose.params(k), slab, true);
+                self.layers.iter().enumerate().for_each(|(k, layer)| purpose.observe(k, &*layer.pass));
+                self.estimate_fisher(team, purpose, target, (start == 0, batch))?;
+                loss += self.backward(team, &|k| purpose.params(k), target, batch);
+                let last = start + len == batch;
+                if last && !loss.is_finite() {
+                    if let (Some((_, state)), Some(before)) = (purpose.fisher(), labels_before) {
+                        state.restore_fisher();
+                        state.label_generator = before;
+                    }
+                    let (step, lr) = purpose.step();
+                    return Err(Error::Diverged { step, lr, loss: loss / batch as f64 });
+                }
+                self.for_each_down(|k, pass, x| {
+                    if last {
+                        purpose.finish(team, k, pass, x);
+                    } else {
+                        pass.collect(team, x, Destination::Accumulate);
+                    }
+                });
+            }
+            Ok(loss / batch as f64)
+        })
+    }
+
+    /// Calls `f` with each layer's pass and its input `x [B, d]`, from the last layer down.
+    fn for_each_down(&mut self, mut f: impl FnMut(usize, &mut dyn Pass<T>, &Activations<T>)) {
+        for k in (0..self.layers.len()).rev() {
+            let (below, here) = self.layers.split_at_mut(k);
+            let x = below.last().map_or(&self.x_examples, |below| &below.pass.buffers().h_examples);
+            f(k, &mut *here[0].pass, x);
+        }
+    }
+
+    /// Adds a slab to the estimate of the Fisher information, if that is wanted: a backward pass from labels that are
+    /// drawn from the network's own outputs. `first` begins a new batch, which has `batch` examples.
+    fn estimate_fisher(
+        &mut self,
+        team: &Team<'_>,
+        purpose: &mut dyn Purpose<T>,
+        target: Target<'_>,
+        (first, batch): (bool, usize),
+    ) -> Result<(), Error> {
+        let Some((Natural { c, f_lambda, .. }, state)) = purpose.fisher() else { return Ok(()) };
+        // The step will fail, and nothing is to be drawn from what is not a number.
+        let (loss, _) = target.loss(self.last_outputs(), None);
+        if !loss.is_finite() {
+            return Ok(());
+        }
+        let mut drawn = std::mem::take(&mut self.drawn);
+        draw_labels(self.last_outputs(), &mut state.label_generator, &mut drawn);
+        // There is room for the largest slab already; this only makes it as large as this one.
+        self.layers.iter_mut().try_for_each(|layer| layer.pass.prepare_fisher_pass())?;
+        self.layers.iter_mut().for_each(|layer| layer.pass.begin_fisher_pass());
+        // Gradients of single examples, not of their mean.
+        self.backward(team, &|k| purpose.params(k), Target::Labels(&drawn), 1);
+        self.drawn = drawn;
+        let keep = if first { 1.0 - c } else { 1.0 };
+        let [keep, scale] = [keep, c * f_lambda / batch as f64].map(T::from_f64);
+        let (_, state) = purpose.fisher().expect("a natural gradient");
+        self.for_each_down(|k, pass, x| {
+            let into = state.layers[k].slot_mut(&FISHER).expect("the state was prepared").view_mut();
+            pass.collect(team, x, Destination::Fisher { into, keep, scale });
+            pass.end_fisher_pass();
+        });
+        Ok(())
+    }
+
+    /// From the outputs of a slab to the deltas of all layers; returns the sum of the losses.
+    fn backward<'p>(&mut self, team: &Team<'_>, params: ParamsOf<'_, 'p, T>, target: Target<'_>, batch: usize) -> f64 {
+        let last = self.layers.len() - 1;
+        let pass = &mut self.layers[last].pass;
+        let (loss, _) = target.loss(&pass.buffers().h, Some((&mut self.doutputs, batch)));
+        pass.receive_array(team, params(last), &self.doutputs);
+        for k in (0..self.layers.len()).rev() {
+            let (below, here) = self.layers.split_at_mut(k);
+            let pass = &mut here[0].pass;
+            pass.inner_backward(team, params(k));
+            if let Some(below) = below.last_mut() {
+                below.pass.receive(team, params(k - 1), pass.input_gradient(params(k)));
+            }
+        }
+        loss
+    }
+
+    /// Useful work in all layers.
+    fn flops(&self, batch: usize, of: impl Fn(&LayerShape, usize, bool) -> f64) -> f64 {
+        self.shapes().enumerate().map(|(k, shape)| of(&shape, batch, k > 0)).sum()
+    }
+
+    /// Makes room for a slab.
+    fn prepare(&mut self, examples: usize, training: bool) -> Result<(), Error> {
+        for layer in &mut self.layers {
+            layer.pass.prepare(examples, training)?;
+        }
+        let columns = self.last_outputs().columns();
+        self.x.resize(self.inputs(), columns)?;
+        self.x_examples.resize(examples, self.layers[0].pass.buffers().inputs())?;
+        if training {
+            self.doutputs.resize(self.outputs(), columns)?;
+        }
+        Ok(())
+    }
+
+    fn forward<'p>(&mut self, team: &Team<'_>, params: ParamsOf<'_, 'p, T>, x: MatRef<'_, T>, training: bool) {
+        let few = self.last().pass.buffers().uses_dot_products(x.rows());
+        if training || few {
+            copy_examples(team, x, &mut self.x_examples);
+        }
+        if !few {
+            from_rows(team, x, &mut self.x);
+        }
+        for k in 0..self.layers.len() {
+            let (below, here) = self.layers.split_at_mut(k);
+            let x = match below.last() {
+                Some(below) => below.pass.buffers().output(few),
+                None if few => Input::Examples(&self.x_examples),
+                None => Input::Units(&self.x),
+            };
+            here[0].pass.forward(team, params(k), x, training);
+        }
+    }
+
+    /// Loss and errors on the examples `x [B, inputs]` with the `target` of each, for any B.
+    ///
+    /// # Errors
+    /// As [`Network::evaluate`](crate::Network::evaluate), also of `params`, as [`Plan::train_step`].
+    pub fn evaluate<'a>(
+        &mut self,
+        params: impl Into<NetworkParams<'a, T>>,
+        x: MatRef<'_, T>,
+        target: impl Into<Target<'a>>,
+    ) -> Result<Evaluation, Error>
+    where
+        T: 'a,
+    {
+        let (params, target) = (params.into(), target.into());
+        self.check_examples(x, target)?;
+        let mut sum = Evaluation { examples: x.rows(), ..Evaluation::default() };
+        self.in_pieces(params, x, |_, start, outputs| {
+            let (loss, errors) = target.slice(start, outputs.columns().len()).loss(outputs, None);
+            sum.loss += loss;
+            sum.errors += errors;
+        })?;
+        sum.loss /= x.rows() as f64;
+        Ok(sum)
+    }
+
+    /// The outputs of the last layer: from `x [B, inputs]` to `logits [B, outputs]`, which is overwritten, for any B.
+    ///
+    /// # Errors
+    /// As [`Network::logits`](crate::Network::logits), also of `params`, as [`Plan::train_step`].
+    pub fn logits<'a>(
+        &mut self,
+        params: impl Into<NetworkParams<'a, T>>,
+        x: MatRef<'_, T>,
+        mut logits: MatMut<'_, T>,
+    ) -> Result<(), Error>
+    where
+        T: 'a,
+    {
+        same("x", "columns", x.cols(), "the network", "inputs", self.inputs())?;
+        same("logits", "rows", logits.rows(), "x", "rows", x.rows())?;
+        same("logits", "columns", logits.cols(), "the network", "outputs", self.outputs())?;
+        self.in_pieces(params.into(), x, |team, start, piece| {
+            let mut rows = logits.slice_mut(start, piece.columns().len());
+            to_rows(team, piece, &mut rows, |logit| logit);
+        })
+    }
+
+    /// Calls `each` with the index of the first example and the outputs of one piece of `x` after the other.
+    fn in_pieces(
+        &mut self,
+        params: NetworkParams<'_, T>,
+        x: MatRef<'_, T>,
+        mut each: impl FnMut(&Team<'_>, usize, &Activations<T>) + Send,
+    ) -> Result<(), Error> {
+        params.check("params", self.schemas())?;
+        self.prepare(largest_slab(x.rows()), false)?;
+        let flops = self.flops(x.rows(), |shape, batch, _| shape.forward_flops(batch));
+        let threads = self.context.threads().clone();
+        threads.region(flops, |team| {
+            for (start, len) in slabs(x.rows()) {
+                let slab = x.slice(start, len)?;
+                self.prepare(len, false)?;
+                self.forward(team, &|k| params.layer(k), slab, false);
+                each(team, start, self.last_outputs());
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The parameters of a layer by its number.
+type ParamsOf<'f, 'p, T> = &'f (dyn Fn(usize) -> ParamsRef<'p, T> + 'f);
+
+impl<T: Element> std::fmt::Debug for Plan<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shapes: Vec<_> = self.shapes().collect();
+        f.debug_struct("Plan").field("shapes", &shapes).field("context", &self.context).finish()
+    }
+}

@@ -1,0 +1,102 @@
+//! What a pass forward and backward through a network is for.
+
+use super::inspect::Observer;
+use super::train_state::TrainState;
+use crate::buffer::Activations;
+use crate::element::Element;
+use crate::layers::collect::Destination;
+use crate::layers::pass::Pass;
+use crate::optim::update::{Natural, Update};
+use crate::params::network::{NetworkParams, NetworkParamsMut};
+use crate::params::{Params, ParamsRef};
+use crate::threads::Team;
+
+/// What a pass forward and backward through a network is for: whose parameters it reads, and what becomes of each
+/// layer's gradients.
+pub(super) trait Purpose<T: Element>: Send {
+    /// The parameters of layer `k`.
+    fn params(&self, k: usize) -> ParamsRef<'_, T>;
+
+    /// Looks at layer `k` between forward and backward.
+    fn observe(&mut self, _k: usize, _pass: &dyn Pass<T>) {}
+
+    /// The estimate of the Fisher information that the pass adds to, and what it is added to.
+    fn fisher(&mut self) -> Option<(Natural, &mut TrainState<T>)> {
+        None
+    }
+
+    /// Makes what is wanted of the gradients of layer `k`, whose input is `x`, from the last layer down.
+    fn finish(&mut self, team: &Team<'_>, k: usize, pass: &mut dyn Pass<T>, x: &Activations<T>);
+
+    /// The step and the learning rate that an error names.
+    fn step(&self) -> (u64, f64) {
+        (0, 0.0)
+    }
+}
+
+/// A step of training.
+pub(super) struct Step<'a, 'p, T> {
+    pub params: NetworkParamsMut<'a, 'p, T>,
+    pub state: &'a mut TrainState<T>,
+    pub update: &'a Update,
+}
+
+impl<T: Element> Purpose<T> for Step<'_, '_, T> {
+    fn params(&self, k: usize) -> ParamsRef<'_, T> {
+        self.params.layer(k)
+    }
+
+    fn fisher(&mut self) -> Option<(Natural, &mut TrainState<T>)> {
+        self.update.natural.map(|natural| (natural, &mut *self.state))
+    }
+
+    fn finish(&mut self, team: &Team<'_>, k: usize, pass: &mut dyn Pass<T>, x: &Activations<T>) {
+        pass.update(team, self.update, self.params.layer_mut(k), x, &mut self.state.layers[k]);
+    }
+
+    fn step(&self) -> (u64, f64) {
+        (self.state.steps, self.update.lr)
+    }
+}
+
+/// Gradients that are handed out.
+pub(super) struct Gradients<'a, 'g, T> {
+    pub params: NetworkParams<'a, T>,
+    pub gradients: NetworkParamsMut<'a, 'g, T>,
+}
+
+impl<T: Element> Purpose<T> for Gradients<'_, '_, T> {
+    fn params(&self, k: usize) -> ParamsRef<'_, T> {
+        self.params.layer(k)
+    }
+
+    fn finish(&mut self, team: &Team<'_>, k: usize, pass: &mut dyn Pass<T>, x: &Activations<T>) {
+        pass.collect(team, x, Destination::Store(self.gradients.layer_mut(k)));
+    }
+}
+
+/// Statistics of the layers.
+pub(super) struct Inspection<'a, T> {
+    pub params: NetworkParams<'a, T>,
+    pub gradients: Vec<Params<T>>,
+    pub observers: Vec<Observer>,
+    pub lr: f64,
+}
+
+impl<T: Element> Purpose<T> for Inspection<'_, T> {
+    fn params(&self, k: usize) -> ParamsRef<'_, T> {
+        self.params.layer(k)
+    }
+
+    fn observe(&mut self, k: usize, pass: &dyn Pass<T>) {
+        self.observers[k].observe(pass);
+    }
+
+    fn finish(&mut self, team: &Team<'_>, k: usize, pass: &mut dyn Pass<T>, x: &Activations<T>) {
+        pass.collect(team, x, Destination::Store(self.gradients[k].view_mut()));
+    }
+
+    fn step(&self) -> (u64, f64) {
+        (0, self.lr)
+    }
+}

@@ -1,0 +1,126 @@
+//! What a pass through one layer keeps.
+
+use super::layer::Layer;
+use crate::buffer::Activations;
+use crate::driver::to_rows;
+use crate::element::Element;
+use crate::error::{Error, same};
+use crate::isa::Isa;
+use crate::layers::LayerShape;
+use crate::layers::pass::{Pass, Standardised};
+use crate::matrix::MatMut;
+use crate::threads::Threads;
+
+/// What a forward pass through a [`Layer`] keeps for its backward pass: a copy of its input, what happened on the way,
+/// and the scratch memory of both. There is one tape for each pass that is outstanding: for each time step of a
+/// sequence, for instance, or for each node of an automatic differentiation. A tape that is used again allocates
+/// nothing, so it pays to keep it; it serves layers of any shape in turn.
+#[derive(Clone)]
+pub struct Tape<T: Element>(Option<Kept<T>>);
+
+/// What is kept of a pass through a layer of one shape.
+#[derive(Clone)]
+pub(super) struct Kept<T: Element> {
+    shape: LayerShape,
+    isa: Isa,
+    pub pass: Box<dyn Pass<T>>,
+    pub x: Activations<T>,
+    pub x_examples: Activations<T>,
+    pub dh: Activations<T>,
+    pub dx: Activations<T>,
+    /// Examples of the forward pass that no backward pass followed yet.
+    pub examples: Option<usize>,
+}
+
+impl<T: Element> Default for Tape<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Element> Tape<T> {
+    /// An empty tape.
+    pub const fn new() -> Self {
+        Self(None)
+    }
+
+    /// Examples of the forward pass that it keeps, until a backward pass follows it.
+    pub fn examples(&self) -> Option<usize> {
+        self.0.as_ref().and_then(|kept| kept.examples)
+    }
+
+    /// What it keeps of passes through this layer; what it kept of those through a layer of another shape is gone.
+    pub(super) fn of(&mut self, layer: &Layer<T>) -> Result<&mut Kept<T>, Error> {
+        let (shape, isa) = (layer.shape(), layer.context().isa());
+        if self.0.as_ref().is_none_or(|kept| (kept.shape, kept.isa) != (shape, isa)) {
+            let [x, x_examples, dh, dx] = [(); 4].map(|()| Activations::new());
+            self.0 = Some(Kept { shape, isa, pass: shape.pass(isa)?, x, x_examples, dh, dx, examples: None });
+        }
+        Ok(self.0.as_mut().expect("it was just made"))
+    }
+
+    /// What it keeps of a forward pass through this layer with so many examples.
+    pub(super) fn outstanding(&mut self, layer: &Layer<T>, examples: usize) -> Result<&mut Kept<T>, Error> {
+        let of_layer = |kept: &&mut Kept<T>| (kept.shape, kept.isa) == (layer.shape(), layer.context().isa());
+        let kept = self.0.as_mut().filter(of_layer).filter(|kept| kept.examples == Some(examples));
+        kept.ok_or(Error::NoForward { expected: "number of examples" })
+    }
+
+    /// Copies what the interneurons of a DANN layer did in the forward pass: `zi [B, ni]` is overwritten.
+    ///
+    /// # Errors
+    /// [`Error::NoForward`] if no [`Layer::forward`] went before or a backward pass already followed it,
+    /// [`Error::Kind`] if it was that of a layer without interneurons, [`Error::Mismatch`] if `zi` has other
+    /// dimensions.
+    pub fn interneurons(&self, mut zi: MatMut<'_, T>) -> Result<(), Error> {
+        let (kept, examples) = self.kept()?;
+        let minus_zi = kept.pass.minus_zi().ok_or(Error::Kind { expected: "DANN" })?;
+        check("zi", &zi, examples, "interneurons", kept.shape.interneurons())?;
+        Threads::Serial.region(0.0, |team| to_rows(team, minus_zi, &mut zi, |minus_zi| -minus_zi));
+        Ok(())
+    }
+
+    /// Copies what inhibition did in the forward pass of a divisive DANN layer: the standardised excitation
+    /// `zhat = ẑ [B, ne]` and the divisor `gamma = γ [B, ne]` are overwritten.
+    ///
+    /// # Errors
+    /// As [`Tape::interneurons`]; [`Error::Kind`] for a layer that does not divide.
+    pub fn standardised(&self, mut zhat: MatMut<'_, T>, mut gamma: MatMut<'_, T>) -> Result<(), Error> {
+        let (kept, examples) = self.kept()?;
+        let Some(Standardised { inverse: Some(inverse), zhat: standardised }) = kept.pass.standardised() else {
+            return Err(Error::Kind { expected: "divisive DANN" });
+        };
+        check("zhat", &zhat, examples, "outputs", kept.shape.outputs())?;
+        check("gamma", &gamma, examples, "outputs", kept.shape.outputs())?;
+        Threads::Serial.region(0.0, |team| {
+            to_rows(team, standardised, &mut zhat, |zhat| zhat);
+            to_rows(team, inverse, &mut gamma, |inverse| T::ONE / inverse);
+        });
+        Ok(())
+    }
+
+    /// What is kept, and of how many examples.
+    fn kept(&self) -> Result<(&Kept<T>, usize), Error> {
+        let kept = self.0.as_ref().and_then(|kept| kept.examples.map(|examples| (kept, examples)));
+        kept.ok_or(Error::NoForward { expected: "number of examples" })
+    }
+}
+
+impl<T: Element> std::fmt::Debug for Tape<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shape = self.0.as_ref().map(|kept| kept.shape);
+        f.debug_struct("Tape").field("shape", &shape).field("examples", &self.examples()).finish()
+    }
+}
+
+/// Checks that `out` has a row for each example and a column for each of these units.
+fn check<T: Element>(
+    name: &'static str,
+    out: &MatMut<'_, T>,
+    examples: usize,
+    units: &'static str,
+    count: usize,
+) -> Result<(), Error> {
+    same(name, "rows", out.rows(), "the forward pass", "examples", examples)?;
+    same(name, "columns", out.cols(), "the layer", units, count)
+}

@@ -1,0 +1,68 @@
+//! What training keeps beside the parameters.
+
+use crate::element::Element;
+use crate::error::{Error, length};
+use crate::init::{Generator, generator};
+use crate::optim::state::State;
+use crate::optim::update::Update;
+use crate::params::network::NetworkParamsMut;
+use crate::params::schema::Schema;
+
+/// What training keeps of a network beside its parameters: what the updates of its layers keep from step to step, the
+/// number of steps, and the generator of the labels that a natural gradient draws. It begins empty; the first step
+/// makes room.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainState<T> {
+    pub(crate) layers: Vec<State<T>>,
+    pub(crate) steps: u64,
+    pub(crate) label_generator: Generator,
+}
+
+/// The generator of the labels that a natural gradient draws: a stream of its own of the network's seed.
+pub(crate) fn label_generator(seed: u64) -> Generator {
+    let mut generator = generator(seed);
+    generator.set_stream(1);
+    generator
+}
+
+impl<T: Element> TrainState<T> {
+    /// Before the first step. The seed is that of the labels that a natural gradient draws; other rules draw nothing.
+    pub fn new(seed: u64) -> Self {
+        Self { layers: vec![], steps: 0, label_generator: label_generator(seed) }
+    }
+
+    /// Steps taken so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// What the updates of each layer keep, from the input to the output. Empty before the first step.
+    pub fn layers(&self) -> impl ExactSizeIterator<Item = &State<T>> {
+        self.layers.iter()
+    }
+
+    /// Makes room for what a step needs, and checks that what is kept already is of layers of these schemas.
+    pub(crate) fn prepare<'s>(
+        &mut self,
+        schemas: impl ExactSizeIterator<Item = &'s Schema>,
+        update: &Update,
+        params: &NetworkParamsMut<'_, '_, T>,
+    ) -> Result<(), Error> {
+        if self.layers.is_empty() {
+            self.layers.resize_with(schemas.len(), State::new);
+        }
+        length("state", self.layers.len(), schemas.len())?;
+        for (k, (schema, state)) in schemas.zip(&mut self.layers).enumerate() {
+            state.prepare(schema, update, params.layer(k)).map_err(|error| error.in_layer(k))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn keep_fisher(&mut self) {
+        self.layers.iter_mut().for_each(State::keep_fisher);
+    }
+
+    pub(crate) fn restore_fisher(&mut self) {
+        self.layers.iter_mut().for_each(State::restore_fisher);
+    }
+}
