@@ -86,6 +86,14 @@ impl<'a, T> MatRef<'a, T> {
         &self.data[row * self.stride..][..self.cols]
     }
 
+    /// Checks that all elements are finite and not negative.
+    pub(crate) fn check_not_negative(&self, name: &'static str) -> Result<(), Error>
+    where
+        T: Element,
+    {
+        values(name, (0..self.rows).flat_map(|row| self.row(row)).map(|value| value.to_f64()), false)
+    }
+
     /// Checks that all elements are finite.
     pub(crate) fn check_finite(&self, name: &'static str) -> Result<(), Error>
     where

@@ -577,6 +577,55 @@ pub fn softmax_cross_entropy(logits: &[f64], labels: &[u32]) -> (f64, Vec<f64>) 
     (loss / batch as f64, gradient)
 }
 
+/// The mean of `loss(o, y)` over the elements of `outputs`, each with its weight, and its gradient by them: zero, both,
+/// where all weights are zero.
+///
+/// # Panics
+/// If the arrays have other lengths.
+pub fn mean_of_elements(
+    outputs: &[f64],
+    y: &[f64],
+    weights: &[f64],
+    loss: impl Fn(f64, f64) -> (f64, f64),
+) -> (f64, Vec<f64>) {
+    assert!(outputs.len() == y.len() && y.len() == weights.len(), "an output, a target and a weight for each element");
+    let total: f64 = weights.iter().sum();
+    let weights = weights.iter().map(|w| if total > 0.0 { w / total } else { 0.0 });
+    let each = outputs.iter().zip(y).map(|(&o, &y)| loss(o, y)).zip(weights);
+    let (losses, gradient): (Vec<_>, _) = each.map(|((loss, d), w)| (w * loss, w * d)).unzip();
+    (losses.iter().sum(), gradient)
+}
+
+/// `(o − y)²` and its derivative by o.
+pub fn squared_error(o: f64, y: f64) -> (f64, f64) {
+    ((o - y).powi(2), 2.0 * (o - y))
+}
+
+/// `−y ln σ(o) − (1 − y) ln(1 − σ(o))` and its derivative by o.
+pub fn binary_cross_entropy(o: f64, y: f64) -> (f64, f64) {
+    (o.max(0.0) - o * y + (-o.abs()).exp().ln_1p(), 1.0 / (1.0 + (-o).exp()) - y)
+}
+
+/// The mean of `−Σ t ln softmax(o)` over the examples, each with its weight, and its gradient by the outputs `[B, K]`;
+/// `t [B, K]`.
+///
+/// # Panics
+/// If the arrays do not fit one another.
+pub fn weighted_cross_entropy(outputs: &[f64], t: &[f64], weights: &[f64]) -> (f64, Vec<f64>) {
+    assert!(outputs.len() == t.len() && t.len().is_multiple_of(weights.len()), "a row of each for each weight");
+    let (classes, total) = (t.len() / weights.len(), weights.iter().sum::<f64>());
+    let (mut loss, mut gradient) = (0.0, vec![]);
+    for ((o, t), w) in outputs.chunks_exact(classes).zip(t.chunks_exact(classes)).zip(weights) {
+        let w = if total > 0.0 { w / total } else { 0.0 };
+        let largest = o.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = o.iter().map(|o| (o - largest).exp()).sum();
+        let all: f64 = t.iter().sum();
+        loss -= w * o.iter().zip(t).map(|(o, t)| t * (o - largest - sum.ln())).sum::<f64>();
+        gradient.extend(o.iter().zip(t).map(|(o, t)| w * (all * (o - largest).exp() / sum - t)));
+    }
+    (loss, gradient)
+}
+
 /// What the initialisation of a layer with inhibition aims at.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct InitStatistics {

@@ -128,15 +128,50 @@ impl<T: Element> Network<T> {
     /// [`Error::Mismatch`], [`Error::Length`] or [`Error::Label`] if examples or targets do not fit the network,
     /// [`Error::Value`] if an element of `x` is not finite, [`Error::LearningRate`], [`Error::Factor`] or
     /// [`Error::Policy`] if the update cannot be used, [`Error::Unsupported`] if it is a natural gradient and the
-    /// network has batch normalisation, whose examples have no gradients of their own, [`Error::Diverged`] if the loss
-    /// is not finite, [`Error::TooLarge`] if the scratch does not fit in memory. Parameters are then as they were.
+    /// network has batch normalisation, whose examples have no gradients of their own, or the loss is not that of a
+    /// softmax, [`Error::Diverged`] if the loss is not finite, [`Error::TooLarge`] if the scratch does not fit in memory. Parameters are then as they were.
     pub fn train_step<'t>(
         &mut self,
         x: MatRef<'_, T>,
-        target: impl Into<Target<'t>>,
+        target: impl Into<Target<'t, T>>,
         update: &Update,
     ) -> Result<f64, Error> {
         self.plan.train_step(&mut self.params, &mut self.state, x, target.into(), update)
+    }
+
+    /// One step of training on the examples `x [B, inputs]` with a loss that the caller computes: `loss` is given the
+    /// outputs `[B, K]` and writes the gradient of what it returns by each of them, `[B, K]`, which begins as zeros. With
+    /// a [`Target`]'s own [`loss`](Target::loss) it is the step of [`Network::train_step`] to the bit. It is called on the
+    /// calling thread, once.
+    ///
+    /// The forward pass of a batch of 192 examples or more, which goes through the layers in slabs, is made twice:
+    /// before the loss for all outputs, and after it for what the backward pass needs.
+    ///
+    /// # Errors
+    /// As [`Network::train_step`]; [`Error::Value`] if an element of the gradient is not finite, [`Error::Unsupported`]
+    /// if the update is a natural gradient.
+    ///
+    /// ```
+    /// use interneuron::*;
+    ///
+    /// let mut net: Network<f32> = Architecture::dann(&[2, 8, 1], &[2, 1])?.build(&Context::new()?)?;
+    /// let x = MatRef::new(&[0.1, 0.9, 0.7, 0.2], 2, 2)?;
+    /// // The absolute error from 0.5.
+    /// let loss = net.step_with(x, &Update::csgd(0.01), |outputs, mut doutputs| {
+    ///     let errors = (0..2).map(|example| outputs.row(example)[0] - 0.5);
+    ///     errors.clone().enumerate().for_each(|(example, error)| doutputs.row_mut(example)[0] = error.signum() / 2.0);
+    ///     f64::from(errors.map(f32::abs).sum::<f32>() / 2.0)
+    /// })?;
+    /// assert!(loss > 0.0);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn step_with(
+        &mut self,
+        x: MatRef<'_, T>,
+        update: &Update,
+        loss: impl FnOnce(MatRef<'_, T>, MatMut<'_, T>) -> f64,
+    ) -> Result<f64, Error> {
+        self.plan.step_with(&mut self.params, &mut self.state, x, update, loss)
     }
 
     /// The loss on the examples `x [B, inputs]` with the `target` of each, and its gradients by all parameters, which
@@ -148,7 +183,7 @@ impl<T: Element> Network<T> {
     pub fn gradients<'t, 'g>(
         &mut self,
         x: MatRef<'_, T>,
-        target: impl Into<Target<'t>>,
+        target: impl Into<Target<'t, T>>,
         gradients: impl Into<NetworkParamsMut<'t, 'g, T>>,
     ) -> Result<f64, Error>
     where
@@ -168,7 +203,7 @@ impl<T: Element> Network<T> {
     pub fn inspect<'t>(
         &mut self,
         x: MatRef<'_, T>,
-        target: impl Into<Target<'t>>,
+        target: impl Into<Target<'t, T>>,
         update: &Update,
     ) -> Result<Vec<LayerStatistics>, Error> {
         let statistics = self.plan.inspect(&self.params, x, target.into(), update);
@@ -196,7 +231,7 @@ impl<T: Element> Network<T> {
     /// # Errors
     /// [`Error::Mismatch`], [`Error::Length`] or [`Error::Label`] if examples or targets do not fit the network,
     /// [`Error::TooLarge`] if the scratch does not fit in memory.
-    pub fn evaluate<'t>(&mut self, x: MatRef<'_, T>, target: impl Into<Target<'t>>) -> Result<Evaluation, Error> {
+    pub fn evaluate<'t>(&mut self, x: MatRef<'_, T>, target: impl Into<Target<'t, T>>) -> Result<Evaluation, Error> {
         self.plan.evaluate(&self.params, x, target.into())
     }
 

@@ -3,13 +3,13 @@
 use super::inspect::{LayerStatistics, Observer};
 use super::loss::{Evaluation, draw_labels};
 use super::purpose::{Gradients, Inspection, Purpose, Step};
-use super::target::Target;
+use super::target::{Mean, Target};
 use super::train_state::TrainState;
 use crate::buffer::Activations;
 use crate::context::Context;
 use crate::driver::{copy_examples, from_rows, largest_slab, slabs, to_rows};
 use crate::element::Element;
-use crate::error::{Error, same};
+use crate::error::{Error, area, same};
 use crate::layers::LayerShape;
 use crate::layers::buffers::Input;
 use crate::layers::collect::Destination;
@@ -48,6 +48,10 @@ pub struct Plan<T: Element> {
     x: Activations<T>,
     x_examples: Activations<T>,
     doutputs: Activations<T>,
+    /// Room for two rows of outputs.
+    row: Vec<T>,
+    /// Outputs of a batch, and the loss's gradient by them, for losses that the caller computes.
+    called: [Vec<T>; 2],
     /// Labels that a natural gradient drew.
     drawn: Vec<u32>,
 }
@@ -70,7 +74,16 @@ impl<T: Element> Plan<T> {
         let layer = |shape: &LayerShape| Ok(PlanLayer { shape: *shape, pass: shape.pass(context.isa())? });
         let layers = shapes.iter().map(layer).collect::<Result<_, Error>>()?;
         let [x, x_examples, doutputs] = [(); 3].map(|()| Activations::new());
-        Ok(Self { layers, context: context.clone(), x, x_examples, doutputs, drawn: vec![] })
+        Ok(Self {
+            layers,
+            context: context.clone(),
+            x,
+            x_examples,
+            doutputs,
+            row: vec![],
+            called: [vec![], vec![]],
+            drawn: vec![],
+        })
     }
 
     /// The instruction set and the threads.
@@ -133,7 +146,7 @@ impl<T: Element> Plan<T> {
         params: impl Into<NetworkParamsMut<'a, 'p, T>>,
         state: &'a mut TrainState<T>,
         x: MatRef<'_, T>,
-        target: impl Into<Target<'a>>,
+        target: impl Into<Target<'a, T>>,
         update: &'a Update,
     ) -> Result<f64, Error>
     where
@@ -143,18 +156,105 @@ impl<T: Element> Plan<T> {
         let (params, target) = (params.into(), target.into());
         params.check("params", self.schemas())?;
         self.check_update(update)?;
-        self.check_examples(x, target)?;
+        if update.natural.is_some() && !target.is_softmax() {
+            return Err(NATURAL_NEEDS_SOFTMAX);
+        }
+        let objective = self.objective(x, target)?;
         state.prepare(self.schemas(), update, &params)?;
         let mut step = Step { params, state, update };
-        let loss = self.pass(x, target, &mut step)?;
+        let loss = self.pass(x, objective, &mut step)?;
         step.state.steps += 1;
         Ok(loss)
     }
 
-    /// Checks that there are as many inputs as the network has, and a target for each example.
-    fn check_examples(&self, x: MatRef<'_, T>, target: Target<'_>) -> Result<(), Error> {
+    /// One step of training on the examples `x [B, inputs]` with a loss that the caller computes. See
+    /// [`Network::step_with`](crate::Network::step_with).
+    ///
+    /// # Errors
+    /// As [`Network::step_with`](crate::Network::step_with), also of `params` and `state`, as [`Plan::train_step`].
+    pub fn step_with<'a, 'p>(
+        &mut self,
+        params: impl Into<NetworkParamsMut<'a, 'p, T>>,
+        state: &'a mut TrainState<T>,
+        x: MatRef<'_, T>,
+        update: &'a Update,
+        loss: impl FnOnce(MatRef<'_, T>, MatMut<'_, T>) -> f64,
+    ) -> Result<f64, Error>
+    where
+        T: 'a,
+        'p: 'a,
+    {
+        let params = params.into();
+        params.check("params", self.schemas())?;
+        self.check_update(update)?;
+        if update.natural.is_some() {
+            return Err(NATURAL_NEEDS_SOFTMAX);
+        }
+        self.check_inputs(x)?;
+        state.prepare(self.schemas(), update, &params)?;
+        let (rows, cols) = (x.rows(), self.outputs());
+        let mut called = std::mem::take(&mut self.called);
+        let result = self.call(x, &|k| params.layer(k), &mut called, loss).and_then(|(loss, forwarded)| {
+            if !loss.is_finite() {
+                return Err(Error::Diverged { step: state.steps, lr: update.lr, loss });
+            }
+            let doutputs = MatRef::new(&called[1], rows, cols)?;
+            doutputs.check_finite("doutputs")?;
+            self.pass(x, Objective::Given { doutputs, loss, forwarded }, &mut Step { params, state, update })
+        });
+        self.called = called;
+        if result.is_ok() {
+            state.steps += 1;
+        }
+        result
+    }
+
+    /// The outputs of `x`, and what the caller makes of them: the loss, and whether the network is as after a forward
+    /// pass of training with the whole batch.
+    fn call(
+        &mut self,
+        x: MatRef<'_, T>,
+        params: ParamsOf<'_, '_, T>,
+        [outputs, doutputs]: &mut [Vec<T>; 2],
+        loss: impl FnOnce(MatRef<'_, T>, MatMut<'_, T>) -> f64,
+    ) -> Result<(f64, bool), Error> {
+        let (rows, cols) = (x.rows(), self.outputs());
+        let elements = area("x", rows, cols)?;
+        for buffer in [&mut *outputs, &mut *doutputs] {
+            buffer.clear();
+            buffer.try_reserve_exact(elements).map_err(|_| Error::TooLarge { elements })?;
+            buffer.resize(elements, T::ZERO);
+        }
+        let mut out = MatMut::new(outputs, rows, cols)?;
+        let forwarded = self.has_batch_statistics() || slabs(rows).len() == 1;
+        if forwarded {
+            self.prepare(rows, true)?;
+            let threads = self.context.threads().clone();
+            threads.region(self.flops(rows, |shape, batch, _| shape.forward_flops(batch)), |team| {
+                self.forward(team, params, x, true);
+                to_rows(team, self.last_outputs(), &mut out, |output| output);
+            });
+        } else {
+            self.in_pieces(params, x, |team, start, piece, _| {
+                to_rows(team, piece, &mut out.slice_mut(start, piece.columns().len()), |output| output);
+            })?;
+        }
+        Ok((loss(MatRef::new(outputs, rows, cols)?, MatMut::new(doutputs, rows, cols)?), forwarded))
+    }
+
+    /// Checks that there are as many inputs as the network has, and that they are finite: ReLU may hide an infinity from
+    /// the loss, but not from the gradients, as zero times infinity is NaN.
+    fn check_inputs(&self, x: MatRef<'_, T>) -> Result<(), Error> {
         same("x", "columns", x.cols(), "the network", "inputs", self.inputs())?;
-        target.check(x.rows(), self.outputs())
+        x.check_finite("x")
+    }
+
+    /// The mean loss of the target of each example, after checks of both.
+    fn objective<'t>(&self, x: MatRef<'_, T>, target: Target<'t, T>) -> Result<Objective<'t, T>, Error> {
+        same("x", "columns", x.cols(), "the network", "inputs", self.inputs())?;
+        target.check(x.rows(), self.outputs())?;
+        x.check_finite("x")?;
+        Ok(Objective::Mean(Mean::of(target, x.rows(), self.outputs())))
     }
 
     fn check_update(&self, update: &Update) -> Result<(), Error> {
@@ -181,7 +281,7 @@ impl<T: Element> Plan<T> {
         &mut self,
         params: impl Into<NetworkParams<'a, T>>,
         x: MatRef<'_, T>,
-        target: impl Into<Target<'a>>,
+        target: impl Into<Target<'a, T>>,
         gradients: impl Into<NetworkParamsMut<'a, 'g, T>>,
     ) -> Result<f64, Error>
     where
@@ -191,7 +291,8 @@ impl<T: Element> Plan<T> {
         let (params, target, gradients) = (params.into(), target.into(), gradients.into());
         params.check("params", self.schemas())?;
         gradients.check("gradients", self.schemas())?;
-        self.pass(x, target, &mut Gradients { params, gradients })
+        let objective = self.objective(x, target)?;
+        self.pass(x, objective, &mut Gradients { params, gradients })
     }
 
     /// Statistics of what each layer does: see [`Network::inspect`](crate::Network::inspect).
@@ -203,7 +304,7 @@ impl<T: Element> Plan<T> {
         &mut self,
         params: impl Into<NetworkParams<'a, T>>,
         x: MatRef<'_, T>,
-        target: impl Into<Target<'a>>,
+        target: impl Into<Target<'a, T>>,
         update: &Update,
     ) -> Result<Vec<LayerStatistics>, Error>
     where
@@ -212,9 +313,10 @@ impl<T: Element> Plan<T> {
         let (params, target) = (params.into(), target.into());
         params.check("params", self.schemas())?;
         update.check::<T>()?;
+        let objective = self.objective(x, target)?;
         let observers = self.shapes().map(|shape| Observer::new(&shape)).collect();
         let mut inspection = Inspection { params, gradients: self.zeros()?, observers, lr: update.lr };
-        self.pass(x, target, &mut inspection)?;
+        self.pass(x, objective, &mut inspection)?;
         let Inspection { gradients, observers, .. } = inspection;
         let layers = self.schemas().zip(&gradients).zip(observers).enumerate();
         Ok(layers
@@ -259,10 +361,12 @@ impl<T: Element> Plan<T> {
     }
 
     /// Forward, loss and backward, slab by slab; what becomes of each layer's gradients is the `purpose`'s to say.
-    fn pass(&mut self, x: MatRef<'_, T>, target: Target<'_>, purpose: &mut dyn Purpose<T>) -> Result<f64, Error> {
-        self.check_examples(x, target)?;
-        // ReLU may hide an infinity from the loss, but not from the gradients: zero times infinity is NaN.
-        x.check_finite("x")?;
+    fn pass(
+        &mut self,
+        x: MatRef<'_, T>,
+        objective: Objective<'_, T>,
+        purpose: &mut dyn Purpose<T>,
+    ) -> Result<f64, Error> {
         let batch = x.rows();
         // A batch whose statistics matter is not cut.
         let whole = self.has_batch_statistics();
@@ -284,12 +388,14 @@ impl<T: Element> Plan<T> {
         threads.region(self.flops(batch, LayerShape::train_flops), |team| {
             let mut loss = 0.0;
             for (start, len) in slabs {
-                let (slab, target) = (x.slice(start, len)?, target.slice(start, len));
+                let objective = objective.slice(start, len);
                 self.prepare(len, true)?;
-                self.forward(team, &|k| purpose.params(k), slab, true);
+                if !objective.is_forwarded() {
+                    self.forward(team, &|k| purpose.params(k), x.slice(start, len)?, true);
+                }
                 self.layers.iter().enumerate().for_each(|(k, layer)| purpose.observe(k, &*layer.pass));
-                self.estimate_fisher(team, purpose, target, (start == 0, batch))?;
-                loss += self.backward(team, &|k| purpose.params(k), target, batch);
+                self.estimate_fisher(team, purpose, objective, (start == 0, batch))?;
+                loss += self.backward(team, &|k| purpose.params(k), objective);
                 let last = start + len == batch;
                 if last && !loss.is_finite() {
                     if let (Some((_, state)), Some(before)) = (purpose.fisher(), labels_before) {
@@ -297,7 +403,7 @@ impl<T: Element> Plan<T> {
                         state.label_generator = before;
                     }
                     let (step, lr) = purpose.step();
-                    return Err(Error::Diverged { step, lr, loss: loss / batch as f64 });
+                    return Err(Error::Diverged { step, lr, loss: objective.finish(loss) });
                 }
                 self.for_each_down(|k, pass, x| {
                     if last {
@@ -307,7 +413,7 @@ impl<T: Element> Plan<T> {
                     }
                 });
             }
-            Ok(loss / batch as f64)
+            Ok(objective.finish(loss))
         })
     }
 
@@ -326,22 +432,24 @@ impl<T: Element> Plan<T> {
         &mut self,
         team: &Team<'_>,
         purpose: &mut dyn Purpose<T>,
-        target: Target<'_>,
+        objective: Objective<'_, T>,
         (first, batch): (bool, usize),
     ) -> Result<(), Error> {
         let Some((Natural { c, f_lambda, .. }, state)) = purpose.fisher() else { return Ok(()) };
+        let last = self.layers.len() - 1;
         // The step will fail, and nothing is to be drawn from what is not a number.
-        let (loss, _) = target.loss(self.last_outputs(), None);
-        if !loss.is_finite() {
+        let Objective::Mean(mean) = objective else { return Ok(()) };
+        if !mean.loss(&self.layers[last].pass.buffers().h, None, &mut self.row).loss.is_finite() {
             return Ok(());
         }
         let mut drawn = std::mem::take(&mut self.drawn);
-        draw_labels(self.last_outputs(), &mut state.label_generator, &mut drawn);
+        draw_labels(&self.layers[last].pass.buffers().h, &mut state.label_generator, &mut drawn);
         // There is room for the largest slab already; this only makes it as large as this one.
         self.layers.iter_mut().try_for_each(|layer| layer.pass.prepare_fisher_pass())?;
         self.layers.iter_mut().for_each(|layer| layer.pass.begin_fisher_pass());
         // Gradients of single examples, not of their mean.
-        self.backward(team, &|k| purpose.params(k), Target::Labels(&drawn), 1);
+        let mean = Mean { target: Target::labels(&drawn), total: 1.0 };
+        self.backward(team, &|k| purpose.params(k), Objective::Mean(mean));
         self.drawn = drawn;
         let keep = if first { 1.0 - c } else { 1.0 };
         let [keep, scale] = [keep, c * f_lambda / batch as f64].map(T::from_f64);
@@ -355,10 +463,16 @@ impl<T: Element> Plan<T> {
     }
 
     /// From the outputs of a slab to the deltas of all layers; returns the sum of the losses.
-    fn backward<'p>(&mut self, team: &Team<'_>, params: ParamsOf<'_, 'p, T>, target: Target<'_>, batch: usize) -> f64 {
+    fn backward(&mut self, team: &Team<'_>, params: ParamsOf<'_, '_, T>, objective: Objective<'_, T>) -> f64 {
         let last = self.layers.len() - 1;
         let pass = &mut self.layers[last].pass;
-        let (loss, _) = target.loss(&pass.buffers().h, Some((&mut self.doutputs, batch)));
+        let loss = match objective {
+            Objective::Mean(mean) => mean.loss(&pass.buffers().h, Some(&mut self.doutputs), &mut self.row).loss,
+            Objective::Given { doutputs, .. } => {
+                from_rows(team, doutputs, &mut self.doutputs);
+                0.0
+            }
+        };
         pass.receive_array(team, params(last), &self.doutputs);
         for k in (0..self.layers.len()).rev() {
             let (below, here) = self.layers.split_at_mut(k);
@@ -387,10 +501,14 @@ impl<T: Element> Plan<T> {
         if training {
             self.doutputs.resize(self.outputs(), columns)?;
         }
+        let room = 2 * self.outputs();
+        let more = room.saturating_sub(self.row.len());
+        self.row.try_reserve_exact(more).map_err(|_| Error::TooLarge { elements: room })?;
+        self.row.resize(room, T::ZERO);
         Ok(())
     }
 
-    fn forward<'p>(&mut self, team: &Team<'_>, params: ParamsOf<'_, 'p, T>, x: MatRef<'_, T>, training: bool) {
+    fn forward(&mut self, team: &Team<'_>, params: ParamsOf<'_, '_, T>, x: MatRef<'_, T>, training: bool) {
         let few = self.last().pass.buffers().uses_dot_products(x.rows());
         if training || few {
             copy_examples(team, x, &mut self.x_examples);
@@ -417,21 +535,21 @@ impl<T: Element> Plan<T> {
         &mut self,
         params: impl Into<NetworkParams<'a, T>>,
         x: MatRef<'_, T>,
-        target: impl Into<Target<'a>>,
+        target: impl Into<Target<'a, T>>,
     ) -> Result<Evaluation, Error>
     where
         T: 'a,
     {
         let (params, target) = (params.into(), target.into());
-        self.check_examples(x, target)?;
-        let mut sum = Evaluation { examples: x.rows(), ..Evaluation::default() };
-        self.in_pieces(params, x, |_, start, outputs| {
-            let (loss, errors) = target.slice(start, outputs.columns().len()).loss(outputs, None);
-            sum.loss += loss;
-            sum.errors += errors;
+        params.check("params", self.schemas())?;
+        same("x", "columns", x.cols(), "the network", "inputs", self.inputs())?;
+        target.check(x.rows(), self.outputs())?;
+        let mean = Mean::of(target, x.rows(), self.outputs());
+        let mut sum = Evaluation::default();
+        self.in_pieces(&|k| params.layer(k), x, |_, start, outputs, row| {
+            sum.add(mean.slice(start, outputs.columns().len()).loss(outputs, None, row));
         })?;
-        sum.loss /= x.rows() as f64;
-        Ok(sum)
+        Ok(mean.finish(sum))
     }
 
     /// The outputs of the last layer: from `x [B, inputs]` to `logits [B, outputs]`, which is overwritten, for any B.
@@ -447,23 +565,25 @@ impl<T: Element> Plan<T> {
     where
         T: 'a,
     {
+        let params = params.into();
+        params.check("params", self.schemas())?;
         same("x", "columns", x.cols(), "the network", "inputs", self.inputs())?;
         same("logits", "rows", logits.rows(), "x", "rows", x.rows())?;
         same("logits", "columns", logits.cols(), "the network", "outputs", self.outputs())?;
-        self.in_pieces(params.into(), x, |team, start, piece| {
+        self.in_pieces(&|k| params.layer(k), x, |team, start, piece, _| {
             let mut rows = logits.slice_mut(start, piece.columns().len());
             to_rows(team, piece, &mut rows, |logit| logit);
         })
     }
 
-    /// Calls `each` with the index of the first example and the outputs of one piece of `x` after the other.
+    /// Calls `each` with the index of the first example and the outputs of one piece of `x` after the other, and with
+    /// room for two rows of outputs.
     fn in_pieces(
         &mut self,
-        params: NetworkParams<'_, T>,
+        params: ParamsOf<'_, '_, T>,
         x: MatRef<'_, T>,
-        mut each: impl FnMut(&Team<'_>, usize, &Activations<T>) + Send,
+        mut each: impl FnMut(&Team<'_>, usize, &Activations<T>, &mut [T]) + Send,
     ) -> Result<(), Error> {
-        params.check("params", self.schemas())?;
         self.prepare(largest_slab(x.rows()), false)?;
         let flops = self.flops(x.rows(), |shape, batch, _| shape.forward_flops(batch));
         let threads = self.context.threads().clone();
@@ -471,8 +591,9 @@ impl<T: Element> Plan<T> {
             for (start, len) in slabs(x.rows()) {
                 let slab = x.slice(start, len)?;
                 self.prepare(len, false)?;
-                self.forward(team, &|k| params.layer(k), slab, false);
-                each(team, start, self.last_outputs());
+                self.forward(team, params, slab, false);
+                let last = self.layers.last().expect("an architecture has a layer");
+                each(team, start, &last.pass.buffers().h, &mut self.row);
             }
             Ok(())
         })
@@ -480,7 +601,47 @@ impl<T: Element> Plan<T> {
 }
 
 /// The parameters of a layer by its number.
-type ParamsOf<'f, 'p, T> = &'f (dyn Fn(usize) -> ParamsRef<'p, T> + 'f);
+type ParamsOf<'f, 'p, T> = &'f (dyn Fn(usize) -> ParamsRef<'p, T> + Sync + 'f);
+
+/// What a pass has the gradient of.
+#[derive(Clone, Copy)]
+enum Objective<'a, T> {
+    /// The mean loss of a target.
+    Mean(Mean<'a, T>),
+    /// A loss that was computed elsewhere, with its gradient by the outputs. `forwarded` after a forward pass with the
+    /// whole batch, which need not be made again.
+    Given { doutputs: MatRef<'a, T>, loss: f64, forwarded: bool },
+}
+
+impl<T: Element> Objective<'_, T> {
+    /// That of `len` examples from `start`.
+    fn slice(self, start: usize, len: usize) -> Self {
+        match self {
+            Self::Mean(mean) => Self::Mean(mean.slice(start, len)),
+            Self::Given { doutputs, loss, forwarded } => {
+                let doutputs = doutputs.slice(start, len).expect("a part of the batch");
+                Self::Given { doutputs, loss, forwarded }
+            }
+        }
+    }
+
+    fn is_forwarded(&self) -> bool {
+        matches!(self, Self::Given { forwarded: true, .. })
+    }
+
+    /// The loss, from the sum of those of all examples.
+    fn finish(&self, sum: f64) -> f64 {
+        match self {
+            Self::Mean(mean) => mean.finish(Evaluation { loss: sum, ..Evaluation::default() }).loss,
+            Self::Given { loss, .. } => *loss,
+        }
+    }
+}
+
+const NATURAL_NEEDS_SOFTMAX: Error = Error::Unsupported {
+    what: "a natural gradient of this loss",
+    expected: "labels or probabilities, from whose softmax it can draw labels",
+};
 
 impl<T: Element> std::fmt::Debug for Plan<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

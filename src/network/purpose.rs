@@ -13,7 +13,7 @@ use crate::threads::Team;
 
 /// What a pass forward and backward through a network is for: whose parameters it reads, and what becomes of each
 /// layer's gradients.
-pub(super) trait Purpose<T: Element>: Send {
+pub(super) trait Purpose<T: Element>: Send + Sync {
     /// The parameters of layer `k`.
     fn params(&self, k: usize) -> ParamsRef<'_, T>;
 

@@ -9,6 +9,7 @@ mod case;
 #[path = "../common/mod.rs"]
 mod common;
 mod layer;
+mod loss;
 mod net;
 
 use case::Case;
@@ -24,8 +25,11 @@ struct Family {
     compare: fn(&Case) -> bool,
 }
 
-const FAMILIES: &[Family] =
-    &[Family { name: "layer", compare: layer::compare }, Family { name: "net", compare: net::compare }];
+const FAMILIES: &[Family] = &[
+    Family { name: "layer", compare: layer::compare },
+    Family { name: "loss", compare: loss::compare },
+    Family { name: "net", compare: net::compare },
+];
 
 impl Family {
     fn of(path: &Path) -> Option<&'static Self> {
