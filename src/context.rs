@@ -48,6 +48,10 @@ impl Context {
         Self { threads: threads.into(), ..self }
     }
 
+    pub(crate) fn set_threads(&mut self, threads: impl Into<Threads>) {
+        self.threads = threads.into();
+    }
+
     /// The instruction set of the kernels.
     pub fn isa(&self) -> Isa {
         self.isa

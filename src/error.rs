@@ -136,12 +136,13 @@ pub enum Error {
         classes: usize,
     },
     /// A backward pass, or a question about the last forward pass, without the forward pass that it follows.
-    #[error(
-        "no matching forward pass: call `forward` (not `infer`) with the same {expected} before each backward pass"
-    )]
-    NoForward {
-        /// What has to be the same in both.
-        expected: &'static str,
+    #[error("the tape keeps no forward pass of this layer: call `forward` (not `infer`) before each backward pass")]
+    NoForward,
+    /// The loss is not finite, so that it has no gradient.
+    #[error("the loss is {loss}: expected a finite number; outputs overflow, or the parameters are not finite")]
+    Loss {
+        /// The loss.
+        loss: f64,
     },
     /// The loss stopped being finite; the step changed nothing.
     #[error("the loss is {loss} in step {step} at learning rate {lr}: the parameters are those before this step")]
@@ -173,14 +174,6 @@ impl Error {
     /// The error of layer `index` of a network.
     pub(crate) fn in_layer(self, index: usize) -> Self {
         Self::Layer { index, source: Box::new(self) }
-    }
-
-    /// The same error, of a step with this number where it names one.
-    pub(crate) fn in_step(mut self, number: u64) -> Self {
-        if let Self::Diverged { step, .. } = &mut self {
-            *step = number;
-        }
-        self
     }
 }
 

@@ -92,6 +92,7 @@ fn steps_after_the_first_allocate_nothing() {
             let before = ALLOCATIONS.load(Ordering::SeqCst);
             (0..REPETITIONS).for_each(|_| once(&Threads::Serial));
             assert_eq!(ALLOCATIONS.load(Ordering::SeqCst) - before, 0, "{isa}: serial");
+            on_a_callers_arrays(architecture, isa, parts[0].0, &labels);
             // Inside the pool: entering it from outside lets the pool's queue allocate now and then.
             let threads = Threads::from(pool.clone());
             let in_pool = pool.install(|| {
@@ -103,4 +104,35 @@ fn steps_after_the_first_allocate_nothing() {
             assert_eq!(in_pool, 0, "{isa}: in a pool");
         }
     }
+}
+
+/// A plan on views, and a layer with its tape.
+fn on_a_callers_arrays(architecture: &Architecture, isa: Isa, x: MatRef<'_, f32>, labels: &[u32]) {
+    let update = Update { momentum: 0.5, ..Update::csgd(0.01) };
+    let mut plan: Plan<f32> = architecture.plan(&isa.into()).unwrap();
+    let (mut params, mut gradients) = (architecture.draw::<f32>().unwrap(), plan.zero_gradients().unwrap());
+    let mut state = TrainState::new(1);
+    let shape = plan.shapes().next().unwrap();
+    let (layer, mut layer_params) = (Layer::new(shape, &isa.into()).unwrap(), params[0].clone());
+    let (mut tape, mut layer_state) = (Tape::new(), State::new());
+    let mut h = vec![0.0; x.rows() * shape.outputs()];
+    let mut views: Vec<_> = params.iter_mut().map(Params::view_mut).collect();
+    let mut once = || {
+        plan.train_step(&mut views, &mut state, x, labels, &update).unwrap();
+        plan.gradients(&views, x, labels, &mut gradients).unwrap();
+        plan.apply(&mut views, &mut state, &update, &gradients).unwrap();
+        plan.evaluate(&views, x, labels).unwrap();
+        plan.step_with(&mut views, &mut state, x, &update, |o, d| {
+            Target::labels(labels).loss(o, Some(d)).unwrap().loss
+        })
+        .unwrap();
+        let out = MatMut::new(&mut h, x.rows(), shape.outputs()).unwrap();
+        layer.forward(&layer_params, &mut tape, x, out).unwrap();
+        let dh = MatRef::new(&h, x.rows(), shape.outputs()).unwrap();
+        layer.update(&mut layer_params, &mut layer_state, &mut tape, dh, &update, None).unwrap();
+    };
+    once();
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    (0..REPETITIONS).for_each(|_| once());
+    assert_eq!(ALLOCATIONS.load(Ordering::SeqCst) - before, 0, "{isa}: on a caller's arrays");
 }

@@ -25,6 +25,13 @@ fn run_composed<T: composed::Gemm>(problem: &Problem, update: &Update) -> Outcom
     Outcome { h: layer.h().to_vec(), dx: layer.dx().to_vec(), gradients: layer.gradients().to_owned(), updated }
 }
 
+/// What threads may hand to one another, and what they may share.
+#[test]
+fn layers_tapes_and_plans_may_go_to_other_threads() {
+    fn check<S: Send + Sync>() {}
+    check::<(Layer<f32>, Tape<f64>, State<f32>, Plan<f64>, Network<f32>, TrainState<f64>, Context, Target<'_, f32>)>();
+}
+
 /// Values for the roles in their order.
 fn per_role(values: [f64; 6]) -> PerRole<f64> {
     Role::MOVED.into_iter().zip(values).fold(PerRole::all(0.0), |all, (role, value)| all.with(role, value))

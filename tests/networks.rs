@@ -136,7 +136,7 @@ fn plans_work_on_anybodys_parameters() {
             memory.push(T::from_f64(f64::NAN));
         }
         let (mut owned, mut owned_state, mut state) = (drawn, TrainState::new(0), TrainState::new(0));
-        let mut gradients = plan.zeros().unwrap();
+        let mut gradients = plan.zero_gradients().unwrap();
         for _ in 0..3 {
             let want = net.train_step(x, &labels, update).unwrap();
             let schemas: Vec<Schema> = plan.schemas().copied().collect();
@@ -160,8 +160,7 @@ fn plans_work_on_anybodys_parameters() {
             for ((params, view), owned) in net.params().zip(&views).zip(&owned) {
                 assert!(params.view() == view.view() && params == owned, "{isa}, {update:?}");
             }
-            let readers: Vec<_> = views.iter().map(ParamsMut::view).collect();
-            let [want, got] = [net.evaluate(x, &labels), plan.evaluate(&readers, x, &labels)];
+            let [want, got] = [net.evaluate(x, &labels), plan.evaluate(&views, x, &labels)];
             assert_eq!(got, want);
             let [want, got] = [net.inspect(x, &labels, update), plan.inspect(&owned, x, &labels, update)];
             assert_eq!(got, want);

@@ -594,7 +594,7 @@ fn the_output_layer_follows_the_labels() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("26 classes (labels 1 to 26)"));
     let saved = bench.path("out/networks/mlp-final-00.safetensors");
     let (network, _) = interneuron::checkpoint::load::<f32>(saved, &interneuron::Isa::best().into()).unwrap();
-    assert_eq!(network.classes(), 27, "label k is output unit k");
+    assert_eq!(network.outputs(), 27, "label k is output unit k");
 }
 
 #[test]

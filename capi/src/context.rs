@@ -122,8 +122,12 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // Tells the threads to end.
-        drop(self.pool.take());
+        // Tells the threads to end, unless a call on another thread still has a share of the pool.
+        if let Some(pool) = self.pool.take()
+            && Arc::into_inner(pool).is_none()
+        {
+            return;
+        }
         for thread in self.threads.drain(..) {
             // A thread that panicked has ended, too.
             let _ = thread.join();

@@ -475,7 +475,7 @@ pub unsafe extern "C" fn interneuron_layer_backward(
             let (batch, d, ne) = (examples(batch)?, shape.inputs(), shape.outputs());
             arrays::check_places(&pointers, lengths)?;
             let params = params.read(&mut arguments, lengths)?;
-            // The tape has a copy of x; the array is checked, as it always was.
+            // The tape has a copy of x. The array is only held against the outputs, which must not overlap it.
             arguments.read("x", x, area(batch, d)?)?;
             let dh = arguments.read("dh", dh, area(batch, ne)?)?;
             let gradients = arrays::write_wanted(&mut arguments, &pointers, lengths)?;
@@ -487,6 +487,7 @@ pub unsafe extern "C" fn interneuron_layer_backward(
             // SAFETY: the contract of the header.
             let dx = dx.map(|dx| unsafe { dx.slice(&checked) });
             let dx = dx.map(|dx| MatMut::new(dx, batch, d)).transpose()?;
+            in_order(tape, batch)?;
             kernels.set_threads(context.threads()?);
             match dx {
                 Some(dx) if gradients.iter().all(Option::is_none) => {
@@ -509,6 +510,11 @@ pub unsafe extern "C" fn interneuron_layer_backward(
             Ok(())
         })
     })
+}
+
+/// Refuses a backward pass that does not follow a forward pass with as many examples.
+fn in_order(tape: &Tape<f32>, batch: usize) -> Outcome {
+    if tape.examples() == Some(batch) { Ok(()) } else { Err(interneuron::Error::NoForward.into()) }
 }
 
 /// A scratch array of this length.
@@ -543,7 +549,7 @@ pub unsafe extern "C" fn interneuron_layer_update(
             let shape = kernels.shape();
             let (batch, d, ne) = (examples(batch)?, shape.inputs(), shape.outputs());
             let params = params.write(&mut arguments, lengths)?;
-            // The tape has a copy of x; the array is checked, as it always was.
+            // The tape has a copy of x. The array is only held against the outputs, which must not overlap it.
             arguments.read("x", x, area(batch, d)?)?;
             let dh = arguments.read("dh", dh, area(batch, ne)?)?;
             let dx = arguments.write_wanted("dx", dx, area(batch, d)?)?;
@@ -555,6 +561,7 @@ pub unsafe extern "C" fn interneuron_layer_update(
             // SAFETY: the contract of the header.
             let dx = dx.map(|dx| unsafe { dx.slice(&checked) });
             let dx = dx.map(|dx| MatMut::new(dx, batch, d)).transpose()?;
+            in_order(tape, batch)?;
             kernels.set_threads(context.threads()?);
             kernels.update(params, state, tape, dh, &update, dx)?;
             Ok(())

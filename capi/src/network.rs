@@ -177,7 +177,7 @@ pub unsafe extern "C" fn interneuron_network_logits(
 ) -> i32 {
     call(|| {
         table::with(network, |NetworkHandle { context, network }| {
-            let (batch, inputs, classes) = (examples(batch)?, network.inputs(), network.classes());
+            let (batch, inputs, classes) = (examples(batch)?, network.inputs(), network.outputs());
             let mut arguments = Arguments::new();
             let x = arguments.read("x", x, area(batch, inputs)?)?;
             let logits = arguments.write("logits", logits, area(batch, classes)?)?;

@@ -59,7 +59,7 @@ impl From<Error> for Failure {
         }
         let status = match cause {
             Error::UnknownIsa { .. } | Error::UnsupportedIsa { .. } => INTERNEURON_UNSUPPORTED,
-            Error::NoForward { .. } => INTERNEURON_WRONG_ORDER,
+            Error::NoForward => INTERNEURON_WRONG_ORDER,
             Error::TooLarge { .. } => INTERNEURON_OUT_OF_RESOURCES,
             Error::Diverged { .. } => INTERNEURON_DIVERGED,
             _ => INTERNEURON_INVALID_ARGUMENT,

@@ -125,7 +125,7 @@ impl Round {
         for &batch in &self.batches {
             x.clear();
             x.extend((0..batch * net.inputs()).map(|_| T::from_f64(run.generator.random())));
-            let labels: Vec<u32> = (0..batch).map(|_| run.generator.random_range(0..net.classes() as u32)).collect();
+            let labels: Vec<u32> = (0..batch).map(|_| run.generator.random_range(0..net.outputs() as u32)).collect();
             let x = MatRef::new(&x, batch, net.inputs())?;
             let step = match conditions {
                 Conditions::Shared { pool, inside: true, .. } => {

@@ -36,7 +36,7 @@ fn go_on<T: Element>(bytes: &[u8]) {
 
     let momentum = Update { momentum: 0.5, ..Update::csgd(0.1) };
     let updates = [Update::csgd(0.1), momentum, Update::eg(0.1), Update::natural(0.1, Natural::default())];
-    let (inputs, classes) = (net.inputs(), net.classes());
+    let (inputs, classes) = (net.inputs(), net.outputs());
     let x: Vec<T> = (0..2 * inputs).map(|i| T::from_f64((i % 7) as f64 / 7.0)).collect();
     let x = MatRef::new(&x, 2, inputs).unwrap();
     let labels = [0, classes as u32 - 1];

@@ -161,7 +161,7 @@ pub fn load<T: Element>(path: impl AsRef<Path>, context: &Context) -> Result<(Ne
     let (steps, run, label_generator) = metadata.run().map_err(fail)?;
     let architecture = Architecture::of(shapes).map_err(|error| fail(error.to_string()))?;
     let (params, layers) = layers.into_iter().map(|layer| (layer.params, layer.state)).unzip();
-    let network = Network::of(architecture.plan(context)?, params, TrainState { layers, steps, label_generator });
+    let network = Network::new(architecture.plan(context)?, params, TrainState { layers, steps, label_generator })?;
     Ok((network, run))
 }
 

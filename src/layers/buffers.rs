@@ -78,7 +78,8 @@ impl<T: Element> LayerBuffers<T> {
 
     /// Begins with no gradients of slabs, and makes room to sum them up if there is more than one slab.
     pub fn prepare_slabs(&mut self, slabs: usize) -> Result<(), Error> {
-        self.accumulated = false;
+        // A panic in a pass of squares, which somebody caught, may have left both.
+        (self.accumulated, self.squares) = (false, false);
         for (i, parameter) in self.schema.iter().enumerate().filter(|_| slabs > 1) {
             if let [rows, cols] = *parameter.dimensions() {
                 let columns = self.units(cols);

@@ -9,6 +9,7 @@
 //! | `excite.rs` | units that nothing divides: a part of layers |
 //! | `inhibition/` | interneurons and what they do to the units above them: a part of layers |
 //! | `buffers.rs` | what every kind keeps of a pass: output, its gradient, partial sums |
+//! | `entry.rs` | the input of the first layer, in the layouts that passes read |
 //! | `input_gradient.rs` | an input gradient before it is computed: stored, or received by the layer below |
 //! | `collect.rs` | what becomes of weight gradients: a step, an array, a sum over slabs, the Fisher information |
 
@@ -16,6 +17,7 @@ pub(crate) mod buffers;
 pub(crate) mod collect;
 pub(crate) mod dann;
 pub(crate) mod dense;
+pub(crate) mod entry;
 mod excite;
 mod inhibition;
 pub(crate) mod input_gradient;

@@ -96,7 +96,7 @@ impl Architecture {
     /// # Errors
     /// As [`Architecture::draw`].
     pub fn build<T: Element>(&self, context: &Context) -> Result<Network<T>, Error> {
-        Ok(Network::of(self.plan(context)?, self.draw()?, TrainState::new(self.seed)))
+        Network::new(self.plan(context)?, self.draw()?, TrainState::new(self.seed))
     }
 
     /// Draws the parameters of each layer, from the input to the output.

@@ -2,11 +2,10 @@
 
 use super::tape::{Kept, Tape};
 use crate::context::Context;
-use crate::driver::{copy_examples, from_rows, largest_slab, slabs, to_rows};
+use crate::driver::{from_rows, largest_slab, slabs, to_rows};
 use crate::element::Element;
 use crate::error::{Error, same};
 use crate::layers::LayerShape;
-use crate::layers::buffers::Input;
 use crate::layers::collect::Destination;
 use crate::matrix::{MatMut, MatRef};
 use crate::optim::state::State;
@@ -15,9 +14,10 @@ use crate::params::schema::Schema;
 use crate::params::{ParamsMut, ParamsRef};
 use crate::threads::{Team, Threads};
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One layer, on a caller's arrays: parameters, inputs and outputs stay there. What a forward pass keeps is in a
-/// [`Tape`], what updates keep in a [`State`]; the layer itself never changes, so that threads may share it.
+/// [`Tape`], what updates keep in a [`State`]; no call changes the layer itself, so that threads may share it.
 ///
 /// ```
 /// use interneuron::*;
@@ -37,6 +37,8 @@ use std::marker::PhantomData;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Layer<T> {
+    /// Its own, and that of its clones: by it a tape knows whose pass it keeps.
+    number: u64,
     shape: LayerShape,
     schema: Schema,
     context: Context,
@@ -49,8 +51,14 @@ impl<T: Element> Layer<T> {
     /// # Errors
     /// [`Error::Dimension`] if a dimension is zero or an array would not fit in memory.
     pub fn new(shape: impl Into<LayerShape>, context: &Context) -> Result<Self, Error> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let shape = shape.into();
-        Ok(Self { shape, schema: shape.schema()?, context: context.clone(), element: PhantomData })
+        let (schema, number) = (shape.schema()?, NUMBERS.fetch_add(1, Ordering::Relaxed));
+        Ok(Self { number, shape, schema, context: context.clone(), element: PhantomData })
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Its shape.
@@ -70,7 +78,7 @@ impl<T: Element> Layer<T> {
 
     /// Computes on other threads from now on: [`Threads::Serial`], or a pool.
     pub fn set_threads(&mut self, threads: impl Into<Threads>) {
-        self.context = Context::from(self.context.isa()).with_threads(threads);
+        self.context.set_threads(threads);
     }
 
     /// From `x [B, d]` to `h [B, ne]`, which is overwritten. What a following [`Layer::backward`] or
@@ -78,7 +86,7 @@ impl<T: Element> Layer<T> {
     ///
     /// # Errors
     /// [`Error::Kind`] or [`Error::Length`] if `params` are not those of this shape, [`Error::Mismatch`] if `x` or `h`
-    /// has other dimensions, [`Error::TooLarge`] if the scratch does not fit in memory.
+    /// has other dimensions, [`Error::TooLarge`] if the scratch does not fit in memory: what the tape kept is gone then.
     pub fn forward<'p>(
         &self,
         params: impl Into<ParamsRef<'p, T>>,
@@ -145,8 +153,8 @@ impl<T: Element> Layer<T> {
     /// wanted; all are overwritten. `params` are those of the forward pass whose `tape` it is.
     ///
     /// # Errors
-    /// [`Error::NoForward`] if the tape is not of a forward pass through this layer with as many examples, or a
-    /// backward pass already followed it; otherwise as [`Layer::forward`], also of `gradients`, `dh` and `dx`.
+    /// [`Error::NoForward`] if the tape keeps no forward pass through this layer (or a clone), or a backward pass already
+    /// followed it; otherwise as [`Layer::forward`], also of `gradients`, `dh` and `dx`.
     pub fn backward<'p, 'g>(
         &self,
         params: impl Into<ParamsRef<'p, T>>,
@@ -165,7 +173,7 @@ impl<T: Element> Layer<T> {
         kept.examples = None;
         self.context.threads().region(self.shape.train_flops(dh.rows(), dx.is_some()), |team| {
             kept.backpropagate(team, params, dh, dx);
-            kept.pass.collect(team, &kept.x_examples, Destination::Store(gradients));
+            kept.pass.collect(team, &kept.entry.examples, Destination::Store(gradients));
         });
         Ok(())
     }
@@ -200,7 +208,7 @@ impl<T: Element> Layer<T> {
         kept.examples = None;
         self.context.threads().region(self.shape.train_flops(dh.rows(), dx.is_some()), |team| {
             kept.backpropagate(team, params.view(), dh, dx);
-            kept.pass.update(team, update, params, &kept.x_examples, state);
+            kept.pass.update(team, update, params, &kept.entry.examples, state);
         });
         Ok(())
     }
@@ -241,10 +249,12 @@ impl<T: Element> Layer<T> {
             same("dx", "rows", dx.rows(), "dh", "rows", dh.rows())?;
             same("dx", "columns", dx.cols(), "the layer", "inputs", self.shape.inputs())?;
         }
-        let kept = tape.outstanding(self, dh.rows())?;
-        let examples = kept.pass.buffers().h.columns();
+        let kept = tape.outstanding(self, dh)?;
+        let examples = kept.pass.buffers().examples;
         kept.dh.resize(dh.cols(), examples)?;
-        kept.dx.resize(self.shape.inputs(), examples)?;
+        if dx.is_some() {
+            kept.dx.resize(self.shape.inputs(), examples)?;
+        }
         Ok(kept)
     }
 }
@@ -253,24 +263,12 @@ impl<T: Element> Kept<T> {
     /// Makes room for a forward pass.
     fn prepare(&mut self, examples: usize, training: bool) -> Result<(), Error> {
         self.pass.prepare(examples, training)?;
-        let buffers = self.pass.buffers();
-        let inputs = buffers.inputs();
-        self.x.resize(inputs.len(), buffers.h.columns())?;
-        self.x_examples.resize(examples, inputs)
+        self.entry.prepare(self.pass.buffers())
     }
 
     /// The forward pass; for training, it copies the input.
     fn forward(&mut self, team: &Team<'_>, params: ParamsRef<'_, T>, x: MatRef<'_, T>, training: bool) {
-        let few = self.pass.buffers().uses_dot_products(x.rows());
-        if training || few {
-            copy_examples(team, x, &mut self.x_examples);
-        }
-        let input = if few {
-            Input::Examples(&self.x_examples)
-        } else {
-            from_rows(team, x, &mut self.x);
-            Input::Units(&self.x)
-        };
+        let input = self.entry.load(team, self.pass.buffers(), x, training);
         self.pass.forward(team, params, input, training);
     }
 

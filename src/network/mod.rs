@@ -15,7 +15,7 @@ pub(crate) mod train_state;
 
 use crate::context::Context;
 use crate::element::Element;
-use crate::error::Error;
+use crate::error::{Error, length};
 use crate::isa::Isa;
 use crate::layers::LayerShape;
 use crate::matrix::{MatMut, MatRef};
@@ -42,10 +42,28 @@ pub struct Network<T: Element> {
 }
 
 impl<T: Element> Network<T> {
-    /// A plan with parameters of its shapes.
-    pub(crate) fn of(plan: Plan<T>, params: Vec<Params<T>>, mut state: TrainState<T>) -> Self {
-        state.layers.resize_with(params.len(), State::new);
-        Self { plan, params, state }
+    /// A plan with parameters, and what was kept of them: [`TrainState::new`] before the first step.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if there is not one element of `params` (and of a `state` that was used) for each layer,
+    /// [`Error::Layer`] with [`Error::Kind`], [`Error::Length`] or [`Error::Value`] if one is not of the kind and shape
+    /// of its layer, not finite, or negative where the sign is kept.
+    pub fn new(plan: Plan<T>, params: Vec<Params<T>>, mut state: TrainState<T>) -> Result<Self, Error> {
+        length("params", params.len(), plan.shapes().len())?;
+        if state.layers.is_empty() {
+            state.layers.resize_with(params.len(), State::new);
+        }
+        length("state", state.layers.len(), params.len())?;
+        for (k, ((schema, params), state)) in plan.schemas().zip(&params).zip(&state.layers).enumerate() {
+            let valid = params.view().check_values(schema).and_then(|()| state.check(schema));
+            valid.map_err(|error| error.in_layer(k))?;
+        }
+        Ok(Self { plan, params, state })
+    }
+
+    /// The plan, the parameters, and what was kept of them.
+    pub fn into_parts(self) -> (Plan<T>, Vec<Params<T>>, TrainState<T>) {
+        (self.plan, self.params, self.state)
     }
 
     /// The instruction set and the threads.
@@ -73,8 +91,8 @@ impl<T: Element> Network<T> {
         self.plan.inputs()
     }
 
-    /// The number of classes.
-    pub fn classes(&self) -> usize {
+    /// The number of outputs.
+    pub fn outputs(&self) -> usize {
         self.plan.outputs()
     }
 
@@ -114,7 +132,7 @@ impl<T: Element> Network<T> {
     /// # Errors
     /// [`Error::TooLarge`] if they do not fit in memory.
     pub fn zero_gradients(&self) -> Result<Vec<Params<T>>, Error> {
-        self.plan.zeros()
+        self.plan.zero_gradients()
     }
 
     /// One step of training on the examples `x [B, inputs]` with the `target` of each, such as `labels [B]`: forward,
@@ -178,7 +196,7 @@ impl<T: Element> Network<T> {
     /// overwrite `gradients`, a slice or a `Vec` with [`Params`] or views for each layer; parameters are not changed.
     ///
     /// # Errors
-    /// As [`Network::train_step`]; [`Error::Length`] if `gradients` has not one element for each layer,
+    /// As [`Network::train_step`], but [`Error::Loss`] if the loss is not finite; [`Error::Length`] if `gradients` has not one element for each layer,
     /// [`Error::Layer`] with [`Error::Length`] or [`Error::Kind`] if one has not the shape of its layer.
     pub fn gradients<'t, 'g>(
         &mut self,
@@ -190,8 +208,7 @@ impl<T: Element> Network<T> {
         T: 't,
         'g: 't,
     {
-        let loss = self.plan.gradients(&self.params, x, target.into(), gradients.into());
-        loss.map_err(|error| error.in_step(self.state.steps))
+        self.plan.gradients(&self.params, x, target.into(), gradients.into())
     }
 
     /// What studies of such networks look at: for each layer, the statistics of what it does on the examples
@@ -199,15 +216,14 @@ impl<T: Element> Network<T> {
     /// corrections, factors and floor of `update`. Nothing is changed.
     ///
     /// # Errors
-    /// As [`Network::train_step`]; any update can be asked about.
+    /// As [`Network::gradients`]; any update can be asked about.
     pub fn inspect<'t>(
         &mut self,
         x: MatRef<'_, T>,
         target: impl Into<Target<'t, T>>,
         update: &Update,
     ) -> Result<Vec<LayerStatistics>, Error> {
-        let statistics = self.plan.inspect(&self.params, x, target.into(), update);
-        statistics.map_err(|error| error.in_step(self.state.steps))
+        self.plan.inspect(&self.params, x, target.into(), update)
     }
 
     /// Takes a step with gradients that were handed out, perhaps averaged by the caller: the parameters are
@@ -235,7 +251,7 @@ impl<T: Element> Network<T> {
         self.plan.evaluate(&self.params, x, target.into())
     }
 
-    /// The outputs before the softmax: from `x [B, inputs]` to `logits [B, classes]`, which is overwritten, for any B.
+    /// The outputs before the softmax: from `x [B, inputs]` to `logits [B, outputs]`, which is overwritten, for any B.
     ///
     /// # Errors
     /// [`Error::Mismatch`] if the dimensions do not fit the network, [`Error::TooLarge`] if the scratch does not fit in

@@ -7,12 +7,12 @@ use super::target::{Mean, Target};
 use super::train_state::TrainState;
 use crate::buffer::Activations;
 use crate::context::Context;
-use crate::driver::{copy_examples, from_rows, largest_slab, slabs, to_rows};
+use crate::driver::{from_rows, largest_slab, slabs, to_rows};
 use crate::element::Element;
 use crate::error::{Error, area, same};
 use crate::layers::LayerShape;
-use crate::layers::buffers::Input;
 use crate::layers::collect::Destination;
+use crate::layers::entry::Entry;
 use crate::layers::pass::Pass;
 use crate::matrix::{MatMut, MatRef};
 use crate::optim::apply::apply;
@@ -28,7 +28,8 @@ use crate::threads::{Team, Threads};
 ///
 /// What is called "parameters" here is a slice or a `Vec` of [`Params`], or of views of arrays that somebody else owns
 /// ([`ParamsRef`](crate::ParamsRef), [`ParamsMut`](crate::ParamsMut)): one for each layer, from the input to the
-/// output. A plan may serve several sets of parameters in turn.
+/// output. A plan may serve several sets of parameters in turn, each with a [`TrainState`] of its own. Who changes
+/// parameters between steps otherwise than by a step forgets what was kept of them: [`TrainState::forget`].
 ///
 /// ```
 /// use interneuron::*;
@@ -37,16 +38,17 @@ use crate::threads::{Team, Threads};
 /// let mut plan: Plan<f32> = architecture.plan(&Context::new()?)?;
 /// let (mut params, mut state) = (architecture.draw::<f32>()?, TrainState::new(1));
 /// let x = MatRef::new(&[0.2, 0.8, 0.9, 0.1], 2, 2)?;
-/// let loss = plan.train_step(&mut params, &mut state, x, &[0, 1], &Update::csgd(0.1))?;
-/// assert!(plan.evaluate(&params, x, &[0, 1])?.loss < loss);
+/// for _ in 0..10 {
+///     plan.train_step(&mut params, &mut state, x, &[0, 1], &Update::csgd(0.1))?;
+/// }
+/// assert!(plan.evaluate(&params, x, &[0, 1])?.loss < 0.7);
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Plan<T: Element> {
     layers: Vec<PlanLayer<T>>,
     context: Context,
-    x: Activations<T>,
-    x_examples: Activations<T>,
+    entry: Entry<T>,
     doutputs: Activations<T>,
     /// Room for two rows of outputs.
     row: Vec<T>,
@@ -73,13 +75,11 @@ impl<T: Element> Plan<T> {
     pub(crate) fn of(shapes: &[LayerShape], context: &Context) -> Result<Self, Error> {
         let layer = |shape: &LayerShape| Ok(PlanLayer { shape: *shape, pass: shape.pass(context.isa())? });
         let layers = shapes.iter().map(layer).collect::<Result<_, Error>>()?;
-        let [x, x_examples, doutputs] = [(); 3].map(|()| Activations::new());
         Ok(Self {
             layers,
             context: context.clone(),
-            x,
-            x_examples,
-            doutputs,
+            entry: Entry::new(),
+            doutputs: Activations::new(),
             row: vec![],
             called: [vec![], vec![]],
             drawn: vec![],
@@ -93,7 +93,7 @@ impl<T: Element> Plan<T> {
 
     /// Computes on other threads from now on.
     pub fn set_threads(&mut self, threads: impl Into<Threads>) {
-        self.context = Context::from(self.context.isa()).with_threads(threads);
+        self.context.set_threads(threads);
     }
 
     /// The number of inputs.
@@ -129,7 +129,7 @@ impl<T: Element> Plan<T> {
     ///
     /// # Errors
     /// [`Error::TooLarge`] if they do not fit in memory.
-    pub fn zeros(&self) -> Result<Vec<Params<T>>, Error> {
+    pub fn zero_gradients(&self) -> Result<Vec<Params<T>>, Error> {
         self.schemas().map(|schema| Params::zeros_where(schema, |_| true)).collect()
     }
 
@@ -154,7 +154,7 @@ impl<T: Element> Plan<T> {
         'p: 'a,
     {
         let (params, target) = (params.into(), target.into());
-        params.check("params", self.schemas())?;
+        params.view().check("params", self.schemas())?;
         self.check_update(update)?;
         if update.natural.is_some() && !target.is_softmax() {
             return Err(NATURAL_NEEDS_SOFTMAX);
@@ -185,7 +185,7 @@ impl<T: Element> Plan<T> {
         'p: 'a,
     {
         let params = params.into();
-        params.check("params", self.schemas())?;
+        params.view().check("params", self.schemas())?;
         self.check_update(update)?;
         if update.natural.is_some() {
             return Err(NATURAL_NEEDS_SOFTMAX);
@@ -290,7 +290,7 @@ impl<T: Element> Plan<T> {
     {
         let (params, target, gradients) = (params.into(), target.into(), gradients.into());
         params.check("params", self.schemas())?;
-        gradients.check("gradients", self.schemas())?;
+        gradients.view().check("gradients", self.schemas())?;
         let objective = self.objective(x, target)?;
         self.pass(x, objective, &mut Gradients { params, gradients })
     }
@@ -315,7 +315,7 @@ impl<T: Element> Plan<T> {
         update.check::<T>()?;
         let objective = self.objective(x, target)?;
         let observers = self.shapes().map(|shape| Observer::new(&shape)).collect();
-        let mut inspection = Inspection { params, gradients: self.zeros()?, observers, lr: update.lr };
+        let mut inspection = Inspection { params, gradients: self.zero_gradients()?, observers };
         self.pass(x, objective, &mut inspection)?;
         let Inspection { gradients, observers, .. } = inspection;
         let layers = self.schemas().zip(&gradients).zip(observers).enumerate();
@@ -332,7 +332,7 @@ impl<T: Element> Plan<T> {
     /// # Errors
     /// As [`Network::apply`](crate::Network::apply), also of `params` and `state`, as [`Plan::train_step`].
     pub fn apply<'a, 'p>(
-        &mut self,
+        &self,
         params: impl Into<NetworkParamsMut<'a, 'p, T>>,
         state: &mut TrainState<T>,
         update: &Update,
@@ -343,7 +343,7 @@ impl<T: Element> Plan<T> {
         'p: 'a,
     {
         let (mut params, gradients) = (params.into(), gradients.into());
-        params.check("params", self.schemas())?;
+        params.view().check("params", self.schemas())?;
         update.check::<T>()?;
         update.check_without_labels()?;
         gradients.check("gradients", self.schemas())?;
@@ -402,8 +402,7 @@ impl<T: Element> Plan<T> {
                         state.restore_fisher();
                         state.label_generator = before;
                     }
-                    let (step, lr) = purpose.step();
-                    return Err(Error::Diverged { step, lr, loss: objective.finish(loss) });
+                    return Err(purpose.diverged(objective.finish(loss)));
                 }
                 self.for_each_down(|k, pass, x| {
                     if last {
@@ -421,7 +420,7 @@ impl<T: Element> Plan<T> {
     fn for_each_down(&mut self, mut f: impl FnMut(usize, &mut dyn Pass<T>, &Activations<T>)) {
         for k in (0..self.layers.len()).rev() {
             let (below, here) = self.layers.split_at_mut(k);
-            let x = below.last().map_or(&self.x_examples, |below| &below.pass.buffers().h_examples);
+            let x = below.last().map_or(&self.entry.examples, |below| &below.pass.buffers().h_examples);
             f(k, &mut *here[0].pass, x);
         }
     }
@@ -495,11 +494,9 @@ impl<T: Element> Plan<T> {
         for layer in &mut self.layers {
             layer.pass.prepare(examples, training)?;
         }
-        let columns = self.last_outputs().columns();
-        self.x.resize(self.inputs(), columns)?;
-        self.x_examples.resize(examples, self.layers[0].pass.buffers().inputs())?;
+        self.entry.prepare(self.layers[0].pass.buffers())?;
         if training {
-            self.doutputs.resize(self.outputs(), columns)?;
+            self.doutputs.resize(self.outputs(), self.last_outputs().columns())?;
         }
         let room = 2 * self.outputs();
         let more = room.saturating_sub(self.row.len());
@@ -510,20 +507,11 @@ impl<T: Element> Plan<T> {
 
     fn forward(&mut self, team: &Team<'_>, params: ParamsOf<'_, '_, T>, x: MatRef<'_, T>, training: bool) {
         let few = self.last().pass.buffers().uses_dot_products(x.rows());
-        if training || few {
-            copy_examples(team, x, &mut self.x_examples);
-        }
-        if !few {
-            from_rows(team, x, &mut self.x);
-        }
-        for k in 0..self.layers.len() {
+        let input = self.entry.load(team, self.layers[0].pass.buffers(), x, training);
+        self.layers[0].pass.forward(team, params(0), input, training);
+        for k in 1..self.layers.len() {
             let (below, here) = self.layers.split_at_mut(k);
-            let x = match below.last() {
-                Some(below) => below.pass.buffers().output(few),
-                None if few => Input::Examples(&self.x_examples),
-                None => Input::Units(&self.x),
-            };
-            here[0].pass.forward(team, params(k), x, training);
+            here[0].pass.forward(team, params(k), below[k - 1].pass.buffers().output(few), training);
         }
     }
 

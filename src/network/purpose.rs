@@ -4,6 +4,7 @@ use super::inspect::Observer;
 use super::train_state::TrainState;
 use crate::buffer::Activations;
 use crate::element::Element;
+use crate::error::Error;
 use crate::layers::collect::Destination;
 use crate::layers::pass::Pass;
 use crate::optim::update::{Natural, Update};
@@ -28,9 +29,9 @@ pub(super) trait Purpose<T: Element>: Send + Sync {
     /// Makes what is wanted of the gradients of layer `k`, whose input is `x`, from the last layer down.
     fn finish(&mut self, team: &Team<'_>, k: usize, pass: &mut dyn Pass<T>, x: &Activations<T>);
 
-    /// The step and the learning rate that an error names.
-    fn step(&self) -> (u64, f64) {
-        (0, 0.0)
+    /// The error of a loss that is not finite.
+    fn diverged(&self, loss: f64) -> Error {
+        Error::Loss { loss }
     }
 }
 
@@ -54,8 +55,8 @@ impl<T: Element> Purpose<T> for Step<'_, '_, T> {
         pass.update(team, self.update, self.params.layer_mut(k), x, &mut self.state.layers[k]);
     }
 
-    fn step(&self) -> (u64, f64) {
-        (self.state.steps, self.update.lr)
+    fn diverged(&self, loss: f64) -> Error {
+        Error::Diverged { step: self.state.steps, lr: self.update.lr, loss }
     }
 }
 
@@ -80,7 +81,6 @@ pub(super) struct Inspection<'a, T> {
     pub params: NetworkParams<'a, T>,
     pub gradients: Vec<Params<T>>,
     pub observers: Vec<Observer>,
-    pub lr: f64,
 }
 
 impl<T: Element> Purpose<T> for Inspection<'_, T> {
@@ -94,9 +94,5 @@ impl<T: Element> Purpose<T> for Inspection<'_, T> {
 
     fn finish(&mut self, team: &Team<'_>, k: usize, pass: &mut dyn Pass<T>, x: &Activations<T>) {
         pass.collect(team, x, Destination::Store(self.gradients[k].view_mut()));
-    }
-
-    fn step(&self) -> (u64, f64) {
-        (0, self.lr)
     }
 }

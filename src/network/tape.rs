@@ -5,27 +5,31 @@ use crate::buffer::Activations;
 use crate::driver::to_rows;
 use crate::element::Element;
 use crate::error::{Error, same};
-use crate::isa::Isa;
 use crate::layers::LayerShape;
+use crate::layers::entry::Entry;
 use crate::layers::pass::{Pass, Standardised};
-use crate::matrix::MatMut;
+use crate::matrix::{MatMut, MatRef};
 use crate::threads::Threads;
 
 /// What a forward pass through a [`Layer`] keeps for its backward pass: a copy of its input, what happened on the way,
 /// and the scratch memory of both. There is one tape for each pass that is outstanding: for each time step of a
-/// sequence, for instance, or for each node of an automatic differentiation. A tape that is used again allocates
-/// nothing, so it pays to keep it; it serves layers of any shape in turn.
+/// sequence, for instance, or for each node of an automatic differentiation.
+///
+/// A pass through the layer that it was last used with allocates nothing, for batches of no more examples; one through
+/// another layer begins anew. So it pays to keep a tape for each layer. With `d` inputs, `ne` and `ni` units and `B`
+/// examples it has about `B (2 d + 6 ne + 4 ni)` elements, and some more of a layer whose weights are larger than the
+/// cache.
 #[derive(Clone)]
 pub struct Tape<T: Element>(Option<Kept<T>>);
 
 /// What is kept of a pass through a layer of one shape.
 #[derive(Clone)]
 pub(super) struct Kept<T: Element> {
+    /// The layer, by its number.
+    layer: u64,
     shape: LayerShape,
-    isa: Isa,
     pub pass: Box<dyn Pass<T>>,
-    pub x: Activations<T>,
-    pub x_examples: Activations<T>,
+    pub entry: Entry<T>,
     pub dh: Activations<T>,
     pub dx: Activations<T>,
     /// Examples of the forward pass that no backward pass followed yet.
@@ -49,21 +53,21 @@ impl<T: Element> Tape<T> {
         self.0.as_ref().and_then(|kept| kept.examples)
     }
 
-    /// What it keeps of passes through this layer; what it kept of those through a layer of another shape is gone.
+    /// What it keeps of passes through this layer; what it kept of those through another one is gone.
     pub(super) fn of(&mut self, layer: &Layer<T>) -> Result<&mut Kept<T>, Error> {
-        let (shape, isa) = (layer.shape(), layer.context().isa());
-        if self.0.as_ref().is_none_or(|kept| (kept.shape, kept.isa) != (shape, isa)) {
-            let [x, x_examples, dh, dx] = [(); 4].map(|()| Activations::new());
-            self.0 = Some(Kept { shape, isa, pass: shape.pass(isa)?, x, x_examples, dh, dx, examples: None });
+        if self.0.as_ref().is_none_or(|kept| kept.layer != layer.number()) {
+            let (shape, pass) = (layer.shape(), layer.shape().pass(layer.context().isa())?);
+            let [dh, dx] = [(); 2].map(|()| Activations::new());
+            self.0 = Some(Kept { layer: layer.number(), shape, pass, entry: Entry::new(), dh, dx, examples: None });
         }
         Ok(self.0.as_mut().expect("it was just made"))
     }
 
-    /// What it keeps of a forward pass through this layer with so many examples.
-    pub(super) fn outstanding(&mut self, layer: &Layer<T>, examples: usize) -> Result<&mut Kept<T>, Error> {
-        let of_layer = |kept: &&mut Kept<T>| (kept.shape, kept.isa) == (layer.shape(), layer.context().isa());
-        let kept = self.0.as_mut().filter(of_layer).filter(|kept| kept.examples == Some(examples));
-        kept.ok_or(Error::NoForward { expected: "number of examples" })
+    /// What it keeps of a forward pass through this layer, whose outputs `dh` is the gradient of.
+    pub(super) fn outstanding(&mut self, layer: &Layer<T>, dh: MatRef<'_, T>) -> Result<&mut Kept<T>, Error> {
+        let kept = self.0.as_mut().filter(|kept| kept.layer == layer.number()).ok_or(Error::NoForward)?;
+        same("dh", "rows", dh.rows(), "the forward pass", "examples", kept.examples.ok_or(Error::NoForward)?)?;
+        Ok(kept)
     }
 
     /// Copies what the interneurons of a DANN layer did in the forward pass: `zi [B, ni]` is overwritten.
@@ -102,7 +106,7 @@ impl<T: Element> Tape<T> {
     /// What is kept, and of how many examples.
     fn kept(&self) -> Result<(&Kept<T>, usize), Error> {
         let kept = self.0.as_ref().and_then(|kept| kept.examples.map(|examples| (kept, examples)));
-        kept.ok_or(Error::NoForward { expected: "number of examples" })
+        kept.ok_or(Error::NoForward)
     }
 }
 

@@ -11,11 +11,21 @@ use crate::params::schema::Schema;
 /// What training keeps of a network beside its parameters: what the updates of its layers keep from step to step, the
 /// number of steps, and the generator of the labels that a natural gradient draws. It begins empty; the first step
 /// makes room.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct TrainState<T> {
     pub(crate) layers: Vec<State<T>>,
     pub(crate) steps: u64,
     pub(crate) label_generator: Generator,
+}
+
+/// Equal if all that is kept is: a state of which nothing was used equals one of layers of which nothing is kept.
+impl<T: PartialEq> PartialEq for TrainState<T> {
+    fn eq(&self, other: &Self) -> bool {
+        let nothing = State::new();
+        let layers = (0..self.layers.len().max(other.layers.len()))
+            .all(|k| self.layers.get(k).unwrap_or(&nothing) == other.layers.get(k).unwrap_or(&nothing));
+        layers && self.steps == other.steps && self.label_generator == other.label_generator
+    }
 }
 
 /// The generator of the labels that a natural gradient draws: a stream of its own of the network's seed.
@@ -36,9 +46,17 @@ impl<T: Element> TrainState<T> {
         self.steps
     }
 
-    /// What the updates of each layer keep, from the input to the output. Empty before the first step.
+    /// What the updates of each layer keep, from the input to the output; nothing before the first step of a plan.
     pub fn layers(&self) -> impl ExactSizeIterator<Item = &State<T>> {
         self.layers.iter()
+    }
+
+    /// Forgets what was kept of layer `k`, whose parameters somebody changed otherwise than by a step: its velocities go
+    /// on from zero.
+    pub fn forget(&mut self, k: usize) {
+        if let Some(state) = self.layers.get_mut(k) {
+            *state = State::new();
+        }
     }
 
     /// Makes room for what a step needs, and checks that what is kept already is of layers of these schemas.

@@ -113,12 +113,15 @@ impl<T> State<T> {
 }
 
 impl<T: Element> State<T> {
+    /// Checks that what is kept is of a layer of this schema.
+    pub(crate) fn check(&self, schema: &Schema) -> Result<(), Error> {
+        self.slots.iter().try_for_each(|slot| slot.check(schema))?;
+        [&self.gradients, &self.fisher_before].into_iter().flatten().try_for_each(|kept| kept.view().check(schema))
+    }
+
     /// Makes room for what a step needs, and checks that what is kept already is of a layer of this schema.
     pub(crate) fn prepare(&mut self, schema: &Schema, update: &Update, params: ParamsRef<'_, T>) -> Result<(), Error> {
-        for slot in &self.slots {
-            slot.check(schema)?;
-        }
-        [&self.gradients, &self.fisher_before].into_iter().flatten().try_for_each(|kept| kept.view().check(schema))?;
+        self.check(schema)?;
         let room = |wanted, place: &mut Option<_>| {
             if wanted && place.is_none() {
                 *place = Some(Params::zeros_where(schema, |_| true)?);

@@ -118,6 +118,18 @@ impl<T> Params<T> {
     }
 }
 
+impl<'a, T> From<&'a Params<T>> for ParamsRef<'a, T> {
+    fn from(params: &'a Params<T>) -> Self {
+        params.view()
+    }
+}
+
+impl<'a, T> From<&'a mut Params<T>> for ParamsMut<'a, T> {
+    fn from(params: &'a mut Params<T>) -> Self {
+        params.view_mut()
+    }
+}
+
 fn position(names: &Names, name: &str) -> Option<usize> {
     names.arrays.iter().position(|&array| array == name)
 }

@@ -4,8 +4,8 @@ use super::{Params, ParamsMut, ParamsRef};
 use crate::error::{Error, length};
 use crate::params::schema::Schema;
 
-/// The arrays of all layers of a network that are read, from the input to the output: made of a slice or a `Vec` of
-/// [`Params`] or [`ParamsRef`], of which nothing is copied.
+/// The arrays of all layers of a network that are read, from the input to the output: made of a slice, a `Vec` or an
+/// array of [`Params`], [`ParamsRef`] or [`ParamsMut`], of which nothing is copied.
 #[derive(Clone, Copy, Debug)]
 pub struct NetworkParams<'a, T>(Read<'a, T>);
 
@@ -13,6 +13,7 @@ pub struct NetworkParams<'a, T>(Read<'a, T>);
 enum Read<'a, T> {
     Owned(&'a [Params<T>]),
     Views(&'a [ParamsRef<'a, T>]),
+    Written(&'a [ParamsMut<'a, T>]),
 }
 
 impl<'a, T> NetworkParams<'a, T> {
@@ -21,6 +22,7 @@ impl<'a, T> NetworkParams<'a, T> {
         match self.0 {
             Read::Owned(layers) => layers[k].view(),
             Read::Views(layers) => layers[k],
+            Read::Written(layers) => layers[k].view(),
         }
     }
 
@@ -34,14 +36,15 @@ impl<'a, T> NetworkParams<'a, T> {
         let layers = match self.0 {
             Read::Owned(layers) => layers.len(),
             Read::Views(layers) => layers.len(),
+            Read::Written(layers) => layers.len(),
         };
         length(name, layers, schemas.len())?;
         schemas.enumerate().try_for_each(|(k, schema)| self.layer(k).check(schema).map_err(|error| error.in_layer(k)))
     }
 }
 
-/// The arrays of all layers of a network that are written, from the input to the output: made of a slice or a `Vec` of
-/// [`Params`] or [`ParamsMut`], of which nothing is copied.
+/// The arrays of all layers of a network that are written, from the input to the output: made of a slice, a `Vec` or an
+/// array of [`Params`] or [`ParamsMut`], of which nothing is copied.
 #[derive(Debug)]
 pub struct NetworkParamsMut<'a, 'p, T>(Write<'a, 'p, T>);
 
@@ -51,7 +54,7 @@ enum Write<'a, 'p, T> {
     Views(&'a mut [ParamsMut<'p, T>]),
 }
 
-impl<T> NetworkParamsMut<'_, '_, T> {
+impl<'p, T> NetworkParamsMut<'_, 'p, T> {
     /// Those of layer `k`, for reading.
     pub(crate) fn layer(&self, k: usize) -> ParamsRef<'_, T> {
         match &self.0 {
@@ -68,65 +71,53 @@ impl<T> NetworkParamsMut<'_, '_, T> {
         }
     }
 
-    /// As [`NetworkParams::check`].
-    pub(crate) fn check<'s>(
-        &self,
-        name: &'static str,
-        schemas: impl ExactSizeIterator<Item = &'s Schema>,
-    ) -> Result<(), Error> {
-        let layers = match &self.0 {
-            Write::Owned(layers) => layers.len(),
-            Write::Views(layers) => layers.len(),
-        };
-        length(name, layers, schemas.len())?;
-        schemas.enumerate().try_for_each(|(k, schema)| self.layer(k).check(schema).map_err(|error| error.in_layer(k)))
+    /// The same, for reading.
+    pub fn view(&self) -> NetworkParams<'_, T> {
+        NetworkParams(match &self.0 {
+            Write::Owned(layers) => Read::Owned(layers),
+            Write::Views(layers) => Read::Written(layers),
+        })
+    }
+
+    /// The same, for a shorter time: for who is given one, and hands it on more than once.
+    pub fn view_mut(&mut self) -> NetworkParamsMut<'_, 'p, T> {
+        NetworkParamsMut(match &mut self.0 {
+            Write::Owned(layers) => Write::Owned(layers),
+            Write::Views(layers) => Write::Views(layers),
+        })
     }
 }
 
-impl<'a, T> From<&'a [Params<T>]> for NetworkParams<'a, T> {
-    fn from(layers: &'a [Params<T>]) -> Self {
-        Self(Read::Owned(layers))
-    }
+/// Conversions of slices, vectors and arrays.
+macro_rules! conversions {
+    (read $item:ty as $variant:ident) => {
+        conversions!(@read [$item] as $variant);
+        conversions!(@read Vec<$item> as $variant);
+        conversions!(@read [$item; N] as $variant, const N: usize);
+    };
+    (@read $list:ty as $variant:ident $(, $($n:tt)*)?) => {
+        impl<'a, T $(, $($n)*)?> From<&'a $list> for NetworkParams<'a, T> {
+            fn from(layers: &'a $list) -> Self {
+                Self(Read::$variant(layers))
+            }
+        }
+    };
+    (write $item:ty as $variant:ident) => {
+        conversions!(@write [$item] as $variant);
+        conversions!(@write Vec<$item> as $variant);
+        conversions!(@write [$item; N] as $variant, const N: usize);
+    };
+    (@write $list:ty as $variant:ident $(, $($n:tt)*)?) => {
+        impl<'a, 'p, T $(, $($n)*)?> From<&'a mut $list> for NetworkParamsMut<'a, 'p, T> {
+            fn from(layers: &'a mut $list) -> Self {
+                Self(Write::$variant(layers))
+            }
+        }
+    };
 }
 
-impl<'a, T> From<&'a Vec<Params<T>>> for NetworkParams<'a, T> {
-    fn from(layers: &'a Vec<Params<T>>) -> Self {
-        Self(Read::Owned(layers))
-    }
-}
-
-impl<'a, T> From<&'a [ParamsRef<'a, T>]> for NetworkParams<'a, T> {
-    fn from(layers: &'a [ParamsRef<'a, T>]) -> Self {
-        Self(Read::Views(layers))
-    }
-}
-
-impl<'a, T> From<&'a Vec<ParamsRef<'a, T>>> for NetworkParams<'a, T> {
-    fn from(layers: &'a Vec<ParamsRef<'a, T>>) -> Self {
-        Self(Read::Views(layers))
-    }
-}
-
-impl<'a, T> From<&'a mut [Params<T>]> for NetworkParamsMut<'a, '_, T> {
-    fn from(layers: &'a mut [Params<T>]) -> Self {
-        Self(Write::Owned(layers))
-    }
-}
-
-impl<'a, T> From<&'a mut Vec<Params<T>>> for NetworkParamsMut<'a, '_, T> {
-    fn from(layers: &'a mut Vec<Params<T>>) -> Self {
-        Self(Write::Owned(layers))
-    }
-}
-
-impl<'a, 'p, T> From<&'a mut [ParamsMut<'p, T>]> for NetworkParamsMut<'a, 'p, T> {
-    fn from(layers: &'a mut [ParamsMut<'p, T>]) -> Self {
-        Self(Write::Views(layers))
-    }
-}
-
-impl<'a, 'p, T> From<&'a mut Vec<ParamsMut<'p, T>>> for NetworkParamsMut<'a, 'p, T> {
-    fn from(layers: &'a mut Vec<ParamsMut<'p, T>>) -> Self {
-        Self(Write::Views(layers))
-    }
-}
+conversions!(read Params<T> as Owned);
+conversions!(read ParamsRef<'a, T> as Views);
+conversions!(read ParamsMut<'a, T> as Written);
+conversions!(write Params<T> as Owned);
+conversions!(write ParamsMut<'p, T> as Views);

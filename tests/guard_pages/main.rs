@@ -124,7 +124,7 @@ fn network<T: Element>(
     turn: usize,
 ) -> (Vec<Params<T>>, [Vec<T>; 2]) {
     let mut net: Network<T> = architecture.build(&Context::from(isa).with_threads(threads)).unwrap();
-    let (inputs, classes) = (net.inputs(), net.classes());
+    let (inputs, classes) = (net.inputs(), net.outputs());
     let x = numbers::<T>(batch * inputs);
     let x = MatRef::new(&x, batch, inputs).unwrap();
     let mut labels = vec![0; batch];
