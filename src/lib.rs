@@ -40,6 +40,7 @@
 //! - [`Architecture`] describes a network, with inhibition or one of those that it is compared with; [`Network`] trains
 //!   it: [`Network::train_step`] is one fused step.
 //! - [`Layer`] is one layer on a caller's own arrays: forward, all gradients, or the fused update.
+//! - [`Init`] is how parameters are drawn: for which [`Inputs`], and by which [`Scheme`] where there is inhibition.
 //! - [`Update`] is how a step changes the parameters: by projected descent, and by policies that can be added to it.
 //! - [`Network::inspect`] tells what each layer does, as a few numbers.
 //! - [`reference`](mod@reference) is the same in plain f64 code that reads like the equations.
@@ -127,7 +128,7 @@ mod threads;
 
 pub use element::Element;
 pub use error::Error;
-pub use init::{Generator, Init, generator};
+pub use init::{Generator, Init, Inputs, Law, RandomNumbers, Scheme, generator};
 pub use isa::Isa;
 pub use layers::dann::{Dann, DannMut, DannParams, DannRef, DannShape};
 pub use layers::dense::{Columns, Dense, DenseMut, DenseParams, DenseRef, DenseShape};

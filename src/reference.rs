@@ -593,6 +593,39 @@ pub fn init_statistics(d: usize, rectified_input: bool) -> InitStatistics {
     InitStatistics { scale, alpha: ((2.0 * PI - 1.0) / d).sqrt().ln() }
 }
 
+/// What exact centring aims at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CentredStatistics {
+    /// `s`: standard deviation of `Wex`. Its mean is `k s`.
+    pub scale: f64,
+    /// Mean and standard deviation of the logarithm of lognormal weights.
+    pub mu: f64,
+    /// See `mu`.
+    pub sigma: f64,
+    /// Every element of `alpha`.
+    pub alpha: f64,
+}
+
+/// The statistics of a fresh layer whose weights have the numerator `n`, and `k` times their deviation for a mean.
+pub fn centred_statistics(shape: &DannShape, n: f64, k: f64) -> CentredStatistics {
+    let (d, ne) = (shape.d as f64, shape.ne as f64);
+    let scale = if shape.ne == 1 { (n / d).sqrt() } else { (n * ne / (d * (ne - 1.0))).sqrt() };
+    let sigma = (1.0 + 1.0 / (k * k)).ln().sqrt();
+    let mu = (k * scale).ln() - sigma * sigma / 2.0;
+    CentredStatistics { scale, mu, sigma, alpha: ((2.0 * PI - 1.0) / d).sqrt().ln() - k.ln() }
+}
+
+/// Exact centring of positive weights `Wex [ne, d]`: `Wix [ni, d]`, each row the mean row of `Wex`, and `Wei [ne, ni]`,
+/// each row of these positive numbers divided by its sum.
+pub fn centre(shape: &DannShape, wex: &[f64], drawn_ei: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let &DannShape { d, ne, ni, .. } = shape;
+    length("Wex", wex.len(), ne * d);
+    length("Wei", drawn_ei.len(), ne * ni);
+    let mean: Vec<f64> = sum_over_batch(wex, d).iter().map(|sum| sum / ne as f64).collect();
+    let sums: Vec<f64> = drawn_ei.chunks_exact(ni).map(|row| row.iter().sum()).collect();
+    (elementwise(ni * d, |i| mean[i % d]), elementwise(ne * ni, |i| drawn_ei[i] / sums[i / ni]))
+}
+
 /// Mean and variance of some values, for checking that `ẑ` of a fresh layer is standardised.
 pub fn mean_and_variance(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;

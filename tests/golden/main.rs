@@ -8,6 +8,7 @@
 mod case;
 #[path = "../common/mod.rs"]
 mod common;
+mod init;
 mod layer;
 mod net;
 
@@ -24,8 +25,11 @@ struct Family {
     compare: fn(&Case) -> bool,
 }
 
-const FAMILIES: &[Family] =
-    &[Family { name: "layer", compare: layer::compare }, Family { name: "net", compare: net::compare }];
+const FAMILIES: &[Family] = &[
+    Family { name: "init", compare: init::compare },
+    Family { name: "layer", compare: layer::compare },
+    Family { name: "net", compare: net::compare },
+];
 
 impl Family {
     fn of(path: &Path) -> Option<&'static Self> {
