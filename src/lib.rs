@@ -128,7 +128,7 @@ mod threads;
 
 pub use element::Element;
 pub use error::Error;
-pub use init::{Generator, Init, Inputs, Law, RandomNumbers, Scheme, generator};
+pub use init::{Generator, Init, InputMoments, Inputs, Law, RandomNumbers, Scheme, generator};
 pub use isa::Isa;
 pub use layers::dann::{Dann, DannMut, DannParams, DannRef, DannShape};
 pub use layers::dense::{Columns, Dense, DenseMut, DenseParams, DenseRef, DenseShape};

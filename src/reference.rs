@@ -626,6 +626,44 @@ pub fn centre(shape: &DannShape, wex: &[f64], drawn_ei: &[f64]) -> (Vec<f64>, Ve
     (elementwise(ni * d, |i| mean[i % d]), elementwise(ne * ni, |i| drawn_ei[i] / sums[i / ni]))
 }
 
+/// The mean of the inputs `x [B, d]`, that of their squares, and their unbiased variance over examples, averaged over
+/// the inputs.
+pub fn input_moments(x: &[f64], d: usize) -> [f64; 3] {
+    let batch = examples(x, d) as f64;
+    let (m1, _) = mean_and_variance(x);
+    let (m2, _) = mean_and_variance(&elementwise(x.len(), |i| x[i] * x[i]));
+    let variances: Vec<f64> =
+        transposed(x, d).chunks_exact(x.len() / d).map(|input| mean_and_variance(input).1).collect();
+    [m1, m2, mean_and_variance(&variances).0 * batch / (batch - 1.0)]
+}
+
+/// What an initialisation from the moments of its inputs aims at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MeasuredStatistics {
+    /// Mean and standard deviation of `Wex`, and of `Wix` if there is more than one interneuron.
+    pub scale: f64,
+    /// Every element of `exp(alpha)`.
+    pub exp_alpha: f64,
+    /// The same for unit variance.
+    pub exp_alpha_unit: f64,
+    /// The variance of `ẑ` over the units, without unit variance.
+    pub variance: f64,
+    /// The mean square of `ẑ`, without unit variance.
+    pub square: f64,
+}
+
+/// The statistics of a fresh layer of `d` inputs with these moments, and `ni > 1` interneurons.
+pub fn measured_statistics([m1, m2, v]: [f64; 3], d: usize, ni: usize) -> MeasuredStatistics {
+    let (d, variance) = (d as f64, m2 / (m2 + v));
+    MeasuredStatistics {
+        scale: (v / (d * (m2 + v))).sqrt(),
+        exp_alpha: ((m2 + v) / d).sqrt() / m1,
+        exp_alpha_unit: (m2 / d).sqrt() / m1,
+        variance,
+        square: (1.0 + 1.0 / ni as f64) * variance,
+    }
+}
+
 /// Mean and variance of some values, for checking that `ẑ` of a fresh layer is standardised.
 pub fn mean_and_variance(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;

@@ -1,4 +1,4 @@
-//! Initialisation: what exact centring promises, and what is refused.
+//! Initialisation: what exact centring and measured moments promise, and what they refuse.
 
 mod common;
 
@@ -71,6 +71,16 @@ proptest! {
         assert_close("Wix", &narrow.wix, &params.wix, 1e-6);
     }
 
+    #[test]
+    fn moments_are_those_of_the_reference((batch, d) in (2_usize..20, 1_usize..20), seed in any::<u64>()) {
+        let x: Vec<f64> = signed(batch * d, seed).iter().map(|x| x.abs() + 0.1).collect();
+        let got = InputMoments::of(MatRef::new(&x, batch, d).unwrap()).unwrap();
+        let want = reference::input_moments(&x, d);
+        for (got, want) in [got.m1, got.m2, got.v].into_iter().zip(want) {
+            prop_assert!((got - want).abs() <= 1e-13 * want, "{} {}", got, want);
+        }
+        prop_assert!(!got.unit_variance);
+    }
 }
 
 /// In f32, on the kernels of every instruction set, at the size of the paper's first layer.
@@ -155,6 +165,50 @@ fn one_unit_is_centred_away() {
     assert_within("dx", &dx, &[0.0; 14], 1.0, 1e-13);
 }
 
+/// Half-normal inputs are what the fixed divisor is made for.
+#[test]
+fn moments_of_a_half_normal_distribution() {
+    let m1 = (2.0 * std::f64::consts::PI).sqrt().recip();
+    let moments = InputMoments { m1, m2: 0.5, v: 0.5 - m1 * m1, unit_variance: false };
+    let init = Init { inputs: Inputs::Measured(moments), ..Init::default() };
+    let shape = DannShape::new(30, 4, 2);
+    let measured = init.draw_dann::<f64>(&shape, &mut generator(1)).unwrap();
+    let fixed = Init::deeper().draw_dann::<f64>(&shape, &mut generator(1)).unwrap();
+    assert_close("alpha", &measured.alpha, &fixed.alpha, 1e-15);
+    assert_eq!(measured.wei, fixed.wei);
+    // The weights are the same numbers on another scale.
+    let ratio = measured.wex[0] / fixed.wex[0];
+    let scaled: Vec<f64> = fixed.wex.iter().chain(&fixed.wix).map(|w| ratio * w).collect();
+    assert_close("weights", &[measured.wex, measured.wix].concat(), &scaled, 1e-14);
+}
+
+/// Variance over the units and mean square of `ẑ`, for two interneurons, whose chance adds half to the square.
+#[test]
+fn measured_moments_standardise() {
+    const SEEDS: u64 = 150;
+    let shape = DannShape::new(200, 100, 2).linear();
+    let x: Vec<f64> = signed(8 * shape.d, 7).iter().map(|x| x.max(0.0)).collect();
+    let moments = InputMoments::of(MatRef::new(&x, 8, shape.d).unwrap()).unwrap();
+    let want = reference::measured_statistics([moments.m1, moments.m2, moments.v], shape.d, shape.ni);
+    for (unit_variance, factor) in [(false, 1.0), (true, 1.0 / want.variance)] {
+        let inputs = Inputs::Measured(InputMoments { unit_variance, ..moments });
+        let (mut variance, mut square) = (0.0, 0.0);
+        for seed in 0..SEEDS {
+            let params = Init { inputs, ..Init::default() }.draw_dann::<f64>(&shape, &mut generator(seed)).unwrap();
+            let zhat = reference::dann_forward(&shape, &params, &x).zhat;
+            for zhat in zhat.chunks_exact(shape.ne) {
+                variance += mean_and_variance(zhat).1 / (8 * SEEDS) as f64;
+                square += zhat.iter().map(|z| z * z).sum::<f64>() / (8 * SEEDS as usize * shape.ne) as f64;
+            }
+        }
+        let [of_variance, of_square] = [want.variance, want.square].map(|want| factor * want);
+        // The divisor, of 400 weights, adds about 1/400 to both; the variance of 100 units of 150 seeds is known to
+        // √(2/15000), of which five, and the square has a third from 150 independent chances: a third of √(2/150).
+        assert!((variance / of_variance - 1.0).abs() < 0.06, "variance {variance}, predicted {of_variance}");
+        assert!((square / of_square - 1.0).abs() < 5.0 * 0.04, "square {square}, predicted {of_square}");
+    }
+}
+
 /// The layers of a network are drawn one after the other, each for what lies before it.
 #[test]
 fn networks_of_a_scheme() {
@@ -204,8 +258,37 @@ fn refusals() {
         let text = refused(Init { inputs: Inputs::Recurrent, scheme, ..Init::default() });
         assert!(text.contains("recurrent") && text.contains("Scheme::Centred"), "{text}");
     }
+    let moments = InputMoments { m1: 0.4, m2: 0.5, v: 0.3, unit_variance: false };
+    let measured = |moments| Init { inputs: Inputs::Measured(moments), ..Init::default() };
+    let text = refused(Init { scheme: Scheme::Centred(Law::Exponential), ..measured(moments) });
+    assert!(text.contains("moments") && text.contains("Inputs::Linear"), "{text}");
+    let dense = measured(moments).draw::<f32>(&DenseShape::new(3, 4).into(), &mut generator(1));
+    assert!(matches!(dense, Err(Error::Unsupported { .. })));
+    for bad in [0.0, -0.5, f64::NAN, f64::INFINITY] {
+        let expected = |name| format!("{name} is {bad}: expected a finite number > 0");
+        assert_eq!(refused(measured(InputMoments { m1: bad, ..moments })), expected("m1"));
+        assert_eq!(refused(measured(InputMoments { m2: bad, ..moments })), expected("m2"));
+        assert_eq!(refused(measured(InputMoments { v: bad, ..moments })), expected("v"));
+    }
+    let text = refused(measured(InputMoments { m2: f64::MAX, v: f64::MAX, ..moments }));
+    assert_eq!(text, "m2 + v is inf: expected a finite number > 0");
+    // Weights of 1e-51 are none in f32.
+    let tiny = measured(InputMoments { v: 1e-100, ..moments });
+    assert!(tiny.draw_dann::<f64>(&shape, &mut generator(1)).is_ok());
+    let error = tiny.draw_dann::<f32>(&shape, &mut generator(1)).unwrap_err();
+    assert_eq!(error, Error::Policy { name: "v", value: 1e-100, expected: "a larger part of m2" });
     let none = Architecture::mlp(&[3, 2]).unwrap().init_layer(1, Scheme::Matched).unwrap_err();
     assert_eq!(none.to_string(), "k is 1: expected less than the number of layers");
+}
+
+#[test]
+fn moments_that_nothing_can_be_drawn_from() {
+    let of = |x: &[f64], rows| InputMoments::of(MatRef::new(x, rows, x.len() / rows).unwrap()).unwrap_err().to_string();
+    assert_eq!(of(&[0.5, 1.0], 1), "rows is 1: expected at least 2");
+    assert_eq!(of(&[0.5, 1.0, f64::NAN, 0.0], 2), "x[2] is NaN: expected a finite number");
+    assert_eq!(of(&[0.5, -1.0, 0.0, -0.5], 2), "m1 is -0.25: expected a finite number > 0");
+    assert_eq!(of(&[0.5, 1.0, 0.5, 1.0], 2), "v is 0: expected a finite number > 0");
+    assert_eq!(of(&[1e300, 1.0, 0.5, 1.0], 2), "m2 is inf: expected a finite number > 0");
 }
 
 /// The same seed draws the same parameters in every version.

@@ -1,5 +1,8 @@
 //! What the inputs of a layer are, as far as its initialisation asks.
 
+use super::InputMoments;
+use crate::error::Error;
+
 /// What the inputs of a layer are: its initialisation makes weights such that activity has about the same spread in
 /// every layer.
 ///
@@ -15,15 +18,24 @@ pub enum Inputs {
     /// The state of a recurrent layer, which comes back to it. `n = 1/3`. For [`Scheme::Centred`](crate::Scheme), and
     /// for weights of any sign.
     Recurrent,
+    /// Known by their moments. For [`Scheme::Matched`](crate::Scheme) and [`Scheme::Independent`](crate::Scheme).
+    Measured(InputMoments),
 }
 
 impl Inputs {
     /// `n`.
-    pub(crate) fn numerator(self) -> f64 {
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for inputs that are known by their moments.
+    pub(crate) fn numerator(self) -> Result<f64, Error> {
         match self {
-            Self::Linear => 1.0,
-            Self::Rectified => 2.0,
-            Self::Recurrent => 1.0 / 3.0,
+            Self::Linear => Ok(1.0),
+            Self::Rectified => Ok(2.0),
+            Self::Recurrent => Ok(1.0 / 3.0),
+            Self::Measured(_) => Err(Error::Unsupported {
+                what: "a draw from moments of the inputs, without interneurons or with exact centring,",
+                expected: "Inputs::Linear, Inputs::Rectified or Inputs::Recurrent",
+            }),
         }
     }
 }

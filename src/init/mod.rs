@@ -1,6 +1,7 @@
 //! Initialisation: positive weights, inhibition that centres and standardises the excitation.
 
 mod inputs;
+mod moments;
 mod numbers;
 mod scheme;
 
@@ -8,6 +9,7 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::params::array;
 pub use inputs::Inputs;
+pub use moments::InputMoments;
 pub use numbers::{Generator, RandomNumbers, generator};
 pub(crate) use scheme::centred_deviation;
 pub use scheme::{Law, Scheme};
@@ -70,7 +72,7 @@ impl Init {
         d: usize,
         numbers: &mut impl RandomNumbers,
     ) -> Result<Vec<T>, Error> {
-        let deviation = (self.inputs.numerator() / d as f64).sqrt();
+        let deviation = (self.inputs.numerator()? / d as f64).sqrt();
         array(len, |_| deviation * numbers.normal())
     }
 }

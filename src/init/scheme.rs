@@ -17,7 +17,8 @@ use crate::error::Error;
 /// ```
 ///
 /// The subtraction then removes the mean of the excitation, up to the chance of few interneurons, and the division its
-/// spread: a fresh layer behaves like layer normalisation.
+/// spread: a fresh layer behaves like layer normalisation. For inputs that were measured, `scale` and `alpha` are those
+/// of [`InputMoments`](crate::InputMoments).
 ///
 /// Independent: the same, but `Wix, Wei ~ Exp(√(scale/ni))`.
 ///
@@ -101,9 +102,12 @@ impl Law {
 }
 
 /// The deviation `s` of the excitatory weights of `ne` units on `d` inputs, for [`Scheme::Centred`].
-pub(crate) fn centred_deviation(inputs: Inputs, d: usize, ne: usize) -> f64 {
-    let (n, d, ne) = (inputs.numerator(), d as f64, ne as f64);
+///
+/// # Errors
+/// As [`Inputs::numerator`].
+pub(crate) fn centred_deviation(inputs: Inputs, d: usize, ne: usize) -> Result<f64, Error> {
+    let (n, d, ne) = (inputs.numerator()?, d as f64, ne as f64);
     // What the mean row takes away of the variance.
     let left = if ne > 1.0 { (ne - 1.0) / ne } else { 1.0 };
-    (n / (d * left)).sqrt()
+    Ok((n / (d * left)).sqrt())
 }

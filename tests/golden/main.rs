@@ -10,6 +10,7 @@ mod case;
 mod common;
 mod init;
 mod layer;
+mod moments;
 mod net;
 
 use case::Case;
@@ -28,6 +29,7 @@ struct Family {
 const FAMILIES: &[Family] = &[
     Family { name: "init", compare: init::compare },
     Family { name: "layer", compare: layer::compare },
+    Family { name: "moments", compare: moments::compare },
     Family { name: "net", compare: net::compare },
 ];
 

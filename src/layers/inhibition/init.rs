@@ -25,15 +25,15 @@ impl Init {
         self.scheme.check()?;
         let ([wex, wix, wei], alpha) = match self.scheme {
             Scheme::Centred(law) => {
-                let s = centred_deviation(self.inputs, shape.d, shape.ne);
+                let s = centred_deviation(self.inputs, shape.d, shape.ne)?;
                 (centred(shape, law, s, numbers)?, (fixed_strength(shape.d) / law.k()).ln())
             }
             Scheme::Matched => {
-                let (scale, alpha) = self.scale_and_alpha(shape.d)?;
+                let (scale, alpha) = self.scale_and_alpha::<T>(shape.d)?;
                 (matched(shape, scale, numbers)?, alpha)
             }
             Scheme::Independent => {
-                let (scale, alpha) = self.scale_and_alpha(shape.d)?;
+                let (scale, alpha) = self.scale_and_alpha::<T>(shape.d)?;
                 (independent(shape, scale, numbers)?, alpha)
             }
         };
@@ -48,11 +48,12 @@ impl Init {
     }
 
     /// The scale of exponential weights, and `alpha`.
-    fn scale_and_alpha(self, d: usize) -> Result<(f64, f64), Error> {
+    fn scale_and_alpha<T: Element>(self, d: usize) -> Result<(f64, f64), Error> {
         let inputs = d as f64;
         let scale = match self.inputs {
             Inputs::Linear => (0.5 / inputs).sqrt(),
             Inputs::Rectified => (2.0 * PI / (inputs * (2.0 * PI - 1.0))).sqrt(),
+            Inputs::Measured(moments) => return moments.scale_and_alpha::<T>(d),
             Inputs::Recurrent => {
                 return Err(Error::Unsupported {
                     what: "a draw for recurrent inputs by Scheme::Matched or Scheme::Independent",
