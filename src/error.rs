@@ -107,10 +107,10 @@ pub enum Error {
         /// Its factor.
         value: f64,
     },
-    /// A policy of an update cannot be used.
+    /// A policy of an update, or a number of an initialisation, cannot be used.
     #[error("{name} is {value}: expected {expected}")]
     Policy {
-        /// The number of the policy.
+        /// The number.
         name: &'static str,
         /// Its value.
         value: f64,

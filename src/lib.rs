@@ -41,6 +41,7 @@
 //!   it: [`Network::train_step`] is one fused step.
 //! - [`Plan`] is the same on parameters that somebody else owns.
 //! - [`Layer`] is one layer on a caller's own arrays: forward, all gradients, or the fused update.
+//! - [`Init`] is how parameters are drawn: for which [`Inputs`], and by which [`Scheme`] where there is inhibition.
 //! - [`Update`] is how a step changes the parameters: by projected descent, and by policies that can be added to it.
 //! - [`Network::inspect`] tells what each layer does, as a few numbers.
 //! - [`reference`](mod@reference) is the same in plain f64 code that reads like the equations.
@@ -130,7 +131,7 @@ mod threads;
 pub use context::Context;
 pub use element::Element;
 pub use error::Error;
-pub use init::{Generator, Init, generator};
+pub use init::{Generator, Init, InputMoments, Inputs, Law, RandomNumbers, Scheme, generator};
 pub use isa::Isa;
 pub use layers::dann::{Dann, DannMut, DannParams, DannRef, DannShape};
 pub use layers::dense::{Columns, Dense, DenseMut, DenseParams, DenseRef, DenseShape};

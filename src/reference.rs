@@ -642,6 +642,77 @@ pub fn init_statistics(d: usize, rectified_input: bool) -> InitStatistics {
     InitStatistics { scale, alpha: ((2.0 * PI - 1.0) / d).sqrt().ln() }
 }
 
+/// What exact centring aims at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CentredStatistics {
+    /// `s`: standard deviation of `Wex`. Its mean is `k s`.
+    pub scale: f64,
+    /// Mean and standard deviation of the logarithm of lognormal weights.
+    pub mu: f64,
+    /// See `mu`.
+    pub sigma: f64,
+    /// Every element of `alpha`.
+    pub alpha: f64,
+}
+
+/// The statistics of a fresh layer whose weights have the numerator `n`, and `k` times their deviation for a mean.
+pub fn centred_statistics(shape: &DannShape, n: f64, k: f64) -> CentredStatistics {
+    let (d, ne) = (shape.d as f64, shape.ne as f64);
+    let scale = if shape.ne == 1 { (n / d).sqrt() } else { (n * ne / (d * (ne - 1.0))).sqrt() };
+    let sigma = (1.0 + 1.0 / (k * k)).ln().sqrt();
+    let mu = (k * scale).ln() - sigma * sigma / 2.0;
+    CentredStatistics { scale, mu, sigma, alpha: ((2.0 * PI - 1.0) / d).sqrt().ln() - k.ln() }
+}
+
+/// Exact centring of positive weights `Wex [ne, d]`: `Wix [ni, d]`, each row the mean row of `Wex`, and `Wei [ne, ni]`,
+/// each row of these positive numbers divided by its sum.
+pub fn centre(shape: &DannShape, wex: &[f64], drawn_ei: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let &DannShape { d, ne, ni, .. } = shape;
+    length("Wex", wex.len(), ne * d);
+    length("Wei", drawn_ei.len(), ne * ni);
+    let mean: Vec<f64> = sum_over_batch(wex, d).iter().map(|sum| sum / ne as f64).collect();
+    let sums: Vec<f64> = drawn_ei.chunks_exact(ni).map(|row| row.iter().sum()).collect();
+    (elementwise(ni * d, |i| mean[i % d]), elementwise(ne * ni, |i| drawn_ei[i] / sums[i / ni]))
+}
+
+/// The mean of the inputs `x [B, d]`, that of their squares, and their unbiased variance over examples, averaged over
+/// the inputs.
+pub fn input_moments(x: &[f64], d: usize) -> [f64; 3] {
+    let batch = examples(x, d) as f64;
+    let (m1, _) = mean_and_variance(x);
+    let (m2, _) = mean_and_variance(&elementwise(x.len(), |i| x[i] * x[i]));
+    let variances: Vec<f64> =
+        transposed(x, d).chunks_exact(x.len() / d).map(|input| mean_and_variance(input).1).collect();
+    [m1, m2, mean_and_variance(&variances).0 * batch / (batch - 1.0)]
+}
+
+/// What an initialisation from the moments of its inputs aims at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MeasuredStatistics {
+    /// Mean and standard deviation of `Wex`, and of `Wix` if there is more than one interneuron.
+    pub scale: f64,
+    /// Every element of `exp(alpha)`.
+    pub exp_alpha: f64,
+    /// The same for unit variance.
+    pub exp_alpha_unit: f64,
+    /// The variance of `ẑ` over the units, without unit variance.
+    pub variance: f64,
+    /// The mean square of `ẑ`, without unit variance.
+    pub square: f64,
+}
+
+/// The statistics of a fresh layer of `d` inputs with these moments, and `ni > 1` interneurons.
+pub fn measured_statistics([m1, m2, v]: [f64; 3], d: usize, ni: usize) -> MeasuredStatistics {
+    let (d, variance) = (d as f64, m2 / (m2 + v));
+    MeasuredStatistics {
+        scale: (v / (d * (m2 + v))).sqrt(),
+        exp_alpha: ((m2 + v) / d).sqrt() / m1,
+        exp_alpha_unit: (m2 / d).sqrt() / m1,
+        variance,
+        square: (1.0 + 1.0 / ni as f64) * variance,
+    }
+}
+
 /// Mean and variance of some values, for checking that `ẑ` of a fresh layer is standardised.
 pub fn mean_and_variance(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;

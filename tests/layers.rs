@@ -510,7 +510,7 @@ fn initial_parameters_have_their_statistics() {
         assert!((0..20).all(|k| (one.wix[k] - column_mean(k)).abs() < 1e-15), "Wix is the mean of the rows of Wex");
         assert!(one.wei.iter().all(|&w| w == 1.0));
 
-        let iid = Init { iid_inhibition: true, ..init }.draw_dann::<f64>(&shape, &mut generator(7)).unwrap();
+        let iid = Init { scheme: Scheme::Independent, ..init }.draw_dann::<f64>(&shape, &mut generator(7)).unwrap();
         let scale = (want.scale / 40.0).sqrt();
         for weights in [&iid.wix, &iid.wei] {
             let (mean, _) = reference::mean_and_variance(weights);

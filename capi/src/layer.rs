@@ -220,7 +220,7 @@ pub unsafe extern "C" fn interneuron_layer_init(layer: LayerId, seed: u64, recti
     call(|| {
         let rectified_input = flag("rectified_input", rectified_input)?;
         table::with(layer, |LayerHandle { kernels, params, .. }| {
-            let init = Init { rectified_input, ..Init::default() };
+            let init = if rectified_input { Init::deeper() } else { Init::first() };
             let new = init.draw(&kernels.shape(), &mut generator(seed))?;
             // SAFETY: the contract of the header: attached arrays are alive and not in use elsewhere.
             unsafe { params.replace(Arguments::new(), kernels.schema(), new) }

@@ -16,18 +16,15 @@ use crate::driver::phase::run_in_parts;
 use crate::driver::{Side, transpose};
 use crate::element::{Element, table};
 use crate::error::{Error, dimension};
-use crate::init::Init;
+use crate::init::{Init, RandomNumbers};
 use crate::isa::Isa;
 use crate::kernels::access::Access;
 use crate::kernels::epilogue::Store;
 use crate::kernels::product::{Product, ProductKernel};
 use crate::params::arrays::arrays;
 use crate::params::schema::{Names, Parameter, Role, Schema, Shape};
-use crate::params::{Params, ParamsMut, ParamsRef, array};
+use crate::params::{Params, ParamsMut, ParamsRef};
 use crate::threads::Team;
-use rand::Rng;
-use rand_distr::{Distribution, Exp1};
-use std::f64::consts::PI;
 
 /// Dimensions and variant of a layer with separate excitatory and inhibitory units.
 ///
@@ -134,8 +131,8 @@ impl Kind for DannShape {
         self.subtractive()
     }
 
-    fn draw<T: Element>(&self, init: Init, rng: &mut impl Rng) -> Result<Params<T>, Error> {
-        Ok(init.draw_dann(self, rng)?.into())
+    fn draw<T: Element>(&self, init: Init, numbers: &mut impl RandomNumbers) -> Result<Params<T>, Error> {
+        Ok(init.draw_dann(self, numbers)?.into())
     }
 
     fn pass<T: Element>(&self, isa: Isa) -> Result<Box<dyn Pass<T>>, Error> {
@@ -153,38 +150,6 @@ impl Kind for DannShape {
         }
         let ([ne, d], [ni, _]) = (tensors.matrix("Wex")?, tensors.matrix("Wix")?);
         Ok(Some(Self { d, ne, ni, nonlinearity, divisive: tensors.has("alpha") }))
-    }
-}
-
-impl Init {
-    /// Draws the parameters of a layer with inhibition.
-    ///
-    /// # Errors
-    /// As [`Init::draw`].
-    pub fn draw_dann<T: Element>(self, shape: &DannShape, rng: &mut impl Rng) -> Result<DannParams<T>, Error> {
-        let lengths = shape.lengths()?;
-        let (d, ni) = (shape.d as f64, shape.ni as f64);
-        let scale = if self.rectified_input { (2.0 * PI / (d * (2.0 * PI - 1.0))).sqrt() } else { (0.5 / d).sqrt() };
-        let mut exponential = |len, scale| array(len, |_| scale * Distribution::<f64>::sample(&Exp1, rng));
-        let wex: Vec<T> = exponential(lengths.wex, scale)?;
-        let (wix, wei) = if self.iid_inhibition {
-            let scale = (scale / ni).sqrt();
-            (exponential(lengths.wix, scale)?, exponential(lengths.wei, scale)?)
-        } else if shape.ni == 1 {
-            let mean = |k: usize| wex[k..].iter().step_by(shape.d).map(|w| w.to_f64()).sum::<f64>() / shape.ne as f64;
-            (array(lengths.wix, mean)?, array(lengths.wei, |_| 1.0)?)
-        } else {
-            (exponential(lengths.wix, scale)?, array(lengths.wei, |_| 1.0 / ni)?)
-        };
-        let alpha = ((2.0 * PI - 1.0) / d).sqrt().ln();
-        Ok(Dann {
-            wex,
-            wix,
-            wei,
-            alpha: array(lengths.alpha, |_| alpha)?,
-            g: array(lengths.g, |_| 1.0)?,
-            b: array(lengths.b, |_| 0.0)?,
-        })
     }
 }
 

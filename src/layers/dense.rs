@@ -14,15 +14,13 @@ use crate::driver::phase::{InParts, run_in_parts};
 use crate::driver::{Side, transpose};
 use crate::element::{Element, table};
 use crate::error::{Error, at_most, dimension};
-use crate::init::Init;
+use crate::init::{Init, RandomNumbers};
 use crate::isa::Isa;
 use crate::kernels::product::Product;
 use crate::params::arrays::arrays;
 use crate::params::schema::{Names, Parameter, Role, Schema, Shape};
 use crate::params::{Params, ParamsMut, ParamsRef, array};
 use crate::threads::Team;
-use rand::Rng;
-use rand_distr::{Distribution, Exp1};
 use std::f64::consts::PI;
 
 /// Dimensions of a layer `h = f(x Wᵀ + b)`, and whether it obeys Dale's principle by its columns.
@@ -125,12 +123,12 @@ impl Kind for DenseShape {
         Self { columns: self.columns.map(|columns| Columns { inhibitory_outputs, ..columns }), ..self }
     }
 
-    fn draw<T: Element>(&self, init: Init, rng: &mut impl Rng) -> Result<Params<T>, Error> {
+    fn draw<T: Element>(&self, init: Init, numbers: &mut impl RandomNumbers) -> Result<Params<T>, Error> {
         let schema = self.schema()?;
         let ([weights, biases], d) = ([0, 1].map(|i| schema[i].elements()), self.d);
         let params = |w, b| Params::of(schema.names, vec![w, b]);
         let Some(Columns { inhibitory_inputs, .. }) = self.columns else {
-            return Ok(params(init.normal(weights, d, rng)?, array(biases, |_| 0.0)?));
+            return Ok(params(init.normal(weights, d, numbers)?, array(biases, |_| 0.0)?));
         };
         let excitatory = d - inhibitory_inputs;
         let (scales, bias) = if inhibitory_inputs == 0 || excitatory == 0 {
@@ -143,7 +141,7 @@ impl Kind for DenseShape {
         };
         let exponential = |i: usize| {
             let scale = scales[usize::from(i % d >= excitatory)];
-            scale * Distribution::<f64>::sample(&Exp1, rng)
+            scale * numbers.exponential()
         };
         Ok(params(array(weights, exponential)?, array(biases, |_| bias)?))
     }

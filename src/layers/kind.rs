@@ -4,11 +4,10 @@ use super::nonlinearity::Nonlinearity;
 use super::pass::Pass;
 use crate::element::Element;
 use crate::error::Error;
-use crate::init::Init;
+use crate::init::{Init, RandomNumbers};
 use crate::isa::Isa;
 use crate::params::Params;
 use crate::params::schema::Shape;
-use rand::Rng;
 
 /// What a layer is from outside.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,7 +47,7 @@ pub(crate) trait Kind: Shape + Copy + Send + Sync + 'static {
     }
 
     /// Draws its parameters.
-    fn draw<T: Element>(&self, init: Init, rng: &mut impl Rng) -> Result<Params<T>, Error>;
+    fn draw<T: Element>(&self, init: Init, numbers: &mut impl RandomNumbers) -> Result<Params<T>, Error>;
 
     /// The buffers of a pass.
     fn pass<T: Element>(&self, isa: Isa) -> Result<Box<dyn Pass<T>>, Error>;

@@ -12,12 +12,11 @@ use super::norm::{NormKernels, NormShape};
 use super::pass::Pass;
 use crate::element::{AnyTable, Element, Tables};
 use crate::error::Error;
-use crate::init::Init;
+use crate::init::{Init, RandomNumbers};
 use crate::isa::{ForIsa, InstructionSet, Isa};
 use crate::kernels::{KernelTable, Kernels};
 use crate::params::Params;
 use crate::params::schema::{Schema, Shape};
-use rand::Rng;
 use std::any::TypeId;
 
 /// Makes [`LayerShape`] of the kinds, each a shape that implements [`Kind`].
@@ -203,9 +202,10 @@ impl Init {
     /// Draws a layer's parameters. Numbers are drawn in f64, so `f32` and `f64` layers of a seed differ by rounding.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if a dimension is zero or overflows, [`Error::TooLarge`] if an array does not fit in
-    /// memory.
-    pub fn draw<T: Element>(self, shape: &LayerShape, rng: &mut impl Rng) -> Result<Params<T>, Error> {
-        each!(shape, shape => shape.draw(self, rng))
+    /// [`Error::Dimension`] if a dimension is zero or overflows, [`Error::Policy`] if a number of the initialisation
+    /// cannot be used, [`Error::Unsupported`] if it does not go with the inputs, [`Error::TooLarge`] if an array does
+    /// not fit in memory.
+    pub fn draw<T: Element>(self, shape: &LayerShape, numbers: &mut impl RandomNumbers) -> Result<Params<T>, Error> {
+        each!(shape, shape => shape.draw(self, numbers))
     }
 }

@@ -7,7 +7,7 @@
 //! | `pass.rs` | what a pass through a layer keeps, and the order of its phases |
 //! | `dann.rs`, `dense.rs`, `norm/` | a kind: its shape, arrays, initialisation, and the phases of its passes |
 //! | `excite.rs` | units that nothing divides: a part of layers |
-//! | `inhibition/` | interneurons and what they do to the units above them: a part of layers |
+//! | `inhibition/` | interneurons, how they are drawn, and what they do to the units above them: a part of layers |
 //! | `buffers.rs` | what every kind keeps of a pass: output, its gradient, partial sums |
 //! | `entry.rs` | the input of the first layer, in the layouts that passes read |
 //! | `input_gradient.rs` | an input gradient before it is computed: stored, or received by the layer below |

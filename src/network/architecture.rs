@@ -3,8 +3,8 @@
 use crate::context::Context;
 use crate::element::Element;
 use crate::error::{Error, dimension, same};
-use crate::init::{Init, generator};
-use crate::layers::LayerShape;
+use crate::init::{Init, Inputs, Scheme, generator};
+use crate::layers::{LayerShape, Nonlinearity};
 use crate::network::Network;
 use crate::network::plan::Plan;
 use crate::network::train_state::TrainState;
@@ -24,7 +24,8 @@ use crate::params::schema::Parameter;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Architecture {
     layers: Vec<LayerShape>,
-    iid_inhibition: bool,
+    /// One for each layer.
+    schemes: Vec<Scheme>,
     mean_input: f64,
     seed: u64,
 }
@@ -56,7 +57,8 @@ impl Architecture {
             same("the layer", "inhibitory outputs", outputs, other, other_dimension, expected)
                 .map_err(|error| error.in_layer(k))?;
         }
-        Ok(Self { layers, iid_inhibition: false, mean_input: 0.0, seed: 0 })
+        let schemes = vec![Scheme::default(); layers.len()];
+        Ok(Self { layers, schemes, mean_input: 0.0, seed: 0 })
     }
 
     /// The mean of the inputs, for [`Init::mean_input`].
@@ -71,10 +73,40 @@ impl Architecture {
         self
     }
 
+    /// How the weights of every layer with inhibition are drawn; matched to the excitation if never called.
+    ///
+    /// What the inputs of a layer are goes by what lies before it: linear for the first, and rectified for the others.
+    /// With [`Scheme::Centred`] those behind a layer without ReLU are linear, too.
+    ///
+    /// ```
+    /// use interneuron::{Architecture, Law, Network, Scheme};
+    ///
+    /// let scheme = Scheme::Centred(Law::Lognormal { k: 1.0 });
+    /// let net: Network<f32> = Architecture::dann(&[784, 500, 10], &[50, 1])?.init(scheme).build()?;
+    /// # Ok::<(), interneuron::Error>(())
+    /// ```
+    #[must_use]
+    pub fn init(mut self, scheme: Scheme) -> Self {
+        self.schemes.fill(scheme);
+        self
+    }
+
+    /// How the weights of layer `k` are drawn, if it has inhibition: as [`Architecture::init`], for one layer.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if there is no such layer.
+    pub fn init_layer(mut self, k: usize, scheme: Scheme) -> Result<Self, Error> {
+        let Some(of_layer) = self.schemes.get_mut(k) else {
+            return Err(Error::Dimension { name: "k", value: k, expected: "less than the number of layers" });
+        };
+        *of_layer = scheme;
+        Ok(self)
+    }
+
     /// Draws inhibitory weights independently instead of matching them to the excitation.
     #[must_use]
     pub fn iid_inhibition(self) -> Self {
-        Self { iid_inhibition: true, ..self }
+        self.init(Scheme::Independent)
     }
 
     /// The seed of the parameters; 0 if never called.
@@ -105,8 +137,12 @@ impl Architecture {
     /// array alone may fit where all together do not.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] if the parameters do not fit in memory.
+    /// [`Error::TooLarge`] if the parameters do not fit in memory; [`Error::Layer`] with [`Error::Policy`] if a number
+    /// of the initialisation cannot be used.
     pub fn draw<T: Element>(&self) -> Result<Vec<Params<T>>, Error> {
+        for (k, scheme) in self.schemes.iter().enumerate() {
+            scheme.check().map_err(|error| error.in_layer(k))?;
+        }
         let schemas = self.layers.iter().map(LayerShape::schema).collect::<Result<Vec<_>, _>>()?;
         let elements = schemas.iter().flat_map(|schema| schema.iter()).map(Parameter::elements);
         let elements = elements.fold(0, usize::saturating_add);
@@ -116,10 +152,18 @@ impl Architecture {
         drop(std::hint::black_box(all));
         let mut rng = generator(self.seed);
         let layer = |(k, shape): (usize, &LayerShape)| {
-            let init =
-                Init { rectified_input: k > 0, iid_inhibition: self.iid_inhibition, mean_input: self.mean_input };
+            let init = Init { inputs: self.inputs_of(k), scheme: self.schemes[k], mean_input: self.mean_input };
             init.draw(shape, &mut rng)
         };
         self.layers.iter().enumerate().map(layer).collect()
+    }
+
+    /// What the inputs of layer `k` are.
+    fn inputs_of(&self, k: usize) -> Inputs {
+        let Some(below) = k.checked_sub(1).map(|below| self.layers[below]) else { return Inputs::Linear };
+        // The schemes of 2021 take every layer but the first for one behind a ReLU, and a seed's numbers stay as they
+        // were.
+        let centred = matches!(self.schemes[k], Scheme::Centred(_));
+        if centred && below.nonlinearity() == Nonlinearity::Identity { Inputs::Linear } else { Inputs::Rectified }
     }
 }

@@ -4,7 +4,7 @@
 pub mod examples;
 pub mod problem;
 
-use interneuron::{Element, Isa};
+use interneuron::{Element, Isa, RandomNumbers};
 use std::ffi::OsString;
 use std::io::Write;
 use std::sync::Once;
@@ -119,4 +119,28 @@ pub fn cast<T: Element>(values: &[f64]) -> Vec<T> {
 pub fn bits<T: Element>(values: &[T]) -> Vec<u64> {
     let bits = |value: f64| if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
     values.iter().map(|value| bits(value.to_f64())).collect()
+}
+
+/// Random numbers that were drawn before: an initialisation has the very numbers that it is compared with.
+pub struct Replay<'n>(std::slice::Iter<'n, f64>);
+
+impl<'n> Replay<'n> {
+    pub fn new(numbers: &'n [f64]) -> Self {
+        Self(numbers.iter())
+    }
+
+    fn next(&mut self) -> f64 {
+        *self.0.next().expect("more numbers are drawn than there are")
+    }
+}
+
+/// Of one distribution: whoever asks for another gets numbers that do not fit.
+impl RandomNumbers for Replay<'_> {
+    fn exponential(&mut self) -> f64 {
+        self.next()
+    }
+
+    fn normal(&mut self) -> f64 {
+        self.next()
+    }
 }

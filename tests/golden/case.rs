@@ -1,6 +1,6 @@
 //! A golden case, and the account of what was compared of it.
 
-use crate::common::{assert_close_each, cast};
+use crate::common::{Tolerance, assert_close_each, assert_within, cast};
 use interneuron::*;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, HashMap};
@@ -95,6 +95,12 @@ impl<'c> Ledger<'c> {
         self.seen.push(name.to_owned());
     }
 
+    /// Beside `scale` instead of the largest element, for what is left of a difference of numbers so large.
+    pub fn close_beside<T: Element>(&mut self, scale: f64, name: &str, got: &[T]) {
+        assert_within(&format!("{}: {name}", self.what), got, self.case.array(name), scale, self.tolerance);
+        self.seen.push(name.to_owned());
+    }
+
     /// Closes the account: every array but the inputs was compared.
     pub fn close_all(self, inputs: &[&str]) {
         for name in self.case.arrays.keys() {
@@ -102,4 +108,9 @@ impl<'c> Ledger<'c> {
             assert!(seen, "{}: {name} was not compared", self.what);
         }
     }
+}
+
+/// For initialisations, which are no kernels: sums over whole batches, in whatever order, and logarithms.
+pub fn drawn_tolerance<T: Tolerance>() -> f64 {
+    T::LAYER.max(1e-12)
 }

@@ -8,8 +8,10 @@
 mod case;
 #[path = "../common/mod.rs"]
 mod common;
+mod init;
 mod layer;
 mod loss;
+mod moments;
 mod net;
 
 use case::Case;
@@ -26,8 +28,10 @@ struct Family {
 }
 
 const FAMILIES: &[Family] = &[
+    Family { name: "init", compare: init::compare },
     Family { name: "layer", compare: layer::compare },
     Family { name: "loss", compare: loss::compare },
+    Family { name: "moments", compare: moments::compare },
     Family { name: "net", compare: net::compare },
 ];
 

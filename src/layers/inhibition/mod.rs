@@ -7,6 +7,7 @@
 //! `zI` is kept as `−zI` and as `a ⊙ zI` with `a = exp(alpha)`, so that `zE − s` is one sum of two products, and so is
 //! the gradient of `Wei`.
 
+mod init;
 pub(super) mod kernels;
 
 use super::buffers::LayerBuffers;

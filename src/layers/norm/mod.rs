@@ -15,7 +15,7 @@ use crate::driver::phase::run_in_parts;
 use crate::driver::{Side, transpose};
 use crate::element::{Element, table};
 use crate::error::{Error, dimension};
-use crate::init::Init;
+use crate::init::{Init, RandomNumbers};
 use crate::isa::Isa;
 use crate::kernels::epilogue::Store;
 use crate::kernels::product::{Product, ProductKernel};
@@ -25,7 +25,6 @@ use crate::params::{Params, ParamsMut, ParamsRef, array};
 use crate::threads::Team;
 pub(super) use kernels::NormKernels;
 use kernels::{GainBackward, Normalise, NormaliseBackward};
-use rand::Rng;
 use std::ops::Range;
 
 /// ε beside the variance.
@@ -123,9 +122,9 @@ impl Kind for NormShape {
         Ports { inputs: d, outputs: ne, nonlinearity, batch_statistics, ..Ports::default() }
     }
 
-    fn draw<T: Element>(&self, init: Init, rng: &mut impl Rng) -> Result<Params<T>, Error> {
+    fn draw<T: Element>(&self, init: Init, numbers: &mut impl RandomNumbers) -> Result<Params<T>, Error> {
         let schema = self.schema()?;
-        let w = init.normal(schema[PLACES.w].elements(), self.d, rng)?;
+        let w = init.normal(schema[PLACES.w].elements(), self.d, numbers)?;
         let filled = |(i, value): (usize, f64)| array(schema[i].elements(), |_| value);
         // The gain, the bias and the running statistics.
         let others = [(PLACES.g, 1.0), (PLACES.b, 0.0), (PLACES.mean, 0.0), (PLACES.variance, 1.0)].map(filled);
