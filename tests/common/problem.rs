@@ -30,12 +30,14 @@ pub const KINDS: [Kind; 7] =
 
 /// Layers that are large enough for sums in parts and for weights in panels: long sums with many examples, rows that
 /// are a power of two apart, and the same just missed. Inputs, units, interneurons, batch.
-pub const LARGE: [((usize, usize, usize, usize), Kind); 18] = [
+pub const LARGE: [((usize, usize, usize, usize), Kind); 19] = [
     ((1300, 70, 13, 200), Kind::Divisive),
     ((256, 150, 17, 64), Kind::Divisive),
     ((512, 290, 50, 33), Kind::Subtractive),
     ((510, 290, 50, 33), Kind::Divisive),
     ((256, 530, 1, 40), Kind::Dense),
+    // Panels that end where their memory does.
+    ((256, 256, 1, 40), Kind::Dense),
     ((1024, 64, 4, 32), Kind::Divisive),
     ((700, 800, 9, 96), Kind::Dense),
     // One and two columns more than panels begin with, for groups of two and three vectors.

@@ -2,8 +2,8 @@
 //!
 //! A thread asks for that with [`guarded`]; what it allocates meanwhile gets pages of its own out of one large reserved
 //! range, between pages without any rights. Small pieces that are freed are used again by the same thread, as they are:
-//! asking the system for each would take most of the time. New memory holds bytes of all ones: a float of those is a
-//! NaN, which shows in any result that it reaches.
+//! asking the system for each would take most of the time. New memory that need not be zeros holds bytes of all
+//! ones: a float of those is a NaN, which shows in any result that it reaches.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
