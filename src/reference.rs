@@ -418,9 +418,11 @@ fn add_decay_and_momentum(
             if !exponentiated(rule) {
                 *d += rule.decay[named.role] * before[k][i];
             }
-            let v = &mut kept.velocity[k][i];
-            *v = rule.momentum * *v + *d;
-            *d = if rule.nesterov { *d + rule.momentum * *v } else { *v };
+            let (momentum, v) = (rule.momentum[named.role], &mut kept.velocity[k][i]);
+            if momentum > 0.0 {
+                *v = momentum * *v + *d;
+                *d = if rule.nesterov { *d + momentum * *v } else { *v };
+            }
         }
     }
 }

@@ -62,7 +62,7 @@ fn steps_after_the_first_allocate_nothing() {
     // Rules that keep something from step to step, or need all gradients of a layer first.
     let updates = [
         update,
-        Update { momentum: 0.9, ..update },
+        Update { momentum: PerRole::all(0.9), ..update },
         Update { clip: Some(1.0), ..update },
         Update { angle: Some(Angle { lr_min: 1e-3, rates: 3, cosine_epsilon: 0.01 }), ..update },
         Update::eg(0.05),

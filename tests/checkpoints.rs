@@ -28,8 +28,8 @@ fn architectures() -> [Architecture; 6] {
 
 /// Rules that keep something from step to step, or nothing.
 fn updates() -> [Update; 4] {
-    let momentum = Update { momentum: 0.9, ..Update::csgd(0.02) };
-    let eg = Update { momentum: 0.5, ..Update::eg(0.02) };
+    let momentum = Update { momentum: PerRole::all(0.9), ..Update::csgd(0.02) };
+    let eg = Update { momentum: PerRole::all(0.5), ..Update::eg(0.02) };
     [Update::csgd(0.02), momentum, eg, Update::natural(0.02, Natural::default())]
 }
 

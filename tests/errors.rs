@@ -241,10 +241,16 @@ fn policies_name_their_numbers() {
     let angle = Angle { lr_min: 0.01, rates: 3, cosine_epsilon: 0.1 };
     let natural = Natural::default();
     let cases = [
-        (Update { momentum: 1.0, ..sgd }, "momentum is 1: expected at least 0 and less than 1"),
+        (Update { momentum: PerRole::all(1.0), ..sgd }, "momentum of Wex is 1: expected at least 0 and less than 1"),
         // Less than 1, but not in f32.
-        (Update { momentum: 1.0 - 1e-12, ..sgd }, "momentum is 0.999999999999: expected at least 0 and less than 1"),
-        (Update { momentum: f64::NAN, ..sgd }, "momentum is NaN: expected at least 0 and less than 1"),
+        (
+            Update { momentum: PerRole::all(1.0 - 1e-12), ..sgd },
+            "momentum of Wex is 0.999999999999: expected at least 0 and less than 1",
+        ),
+        (
+            Update { momentum: PerRole::all(f64::NAN), ..sgd },
+            "momentum of Wex is NaN: expected at least 0 and less than 1",
+        ),
         (Update { decay: PerRole::all(-0.5), ..sgd }, "decay of Wex is -0.5: expected a finite number ≥ 0"),
         (Update { floor: Some(f64::INFINITY), ..sgd }, "floor is inf: expected a finite number ≥ 0"),
         (Update { clip: Some(0.0), ..sgd }, "clip is 0: expected a finite number > 0"),
@@ -308,7 +314,9 @@ fn states_of_other_layers_are_refused() {
         DenseShape::new(3, 4).into(),
         NormShape::new(3, 4, Normalisation::Batch).into(),
     ];
-    for rule in [Update { momentum: 0.5, ..Update::sgd(0.1) }, Update { clip: Some(1.0), ..Update::sgd(0.1) }] {
+    for rule in
+        [Update { momentum: PerRole::all(0.5), ..Update::sgd(0.1) }, Update { clip: Some(1.0), ..Update::sgd(0.1) }]
+    {
         let states = shapes.map(|shape| {
             let mut params = Init::first().draw::<f32>(&shape, &mut generator(1)).unwrap();
             let (gradients, mut state) = (params.clone(), State::new());

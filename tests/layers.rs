@@ -58,7 +58,7 @@ prop_compose! {
     fn policies()(
         (corrections, exponentiated, nesterov) in (any::<bool>(), any::<bool>(), any::<bool>()),
         lr in 0.001..0.3,
-        momentum in select(&[0.0, 0.5, 0.9][..]),
+        momentum in select(&[[0.0; 6], [0.5; 6], [0.9; 6], [0.9, 0.0, 0.5, 0.25, 0.0, 0.9]][..]),
         decay in select(&[[0.0; 6], [0.1, 0.0, 0.0, 0.0, 0.0, 0.0], [0.01, 0.02, 0.03, 0.04, 0.05, 0.06]][..]),
         floor in select(&[None, Some(0.0), Some(1e-3)][..]),
         clip in select(&[None, Some(0.5), Some(1e6)][..]),
@@ -67,7 +67,7 @@ prop_compose! {
         Update {
             corrections,
             descent: if exponentiated { Descent::Exponentiated { split: 0.25 } } else { Descent::Projected },
-            momentum,
+            momentum: per_role(momentum),
             nesterov,
             decay: per_role(decay),
             floor,

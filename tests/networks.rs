@@ -126,7 +126,7 @@ fn threads_do_not_change_a_bit_of_gradients_that_are_applied() {
     let angle = Some(Angle { lr_min: 1e-3, rates: 4, cosine_epsilon: 1e-3 });
     for update in [
         Update::csgd(0.1),
-        Update { momentum: 0.9, decay: PerRole::all(1e-3), ..Update::csgd(0.1) },
+        Update { momentum: PerRole::all(0.9), decay: PerRole::all(1e-3), ..Update::csgd(0.1) },
         Update { clip: Some(0.01), ..Update::sgd(0.1) },
         Update { angle, ..Update::csgd(0.5) },
         Update::eg(0.1),

@@ -188,8 +188,11 @@ fn policies_do_what_they_say() {
     near(decayed.wex[0], 0.85);
     near(decayed.wix[0], 0.9);
     // v = 1, then 0.5 + 1: 1 − 0.1 − 0.15. Nesterov: d = 1 + 0.5, then 1 + 0.75.
-    near(after(2, dann_of(1.0), 1.0, &Update { momentum: 0.5, ..sgd }).b[0], 0.75);
-    near(after(2, dann_of(1.0), 1.0, &Update { momentum: 0.5, nesterov: true, ..sgd }).b[0], 1.0 - 0.15 - 0.175);
+    near(after(2, dann_of(1.0), 1.0, &Update { momentum: PerRole::all(0.5), ..sgd }).b[0], 0.75);
+    near(
+        after(2, dann_of(1.0), 1.0, &Update { momentum: PerRole::all(0.5), nesterov: true, ..sgd }).b[0],
+        1.0 - 0.15 - 0.175,
+    );
     // Gradients of 23 ones have the norm √23.
     let clipped = after(1, dann_of(1.0), 1.0, &Update { clip: Some(1.0), ..sgd });
     near(clipped.wex[0], 1.0 - 0.1 / (23_f64.sqrt() + 1e-6));

@@ -88,11 +88,11 @@ impl Round {
         let lr = 10_f64.powf(rng.random_range(-4.0..-1.0));
         let plain = Update { corrections: rng.random(), ..Update::sgd(lr) };
         let update = match rng.random_range(0..7) {
-            0 => Update { momentum: 0.9, nesterov: rng.random(), ..plain },
+            0 => Update { momentum: PerRole::all(0.9), nesterov: rng.random(), ..plain },
             1 => Update { decay: PerRole::all(1e-3), floor: Some(1e-6), ..plain },
             2 => Update { clip: Some(1.0), ..plain },
             3 => Update { angle: Some(Angle { lr_min: lr / 64.0, rates: 5, cosine_epsilon: 0.01 }), ..plain },
-            4 => Update { momentum: 0.5, ..Update::eg(lr) },
+            4 => Update { momentum: PerRole::all(0.5), ..Update::eg(lr) },
             5 if kind != 2 => Update::natural(lr, Natural { epsilon: 1e-4, ..Natural::default() }),
             _ => plain,
         };

@@ -95,10 +95,10 @@ impl Rule {
             Self::Plain { corrections, rate: i } => Update { corrections: *corrections, ..Update::sgd(rate(i)) },
             Self::Momentum { nesterov, floor } => {
                 let floor = floor.then_some(1e-3);
-                Update { momentum: 0.9, nesterov: *nesterov, floor, decay, ..Update::csgd(0.1) }
+                Update { momentum: PerRole::all(0.9), nesterov: *nesterov, floor, decay, ..Update::csgd(0.1) }
             }
             Self::Exponentiated { momentum, rate: i } => {
-                Update { momentum: if *momentum { 0.5 } else { 0.0 }, decay, ..Update::eg(rate(i)) }
+                Update { momentum: PerRole::all(if *momentum { 0.5 } else { 0.0 }), decay, ..Update::eg(rate(i)) }
             }
             Self::Clip { clip } => Update { clip: Some((f64::from(*clip) / 2.0 - 64.0).exp2()), ..Update::csgd(0.1) },
             Self::Angle { rates } => {

@@ -94,7 +94,7 @@ fn natural_steps_divide_by_the_estimate() {
         let natural = Natural { epsilon: 1e-3, normalised, ..Natural::default() };
         for update in [
             Update::natural(1e-3, natural),
-            Update { clip: Some(0.1), momentum: 0.5, ..Update::natural(1e-3, natural) },
+            Update { clip: Some(0.1), momentum: PerRole::all(0.5), ..Update::natural(1e-3, natural) },
         ] {
             let mut net: Network<f64> = architecture.clone().build().unwrap();
             let mut gradients = net.zero_gradients().unwrap();
@@ -168,7 +168,7 @@ fn shared_architectures() -> [Architecture; 6] {
 fn spawned_threads_do_not_change_a_loss() {
     let decay = PerRole::all(0.01);
     let updates = [
-        Update { momentum: 0.9, decay, ..Update::csgd(0.05) },
+        Update { momentum: PerRole::all(0.9), decay, ..Update::csgd(0.05) },
         Update { clip: Some(1.0), ..Update::eg(0.05) },
         Update::natural(1e-3, Natural::default()),
     ];

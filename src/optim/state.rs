@@ -49,7 +49,7 @@ pub(crate) static VELOCITY: SlotKind = SlotKind {
     name: "velocity",
     signed: true,
     of: |_| true,
-    wanted: |update| update.momentum > 0.0,
+    wanted: |update| update.momentum.iter().any(|(_, &momentum)| momentum > 0.0),
     begin: |_, _| 0.0,
     lasts: true,
 };

@@ -37,7 +37,7 @@ impl<T: Element> Targets<'_, T> {
         for slot in self.state.slots.iter_mut().filter(|slot| (slot.kind.wanted)(self.update) && parameter.moves()) {
             let array = slot.params.array_mut(i);
             match slot.kind.name {
-                name if name == VELOCITY.name => velocity = array,
+                name if name == VELOCITY.name && rule.momentum > T::ZERO => velocity = array,
                 name if name == FISHER.name => fisher = array,
                 name if name == NEGATIVE.name && rule.exponentiated => negative = array,
                 _ => {}

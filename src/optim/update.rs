@@ -33,7 +33,7 @@ use crate::params::schema::{Parameter, PerRole, Role};
 /// let factors = fixed.into_iter().fold(PerRole::all(1.0), |factors, role| factors.with(role, 0.0));
 /// let frozen_inhibition = Update { factors, ..corrected };
 /// let decay = PerRole::all(0.0).with(Role::Weights, 1e-4);
-/// let heavy = Update { momentum: 0.9, decay, clip: Some(1.0), ..corrected };
+/// let heavy = Update { momentum: PerRole::all(0.9), decay, clip: Some(1.0), ..corrected };
 /// assert!(plain.corrections != frozen_inhibition.corrections && heavy.corrections);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,9 +49,10 @@ pub struct Update {
     /// Weight decay λ of the parameters of each role, finite and ≥ 0: adds `λ · θ` to the gradient, or `λ · sign(θ)`
     /// where the step is exponentiated. 0 leaves a parameter alone.
     pub decay: PerRole<f64>,
-    /// Momentum μ, at least 0 and less than 1: `v ← μ · v + d`, and `v` takes the place of the gradient `d`. Velocities
-    /// begin at zero and are kept beside the parameters, also while a rule without momentum takes its turn.
-    pub momentum: f64,
+    /// Momentum μ of the parameters of each role, at least 0 and less than 1: `v ← μ · v + d`, and `v` takes the place
+    /// of the gradient `d`. Velocities begin at zero and are kept beside the parameters, also while a rule without
+    /// momentum takes its turn. Where μ is 0, the gradient takes the step alone.
+    pub momentum: PerRole<f64>,
     /// Nesterov's momentum: `d + μ · v` takes the place of the gradient instead of `v`.
     pub nesterov: bool,
     /// Sign freezing: no weight crosses zero. Parameters that keep their sign anyway have this floor instead of 0, and
@@ -150,7 +151,7 @@ impl Update {
             factors: PerRole::all(1.0),
             descent: Descent::Projected,
             decay: PerRole::all(0.0),
-            momentum: 0.0,
+            momentum: PerRole::all(0.0),
             nesterov: false,
             floor: None,
             clip: None,
@@ -193,8 +194,10 @@ impl Update {
         for (role, &decay) in self.decay.iter() {
             rule(DECAY_NAMES[role], decay, valid(decay), "a finite number ≥ 0")?;
         }
-        let less_than_one = self.momentum >= 0.0 && T::from_f64(self.momentum) < T::ONE;
-        rule("momentum", self.momentum, less_than_one, "at least 0 and less than 1")?;
+        for (role, &momentum) in self.momentum.iter() {
+            let less_than_one = momentum >= 0.0 && T::from_f64(momentum) < T::ONE;
+            rule(MOMENTUM_NAMES[role], momentum, less_than_one, "at least 0 and less than 1")?;
+        }
         if let Descent::Exponentiated { split } = self.descent {
             rule("split", split, positive(split), "a finite number > 0")?;
         }
@@ -254,18 +257,18 @@ impl Update {
         }
         let &Parameter { role, signed, .. } = parameter;
         let (correction, rate) = (scale.clip * self.correction(parameter), scale.lr * self.factors[role]);
-        let decay = Some(self.decay[role]).filter(|&decay| decay > 0.0);
+        let (decay, momentum) = (Some(self.decay[role]).filter(|&decay| decay > 0.0), self.momentum[role]);
         // A rate of zero moves nothing, not by a rounding either.
         let exponentiated = self.split().is_some() && rate > 0.0;
         // Where nothing comes between them, both are one factor, which is rounded once.
         let alone =
-            decay.is_none() && self.momentum == 0.0 && !exponentiated && self.natural.is_none() && self.angle.is_none();
+            decay.is_none() && momentum == 0.0 && !exponentiated && self.natural.is_none() && self.angle.is_none();
         let (correction, rate) = if alone { (1.0, rate * correction) } else { (correction, rate) };
         Rule {
             correction: T::from_f64(correction),
             rate: T::from_f64(rate),
             decay: decay.map(T::from_f64),
-            momentum: T::from_f64(self.momentum),
+            momentum: T::from_f64(momentum),
             nesterov: self.nesterov,
             low: if signed { T::NEG_INFINITY } else { T::from_f64(self.floor.unwrap_or(0.0)) },
             floor: self.floor.filter(|_| signed && role == Role::Weights).map(T::from_f64),
@@ -277,6 +280,15 @@ impl Update {
 
 const DECAY_NAMES: PerRole<&str> =
     PerRole::new(["decay of Wex", "decay of Wix", "decay of Wei", "decay of alpha", "decay of g", "decay of b"]);
+
+const MOMENTUM_NAMES: PerRole<&str> = PerRole::new([
+    "momentum of Wex",
+    "momentum of Wix",
+    "momentum of Wei",
+    "momentum of alpha",
+    "momentum of g",
+    "momentum of b",
+]);
 
 /// How much of a batch's statistics goes into the running ones.
 const RUNNING_SHARE: f64 = 0.1;

@@ -59,8 +59,8 @@ fn update(i: usize) -> Update {
     let decay = PerRole::all(0.01);
     [
         plain,
-        Update { momentum: 0.9, nesterov: true, decay, ..plain },
-        Update { momentum: 0.5, decay, floor: Some(1e-3), ..Update::eg(0.01) },
+        Update { momentum: PerRole::all(0.9), nesterov: true, decay, ..plain },
+        Update { momentum: PerRole::all(0.5), decay, floor: Some(1e-3), ..Update::eg(0.01) },
         Update { clip: Some(1.0), ..plain },
         Update { angle: Some(Angle { lr_min: 1e-3, rates: 3, cosine_epsilon: 0.01 }), ..plain },
     ][i % 5]
