@@ -139,6 +139,7 @@ pub use network::architecture::Architecture;
 pub use network::inspect::LayerStatistics;
 pub use network::layer::Layer;
 pub use network::loss::Evaluation;
+pub use optim::schedule::Schedule;
 pub use optim::state::State;
 pub use optim::update::{Angle, Descent, Natural, Update};
 pub use params::schema::{Parameter, PerRole, Role, Schema, Shape};

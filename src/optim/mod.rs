@@ -2,6 +2,7 @@
 //! there.
 
 pub(crate) mod apply;
+pub(crate) mod schedule;
 pub(crate) mod state;
 pub(crate) mod target;
 pub(crate) mod update;
