@@ -66,6 +66,8 @@ fn steps_after_the_first_allocate_nothing() {
         Update { clip: Some(1.0), ..update },
         Update { angle: Some(Angle { lr_min: 1e-3, rates: 3, cosine_epsilon: 0.01 }), ..update },
         Update::eg(0.05),
+        Update::adamw(0.01),
+        Update::adamw_eg(0.01),
         Update::natural(0.05, Natural::default()),
     ];
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
@@ -76,7 +78,7 @@ fn steps_after_the_first_allocate_nothing() {
             let mut net: Network<f32> = architecture.clone().isa(isa).build().unwrap();
             let mut gradients = net.zero_gradients().unwrap();
             // Batch normalisation has no natural gradient.
-            let updates = &updates[..if *architecture == architectures[4] { 5 } else { 6 }];
+            let updates = &updates[..if *architecture == architectures[4] { 7 } else { 8 }];
             let mut once = |threads: Threads<'_>| {
                 for (x, n) in parts {
                     // All rules where a batch is cut into slabs; the others are the same for each size.

@@ -270,11 +270,62 @@ fn policies_name_their_numbers() {
         (Update::natural(0.1, Natural { f_lambda: -1.0, ..natural }), "f_lambda is -1: expected a finite number > 0"),
         (Update::natural(0.1, Natural { epsilon: 0.0, ..natural }), "epsilon is 0: expected a finite number > 0"),
     ];
-    for (update, expected) in cases {
+    for (update, expected) in cases.into_iter().chain(cases_of_moments()) {
         let error = net.train_step(Threads::Serial, x, &[0, 1], &update).unwrap_err();
         assert!(matches!(error, Error::Policy { .. }) && error.to_string().starts_with(expected), "{error}");
     }
     assert!(net.params().map(|params| params.to_owned()).eq(before) && net.steps() == 0);
+}
+
+/// Numbers that momentum, Adam and decoupled decay cannot have, alone or together.
+fn cases_of_moments() -> Vec<(Update, &'static str)> {
+    let (sgd, adamw) = (Update::sgd(0.1), Update::adamw(0.1));
+    let betas = |betas| Update { adam: Some(Adam { betas, ..Adam::default() }), ..adamw };
+    let epsilon = |epsilon| Update { adam: Some(Adam { epsilon, ..Adam::default() }), ..adamw };
+    let after = Update { decay_order: DecayOrder::AfterMomentum, decay: PerRole::all(11.0), ..sgd };
+    vec![
+        (betas([1.0, 0.999]), "beta1 is 1: expected at least 0 and less than 1"),
+        // Less than 1, but not in f32.
+        (betas([0.9, 1.0 - 1e-12]), "beta2 is 0.999999999999: expected at least 0 and less than 1"),
+        (betas([0.9, -0.5]), "beta2 is -0.5: expected at least 0 and less than 1"),
+        (epsilon(-1e-8), "epsilon is -0.00000001: expected a finite number ≥ 0"),
+        (epsilon(f64::NAN), "epsilon is NaN: expected a finite number ≥ 0"),
+        (
+            Update { momentum: PerRole::all(0.0).with(Role::Gain, 0.9), ..adamw },
+            "momentum of g is 0.9: expected 0 with Adam, whose beta1 takes its place",
+        ),
+        (Update { dampening: 0.5, ..adamw }, "dampening is 0.5: expected 0 with Adam"),
+        (Update { dampening: 1.5, ..sgd }, "dampening is 1.5: expected from 0 to 1"),
+        (Update { dampening: 0.5, nesterov: true, ..sgd }, "dampening is 0.5: expected 0 with Nesterov's momentum"),
+        (
+            Update { decay: PerRole::all(10.5), ..adamw },
+            "decay of Wex is 10.5: expected at most 1 / (lr · factor) where it is decoupled",
+        ),
+        (after, "decay of Wex is 11: expected at most 1 / (lr · factor) where it is decoupled"),
+        (
+            Update { factors: PerRole::all(1.0).with(Role::Bias, 200.0), ..Update::adamw_eg(1.0) },
+            "decay of b is 0.01: expected at most 1 / (lr · factor) where it is decoupled",
+        ),
+    ]
+}
+
+#[test]
+fn rules_that_do_not_go_together_are_refused() {
+    let mut net: Network<f32> = Architecture::mlp(&[3, 4, 2]).unwrap().build().unwrap();
+    let x = [0.5_f32; 6];
+    let x = MatRef::new(&x, 2, 3).unwrap();
+    let before: Vec<_> = net.params().map(|params| params.to_owned()).collect();
+    let coupled = Update { decay_order: DecayOrder::BeforeMomentum, ..Update::adamw_eg(0.1) };
+    for update in [
+        Update { nesterov: true, ..Update::adamw(0.1) },
+        Update { natural: Some(Natural::default()), ..Update::adam(0.1) },
+        coupled,
+    ] {
+        let error = net.train_step(Threads::Serial, x, &[0, 1], &update).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+    }
+    net.train_step(Threads::Serial, x, &[0, 1], &Update { decay: PerRole::all(0.0), ..coupled }).unwrap();
+    assert!(!net.params().map(|params| params.to_owned()).eq(before) && net.steps() == 1);
 }
 
 #[test]

@@ -170,6 +170,7 @@ fn spawned_threads_do_not_change_a_loss() {
     let updates = [
         Update { momentum: PerRole::all(0.9), decay, ..Update::csgd(0.05) },
         Update { clip: Some(1.0), ..Update::eg(0.05) },
+        Update::adamw(1e-3),
         Update::natural(1e-3, Natural::default()),
     ];
     for (architecture, update) in shared_architectures().iter().flat_map(|a| updates.iter().map(move |u| (a, u))) {

@@ -62,8 +62,11 @@ fn update(i: usize) -> Update {
         Update { momentum: PerRole::all(0.9), nesterov: true, decay, ..plain },
         Update { momentum: PerRole::all(0.5), decay, floor: Some(1e-3), ..Update::eg(0.01) },
         Update { clip: Some(1.0), ..plain },
+        Update::adamw_eg(0.01),
+        Update { adam: Some(Adam { amsgrad: true, ..Adam::default() }), ..plain },
+        Update::adamw(0.01),
         Update { angle: Some(Angle { lr_min: 1e-3, rates: 3, cosine_epsilon: 0.01 }), ..plain },
-    ][i % 5]
+    ][i % 8]
 }
 
 /// A matrix with `gap` elements between its rows and none after the last, for reading.
