@@ -8,7 +8,7 @@ use crate::layers::dann::{Dann, DannParams, DannShape};
 use crate::layers::dense::{Dense, DenseParams, DenseShape};
 use crate::layers::norm::{Norm, NormParams, NormShape, Normalisation};
 use crate::layers::{LayerShape, Nonlinearity};
-use crate::optim::update::{Adam, Angle, DecayOrder, Descent, Natural, Update};
+use crate::optim::update::{Adam, Angle, ClipScope, DecayOrder, Descent, Natural, Update};
 use crate::params::Params;
 use crate::params::schema::{PerRole, Role};
 use std::f64::consts::PI;
@@ -436,12 +436,16 @@ fn scale_gradients(named: &[Named], directions: &mut [Vec<f64>], rule: &Update, 
         }
     }
     if let Some(most) = rule.clip {
-        let learnt = |named: &Named| named.role != Role::Statistic;
-        let arrays = named.iter().zip(&*directions).filter(|(named, _)| learnt(named));
-        let norm = arrays.flat_map(|(_, array)| array).map(|d| d * d).sum::<f64>().sqrt();
-        let factor = (most / (norm + 1e-6)).min(1.0);
-        let arrays = named.iter().zip(&mut *directions).filter(|(named, _)| learnt(named));
-        arrays.flat_map(|(_, array)| array).for_each(|d| *d *= factor);
+        let learnt: Vec<usize> = (0..named.len()).filter(|&k| named[k].role != Role::Statistic).collect();
+        let groups: Vec<Vec<usize>> = match rule.clip_scope {
+            ClipScope::Array => learnt.into_iter().map(|k| vec![k]).collect(),
+            ClipScope::Layer => vec![learnt],
+        };
+        for group in groups {
+            let norm = group.iter().flat_map(|&k| &directions[k]).map(|d| d * d).sum::<f64>().sqrt();
+            let factor = (most / (norm + 1e-6)).min(1.0);
+            group.iter().for_each(|&k| directions[k].iter_mut().for_each(|d| *d *= factor));
+        }
     }
     if let Some(Natural { epsilon, normalised, .. }) = rule.natural {
         let inverse = |f: &f64| 1.0 / (f + epsilon);

@@ -329,6 +329,28 @@ fn rules_that_do_not_go_together_are_refused() {
 }
 
 #[test]
+fn clipping_all_layers_refuses_what_is_not_theirs() {
+    let net: Network<f32> = Architecture::mlp(&[3, 4, 2]).unwrap().build().unwrap();
+    let mut gradients = net.zero_gradients().unwrap();
+    gradients.iter_mut().for_each(|gradients| gradients["b"].fill(2.0));
+    let (before, update) = (gradients.clone(), Update::sgd(0.1));
+    let refused =
+        |gradients: &mut [Params<f32>], most| update.clip_together(net.shapes(), gradients, most).unwrap_err();
+    let expected = Error::Policy { name: "most", value: 0.0, expected: "a finite number > 0" };
+    assert_eq!(refused(&mut gradients, 0.0), expected);
+    assert_eq!(refused(&mut gradients[..1], 1.0), Error::Length { name: "gradients", len: 1, expected: 2 });
+    let error = refused(&mut [before[1].clone(), before[0].clone()], 1.0);
+    assert!(matches!(error, Error::Layer { index: 0, .. }), "{error}");
+    assert_eq!(gradients, before);
+    let norm = update.clip_together(net.shapes(), &mut gradients, 1.0).unwrap();
+    assert!((norm - 24_f64.sqrt()).abs() < 1e-12 && (gradients[0]["b"][0] - 2.0 / 24_f32.sqrt()).abs() < 1e-6);
+    // Short enough.
+    let before = gradients.clone();
+    update.clip_together(net.shapes(), &mut gradients, 1.5).unwrap();
+    assert_eq!(gradients, before);
+}
+
+#[test]
 fn natural_gradients_are_refused_where_they_have_no_meaning() {
     let update = Update::natural(0.1, Natural::default());
     let x = [0.5_f32; 6];

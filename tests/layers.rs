@@ -72,7 +72,10 @@ prop_compose! {
         decay in select(&[[0.0; 6], [0.1, 0.0, 0.0, 0.0, 0.0, 0.0], [0.01, 0.02, 0.03, 0.04, 0.05, 0.06]][..]),
         decay_order in select(&[DecayOrder::BeforeMomentum, DecayOrder::AfterMomentum, DecayOrder::Decoupled][..]),
         floor in select(&[None, Some(0.0), Some(1e-3)][..]),
-        clip in select(&[None, Some(0.5), Some(1e6)][..]),
+        (clip, clip_scope) in (
+            select(&[None, Some(0.5), Some(1e6)][..]),
+            select(&[ClipScope::Layer, ClipScope::Array][..]),
+        ),
         angle in select(&[None, Some((1, 0.01)), Some((5, 0.01)), Some((7, 0.2))][..]),
     ) -> Update {
         let moments = adam.is_some();
@@ -89,6 +92,7 @@ prop_compose! {
             decay_order: if moments && exponentiated && coupled { DecayOrder::Decoupled } else { decay_order },
             floor,
             clip,
+            clip_scope,
             angle: angle.map(|(rates, cosine_epsilon)| Angle { lr_min: lr / 64.0, rates, cosine_epsilon }),
             factors: per_role([1.0, 0.5, 2.0, 0.1, 0.0, 1.5]),
             ..Update::sgd(lr)

@@ -199,6 +199,9 @@ fn rules_do_what_they_say() {
     near(params["b"][0], 1.0 - 0.1 - 0.1 * second);
     // Dampening of 1/2: v = 1, then 0.5 + 0.5.
     near(after(2, dann_of(1.0), 1.0, &Update { momentum: half, dampening: 0.5, ..sgd }).b[0], 0.8);
+    // Four ones have the norm 2.
+    let clipped = after(1, dann_of(1.0), 1.0, &Update { clip: Some(1.0), clip_scope: ClipScope::Array, ..sgd });
+    near(clipped.b[0], 1.0 - 0.1 / (2.0 + 1e-6));
     // Decay before momentum: v = 1.5, then 0.75 + 1.5. After it: 1 + 0.5, then 1.5 + 0.5. Decoupled: 1, then 1.5.
     let eg = Update { momentum: half, decay: half, ..Update::eg(0.1) };
     let exponent = |decay_order| after(2, dann_of(1.0), 1.0, &Update { decay_order, ..eg }).wex[0].ln() / -0.1;

@@ -16,7 +16,7 @@
 pub(crate) mod adam;
 pub(crate) mod angle;
 pub(crate) mod apply;
-mod clip;
+pub(crate) mod clip;
 mod exponentiated;
 mod momentum;
 pub(crate) mod natural;

@@ -3,6 +3,7 @@
 
 pub use super::adam::Adam;
 pub use super::angle::Angle;
+pub use super::clip::ClipScope;
 pub use super::natural::Natural;
 use crate::element::Element;
 use crate::error::Error;
@@ -71,6 +72,8 @@ pub struct Update {
     /// The largest L2 norm of the gradients of a layer together, after the corrections (which Adam has elsewhere): they
     /// are scaled by `clip / (norm + 1e-6)` where that is below 1. Finite and above 0.
     pub clip: Option<f64>,
+    /// Which gradients clipping takes together. Those of a whole network are clipped by [`Update::clip_together`].
+    pub clip_scope: ClipScope,
     /// Lets the angle between the step and what the bound leaves of it choose the learning rate of each layer.
     pub angle: Option<Angle>,
     /// Divides by an estimate of the Fisher information. Only for [`Network::train_step`](crate::Network::train_step).
@@ -129,6 +132,7 @@ impl Update {
             adam: None,
             floor: None,
             clip: None,
+            clip_scope: ClipScope::Layer,
             angle: None,
             natural: None,
         }

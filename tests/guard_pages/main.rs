@@ -63,7 +63,7 @@ fn update(i: usize) -> Update {
         Update { momentum: PerRole::all(0.5), decay, floor: Some(1e-3), ..Update::eg(0.01) },
         Update { clip: Some(1.0), ..plain },
         Update::adamw_eg(0.01),
-        Update { adam: Some(Adam { amsgrad: true, ..Adam::default() }), ..plain },
+        Update { adam: Some(Adam { amsgrad: true, ..Adam::default() }), clip_scope: ClipScope::Array, ..plain },
         Update::adamw(0.01),
         Update { angle: Some(Angle { lr_min: 1e-3, rates: 3, cosine_epsilon: 0.01 }), ..plain },
     ][i % 8]
