@@ -142,7 +142,7 @@ pub use network::layer::Layer;
 pub use network::loss::Evaluation;
 pub use optim::schedule::Schedule;
 pub use optim::state::State;
-pub use optim::update::{Adam, Angle, ClipScope, DecayOrder, Descent, Natural, Update};
+pub use optim::update::{Adam, Angle, ClipScope, DecayOrder, Descent, KeptSums, Natural, Update};
 pub use params::schema::{Parameter, PerRole, Role, Schema, Shape};
 pub use params::{Params, ParamsMut, ParamsRef};
 pub use simd::Scalar;

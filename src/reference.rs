@@ -8,7 +8,7 @@ use crate::layers::dann::{Dann, DannParams, DannShape};
 use crate::layers::dense::{Dense, DenseParams, DenseShape};
 use crate::layers::norm::{Norm, NormParams, NormShape, Normalisation};
 use crate::layers::{LayerShape, Nonlinearity};
-use crate::optim::update::{Adam, Angle, ClipScope, DecayOrder, Descent, Natural, Update};
+use crate::optim::update::{Adam, Angle, ClipScope, DecayOrder, Descent, KeptSums, Natural, Update};
 use crate::params::Params;
 use crate::params::schema::{PerRole, Role};
 use std::f64::consts::PI;
@@ -322,6 +322,8 @@ pub struct Kept {
     pub fisher: Vec<Vec<f64>>,
     /// `b⁻`, of exponentiated steps; other steps forget it.
     pub negative: Vec<f64>,
+    /// The sums that weights keep: of each array, or of each of its rows; other steps forget them.
+    pub sums: Vec<Vec<f64>>,
 }
 
 /// What the reference knows of one parameter, by its name alone.
@@ -367,7 +369,11 @@ pub fn update(shape: &LayerShape, params: &mut Params<f64>, gradients: &Params<f
     gradients.view().check(&schema).expect("gradients of the shape");
     let named = named(shape);
     let before: Vec<Vec<f64>> = params.view().iter().map(<[f64]>::to_vec).collect();
-    begin(&named, &before, rule, kept);
+    let rows = schema
+        .iter()
+        .map(|parameter| if rule.kept_sums == Some(KeptSums::Row) { parameter.dimensions()[0] } else { 1 });
+    let rows: Vec<usize> = rows.collect();
+    begin(&named, &before, &rows, rule, kept);
     let mut gradients: Vec<Vec<f64>> = gradients.view().iter().map(<[f64]>::to_vec).collect();
     scale_gradients(&named, &mut gradients, rule, kept);
     let mut directions: Vec<Vec<[f64; 2]>> = vec![];
@@ -396,7 +402,20 @@ pub fn update(shape: &LayerShape, params: &mut Params<f64>, gradients: &Params<f
         for (i, theta) in array.iter_mut().enumerate() {
             *theta = moved((named[k], i), *theta, directions[k][i], rule, lr, kept);
         }
+        if named[k].moves(rule) && is_kept(&named[k], rule) && !array.is_empty() {
+            let width = array.len() / rows[k];
+            for (row, sum) in array.chunks_exact_mut(width).zip(&kept.sums[k]) {
+                let is: f64 = row.iter().map(|theta| theta.abs()).sum();
+                row.iter_mut().filter(|_| is > 0.0).for_each(|theta| *theta *= sum / is);
+            }
+        }
     }
+}
+
+/// Whether the sums of a parameter are kept.
+fn is_kept(named: &Named, rule: &Update) -> bool {
+    let weights = [Role::Weights, Role::ToInterneurons, Role::FromInterneurons];
+    rule.kept_sums.is_some() && weights.contains(&named.role)
 }
 
 fn exponentiated(rule: &Update) -> bool {
@@ -404,7 +423,7 @@ fn exponentiated(rule: &Update) -> bool {
 }
 
 /// Makes room for what is not kept yet, and forgets what other rules made wrong.
-fn begin(named: &[Named], before: &[Vec<f64>], rule: &Update, kept: &mut Kept) {
+fn begin(named: &[Named], before: &[Vec<f64>], rows: &[usize], rule: &Update, kept: &mut Kept) {
     let zeros = || before.iter().map(|array| vec![0.0; array.len()]).collect::<Vec<_>>();
     [&mut kept.velocity].into_iter().chain(&mut kept.moments).filter(|arrays| arrays.is_empty()).for_each(|arrays| {
         *arrays = zeros();
@@ -420,6 +439,14 @@ fn begin(named: &[Named], before: &[Vec<f64>], rule: &Update, kept: &mut Kept) {
         }
         Descent::Exponentiated { .. } => {}
         Descent::Projected => kept.negative.clear(),
+    }
+    if rule.kept_sums.is_none() {
+        kept.sums.clear();
+    } else if kept.sums.is_empty() {
+        let sum = |row: &[f64]| row.iter().map(|theta| theta.abs()).sum();
+        let of =
+            |(array, &rows): (&Vec<f64>, &usize)| array.chunks((array.len() / rows.max(1)).max(1)).map(sum).collect();
+        kept.sums = before.iter().zip(rows).map(of).collect();
     }
 }
 

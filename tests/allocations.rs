@@ -67,7 +67,7 @@ fn steps_after_the_first_allocate_nothing() {
         Update { angle: Some(Angle { lr_min: 1e-3, rates: 3, cosine_epsilon: 0.01 }), ..update },
         Update::eg(0.05),
         Update::adamw(0.01),
-        Update::adamw_eg(0.01),
+        Update { kept_sums: Some(KeptSums::Row), ..Update::adamw_eg(0.01) },
         Update::natural(0.05, Natural::default()),
     ];
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();

@@ -27,7 +27,7 @@ fn architectures() -> [Architecture; 6] {
 }
 
 /// Rules that keep something from step to step, or nothing.
-fn updates() -> [Update; 7] {
+fn updates() -> [Update; 8] {
     let momentum = Update { momentum: PerRole::all(0.9), ..Update::csgd(0.02) };
     let eg = Update { momentum: PerRole::all(0.5), ..Update::eg(0.02) };
     let amsgrad = Some(Adam { amsgrad: true, ..Adam::default() });
@@ -38,7 +38,8 @@ fn updates() -> [Update; 7] {
         Update::natural(0.02, Natural::default()),
         Update { adam: amsgrad, ..Update::adamw(0.02) },
         Update { dampening: 0.25, decay: PerRole::all(0.01), ..eg },
-        Update::adamw_eg(0.02),
+        Update { kept_sums: Some(KeptSums::Array), ..Update::adamw_eg(0.02) },
+        Update { kept_sums: Some(KeptSums::Row), ..momentum },
     ]
 }
 

@@ -76,6 +76,7 @@ prop_compose! {
             select(&[None, Some(0.5), Some(1e6)][..]),
             select(&[ClipScope::Layer, ClipScope::Array][..]),
         ),
+        kept_sums in select(&[None, None, Some(KeptSums::Array), Some(KeptSums::Row)][..]),
         angle in select(&[None, Some((1, 0.01)), Some((5, 0.01)), Some((7, 0.2))][..]),
     ) -> Update {
         let moments = adam.is_some();
@@ -93,6 +94,7 @@ prop_compose! {
             floor,
             clip,
             clip_scope,
+            kept_sums,
             angle: angle.map(|(rates, cosine_epsilon)| Angle { lr_min: lr / 64.0, rates, cosine_epsilon }),
             factors: per_role([1.0, 0.5, 2.0, 0.1, 0.0, 1.5]),
             ..Update::sgd(lr)

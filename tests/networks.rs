@@ -131,7 +131,7 @@ fn threads_do_not_change_a_bit_of_gradients_that_are_applied() {
         Update { angle, ..Update::csgd(0.5) },
         Update::eg(0.1),
         Update { corrections: true, ..Update::adamw(0.01) },
-        Update { momentum: PerRole::all(0.5), dampening: 0.5, ..Update::eg(0.1) },
+        Update { kept_sums: Some(KeptSums::Row), momentum: PerRole::all(0.5), dampening: 0.5, ..Update::eg(0.1) },
     ] {
         let run = |threads: Threads<'_>| {
             let mut net: Network<f32> = architecture.clone().build().unwrap();

@@ -211,6 +211,10 @@ fn rules_do_what_they_say() {
     let parts = after(2, dann_of(1.0), 1.0, &eg).b[0];
     // And of b⁻: 0.5, then 0.25 + 0.5.
     near(parts, 1.1 * (-0.375_f64).exp() - 0.1 * 0.125_f64.exp());
+    // What all weights lose, they get back; biases do not.
+    let kept = after(1, dann_of(1.0), 1.0, &Update { kept_sums: Some(KeptSums::Row), ..sgd });
+    near(kept.wex[0], 1.0);
+    near(kept.b[0], 0.9);
     // The factor 0 leaves what is kept as it was.
     let frozen = Update { factors: PerRole::all(0.0), momentum: half, ..sgd };
     let (mut params, mut kept) = (dann_of(1.0), Kept::default());

@@ -2,7 +2,8 @@
 
 use interneuron::checkpoint::{self, Run};
 use interneuron::{
-    Angle, Architecture, Element, Error, Generator, Isa, MatRef, Natural, Network, PerRole, Threads, Update, generator,
+    Angle, Architecture, Element, Error, Generator, Isa, KeptSums, MatRef, Natural, Network, PerRole, Threads, Update,
+    generator,
 };
 use rand::RngExt;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -95,7 +96,7 @@ impl Round {
             4 => Update { momentum: PerRole::all(0.5), ..Update::eg(lr) },
             5 if kind != 2 => Update::natural(lr, Natural { epsilon: 1e-4, ..Natural::default() }),
             6 => Update { corrections: rng.random(), ..Update::adamw(lr) },
-            7 => Update::adamw_eg(lr),
+            7 => Update { kept_sums: Some(KeptSums::Row), ..Update::adamw_eg(lr) },
             _ => plain,
         };
         let most = [1, 40, 400][rng.random_range(0..3)];

@@ -63,7 +63,7 @@ enum Rule {
     Plain { corrections: bool, rate: u8 },
     Momentum { nesterov: bool, floor: bool },
     Exponentiated { momentum: bool, rate: u8 },
-    Moments { exponentiated: bool, amsgrad: bool },
+    Moments { exponentiated: bool, amsgrad: bool, sums: bool },
     Clip { clip: u8 },
     Angle { rates: u8 },
 }
@@ -101,10 +101,10 @@ impl Rule {
             Self::Exponentiated { momentum, rate: i } => {
                 Update { momentum: PerRole::all(if *momentum { 0.5 } else { 0.0 }), decay, ..Update::eg(rate(i)) }
             }
-            Self::Moments { exponentiated, amsgrad } => {
+            Self::Moments { exponentiated, amsgrad, sums } => {
                 let rule = if *exponentiated { Update::adamw_eg(0.1) } else { Update::adamw(0.1) };
                 let adam = Some(Adam { amsgrad: *amsgrad, ..Adam::default() });
-                Update { adam, corrections: true, ..rule }
+                Update { adam, kept_sums: sums.then_some(KeptSums::Row), corrections: true, ..rule }
             }
             Self::Clip { clip } => Update { clip: Some((f64::from(*clip) / 2.0 - 64.0).exp2()), ..Update::csgd(0.1) },
             Self::Angle { rates } => {

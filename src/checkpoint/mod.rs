@@ -18,8 +18,8 @@
 //! What an [`Update`](crate::Update) keeps from step to step are tensors too, if there, for each of these names but
 //! `sign`: `velocity.NAME`, `moment.NAME`, `square.NAME`, `largest_square.NAME` and `fisher.NAME` of the same dimensions;
 //! one number each in `steps.NAME [1]`, Adam's t, `velocity_steps.NAME [1]`, which dampening counts, and
-//! `decay_velocity.NAME [1]`, that of weight decay in exponentiated steps; and `negative.b`, the part of a bias
-//! that is subtracted. The metadata are
+//! `decay_velocity.NAME [1]`, that of weight decay in exponentiated steps; `negative.b`, the part of a bias that is
+//! subtracted; and for matrices `sum.NAME [1]` or `row_sums.NAME [rows]`, the sums that weights keep. The metadata are
 //!
 //! | key | value | if missing |
 //! |---|---|---|

@@ -1,10 +1,10 @@
 //! Steps with gradients that are there: handed out to the caller, or stored because a rule needs all of a layer first.
 
 use super::angle::largest_rate;
-use super::clip;
 use super::state::State;
 use super::target::Targets;
 use super::update::Update;
+use super::{clip, sums};
 use crate::element::{Element, table};
 use crate::error::Error;
 use crate::isa::Isa;
@@ -108,6 +108,7 @@ fn apply_clipped<T: Element>(
     } else {
         step(team, kernels, &mut targets, gradients.view());
     }
+    sums::keep(schema, update, targets.params, targets.state);
 }
 
 fn step<T: Element>(team: &Team<'_>, kernels: &Kernels<T>, targets: &mut Targets<'_, T>, gradients: ParamsRef<'_, T>) {

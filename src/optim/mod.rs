@@ -7,7 +7,7 @@
 //! | `schedule.rs` | learning rates from step to step |
 //! | `momentum.rs`, `adam.rs`, `natural.rs` | where a step goes: what each keeps, and what it does to a vector |
 //! | `projected.rs`, `exponentiated.rs` | how a parameter moves there |
-//! | `clip.rs`, `angle.rs` | what needs all gradients of a layer |
+//! | `clip.rs`, `angle.rs`, `sums.rs` | what needs all gradients or parameters of a layer |
 //! | `policy.rs` | the step as kernels take it |
 //! | `state.rs` | what is kept, as named data |
 //! | `target.rs` | an array, its state and the numbers of its step |
@@ -24,5 +24,6 @@ pub(crate) mod policy;
 mod projected;
 pub(crate) mod schedule;
 pub(crate) mod state;
+pub(crate) mod sums;
 pub(crate) mod target;
 pub(crate) mod update;

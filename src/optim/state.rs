@@ -5,6 +5,7 @@ use super::exponentiated::DECAY;
 pub(crate) use super::exponentiated::NEGATIVE;
 use super::momentum::{DAMPED, VELOCITY};
 pub(crate) use super::natural::FISHER;
+use super::sums::{ROW_SUMS, SUM};
 use super::update::Update;
 use crate::element::Element;
 use crate::error::{Error, length};
@@ -12,7 +13,7 @@ use crate::params::schema::{Parameter, Role, Schema};
 use crate::params::{Params, ParamsRef};
 
 /// What an [`Update`] keeps of one layer from step to step: velocities, moments, counted steps, the estimate of the
-/// Fisher information, and the subtracted part of a bias. It begins empty; a step makes room for
+/// Fisher information, the subtracted part of a bias, the sums that weights keep. It begins empty; a step makes room for
 /// what its rule needs and finds missing.
 #[derive(Clone, Debug)]
 pub struct State<T> {
@@ -62,12 +63,13 @@ pub(crate) struct SlotKind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Numbers {
     Elements,
+    Rows,
     Array,
 }
 
 /// Every kind of slot.
-pub(crate) static SLOTS: [&SlotKind; 9] =
-    [&VELOCITY, &FISHER, &NEGATIVE, &FIRST, &SECOND, &LARGEST, &STEPS, &DAMPED, &DECAY];
+pub(crate) static SLOTS: [&SlotKind; 11] =
+    [&VELOCITY, &FISHER, &NEGATIVE, &FIRST, &SECOND, &LARGEST, &STEPS, &DAMPED, &DECAY, &SUM, &ROW_SUMS];
 
 impl SlotKind {
     /// Its place in [`SLOTS`].
@@ -81,6 +83,7 @@ impl SlotKind {
         let here = parameter.elements() > 0 && (self.of)(parameter);
         here.then_some(match self.numbers {
             Numbers::Elements => dimensions,
+            Numbers::Rows => &dimensions[..1],
             Numbers::Array => &[1],
         })
     }
@@ -210,6 +213,7 @@ impl<T: Element> Slot<T> {
         for ((parameter, to), from) in schema.iter().zip(self.params.view_mut().into_iter()).zip(params.iter()) {
             let each = match self.kind.numbers {
                 Numbers::Elements => 1,
+                Numbers::Rows => parameter.dimensions().iter().skip(1).product(),
                 Numbers::Array => parameter.elements(),
             };
             let elements = from.chunks(each.max(1));

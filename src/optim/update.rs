@@ -5,6 +5,7 @@ pub use super::adam::Adam;
 pub use super::angle::Angle;
 pub use super::clip::ClipScope;
 pub use super::natural::Natural;
+pub use super::sums::KeptSums;
 use crate::element::Element;
 use crate::error::Error;
 use crate::params::schema::{Parameter, PerRole};
@@ -17,11 +18,11 @@ use crate::params::schema::{Parameter, PerRole};
 ///
 /// which are `Wex`, `Wix`, `Wei` and `g` of a layer with inhibition and `Wpos` of one with sign-constrained columns.
 /// Everything else is a policy: a field whose default is not to have it. A step pays for the policies that it uses: most
-/// change the weights in the pass that makes their gradient; [`Update::clip`] and [`Update::angle`] need all gradients of a
-/// layer first, which are then stored.
+/// change the weights in the pass that makes their gradient; [`Update::clip`], [`Update::angle`] and
+/// [`Update::kept_sums`] need all of a layer first, whose gradients are then stored.
 ///
 /// In this order: corrections, clipping, natural gradient, weight decay, momentum or moments, the angle rule, the step,
-/// the bound. ([`DecayOrder`] has other places for weight decay.)
+/// the bound, kept sums. ([`DecayOrder`] has other places for weight decay.)
 ///
 /// With corrections, inhibitory gradients are scaled because a change of an inhibitory parameter moves the layer's
 /// output distribution much further than one of an excitatory weight: `dWix` by `1/√ne`, `dWei` by `1/d`, `dalpha` by
@@ -74,6 +75,8 @@ pub struct Update {
     pub clip: Option<f64>,
     /// Which gradients clipping takes together. Those of a whole network are clipped by [`Update::clip_together`].
     pub clip_scope: ClipScope,
+    /// Scales weights, after the step and the bound, so that their magnitudes add up to what they did at first.
+    pub kept_sums: Option<KeptSums>,
     /// Lets the angle between the step and what the bound leaves of it choose the learning rate of each layer.
     pub angle: Option<Angle>,
     /// Divides by an estimate of the Fisher information. Only for [`Network::train_step`](crate::Network::train_step).
@@ -133,6 +136,7 @@ impl Update {
             floor: None,
             clip: None,
             clip_scope: ClipScope::Layer,
+            kept_sums: None,
             angle: None,
             natural: None,
         }
@@ -248,9 +252,9 @@ impl Update {
         Ok(())
     }
 
-    /// Whether all gradients of a layer are needed before any parameter can move.
+    /// Whether all gradients of a layer are needed before any parameter can move, or all parameters after that.
     pub(crate) fn needs_gradients(&self) -> bool {
-        self.clip.is_some() || self.angle.is_some()
+        self.clip.is_some() || self.angle.is_some() || self.kept_sums.is_some()
     }
 
     /// Whether steps are exponentiated, and what both parts of a bias have beyond its value.

@@ -62,7 +62,7 @@ fn update(i: usize) -> Update {
         Update { momentum: PerRole::all(0.9), nesterov: true, decay, ..plain },
         Update { momentum: PerRole::all(0.5), decay, floor: Some(1e-3), ..Update::eg(0.01) },
         Update { clip: Some(1.0), ..plain },
-        Update::adamw_eg(0.01),
+        Update { decay_order: DecayOrder::Decoupled, kept_sums: Some(KeptSums::Row), ..Update::adamw_eg(0.01) },
         Update { adam: Some(Adam { amsgrad: true, ..Adam::default() }), clip_scope: ClipScope::Array, ..plain },
         Update::adamw(0.01),
         Update { angle: Some(Angle { lr_min: 1e-3, rates: 3, cosine_epsilon: 0.01 }), ..plain },
