@@ -89,8 +89,8 @@ pub(crate) fn apply_stored<T: Element>(
     apply_clipped(team, kernels, Targets::begin(rule, params, state, clip), gradients);
 }
 
-/// As [`apply_stored`], when it is known what clipping leaves of the gradients.
-fn apply_clipped<T: Element>(
+/// As [`apply_stored`], when it is known what clipping leaves of the gradients: for [`Targets::begin`], before this.
+pub(crate) fn apply_clipped<T: Element>(
     team: &Team<'_>,
     kernels: &Kernels<T>,
     mut targets: Targets<'_, T>,

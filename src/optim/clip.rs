@@ -57,8 +57,7 @@ impl Update {
         for (k, (schema, gradients)) in schemas.iter().zip(&*gradients).enumerate() {
             gradients.view().check(schema).map_err(|error| error.in_layer(k))?;
         }
-        let squares = |(schema, gradients): (&Schema, &Params<T>)| squared_norm(schema, self, gradients.view());
-        let norm = schemas.iter().zip(&*gradients).map(squares).sum::<f64>().sqrt();
+        let norm = norm(self, schemas.iter().zip(gradients.iter().map(Params::view)));
         let factor = factor(most, norm);
         if factor < 1.0 {
             let factor = T::from_f64(factor);
@@ -72,8 +71,18 @@ impl Update {
     }
 }
 
+/// The L2 norm of the corrected gradients of all layers together. A network that clips in its own steps calls this when
+/// the gradients of all layers are stored, and then [`super::apply::apply_clipped`] for each layer, with what [`factor`]
+/// makes of it for all arrays.
+pub(crate) fn norm<'a, T: Element>(
+    update: &Update,
+    layers: impl Iterator<Item = (&'a Schema, ParamsRef<'a, T>)>,
+) -> f64 {
+    layers.map(|(schema, gradients)| squared_norm(schema, update, gradients)).sum::<f64>().sqrt()
+}
+
 /// What clipping to `most` leaves of gradients with this norm.
-pub(super) fn factor(most: f64, norm: f64) -> f64 {
+pub(crate) fn factor(most: f64, norm: f64) -> f64 {
     (most / (norm + 1e-6)).min(1.0)
 }
 
@@ -82,7 +91,7 @@ pub(super) fn factors<T: Element>(schema: &Schema, update: &Update, gradients: P
     let mut factors = [1.0; MOST_ARRAYS];
     let Some(most) = update.clip else { return factors };
     match update.clip_scope {
-        ClipScope::Layer => factors.fill(factor(most, squared_norm(schema, update, gradients).sqrt())),
+        ClipScope::Layer => factors.fill(factor(most, norm(update, [(schema, gradients)].into_iter()))),
         ClipScope::Array => {
             for (factor, (parameter, array)) in factors.iter_mut().zip(schema.iter().zip(gradients.iter())) {
                 *factor = self::factor(most, squares(update, parameter, array).sqrt());
@@ -93,7 +102,7 @@ pub(super) fn factors<T: Element>(schema: &Schema, update: &Update, gradients: P
 }
 
 /// The sum of the squares of a layer's corrected gradients.
-pub(super) fn squared_norm<T: Element>(schema: &Schema, update: &Update, gradients: ParamsRef<'_, T>) -> f64 {
+fn squared_norm<T: Element>(schema: &Schema, update: &Update, gradients: ParamsRef<'_, T>) -> f64 {
     let arrays = schema.iter().zip(gradients.iter());
     arrays.fold(0.0, |sum, (parameter, array)| sum + squares(update, parameter, array))
 }
