@@ -185,7 +185,7 @@ fn steps<T: Steps>(case: &Case, isa: Isa) {
     let mut seen = BTreeSet::new();
     for (step, &rate) in rates.iter().enumerate() {
         let lr = schedule.rate(step as u64 + 1);
-        assert!((lr - rate).abs() <= 1e-15 * rate, "{what}: rate {lr} of step {step}, expected {rate}");
+        assert!((lr - rate).abs() <= 1e-15 * case.number("lr"), "{what}: rate {lr} of step {step}, expected {rate}");
         let update = Update { lr, ..update };
         let part = (step, rates.len());
         let layer = |k: usize| case.layer::<T>(part, |letter| format!("d{k}_{letter}"));
