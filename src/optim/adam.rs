@@ -76,31 +76,31 @@ pub(crate) struct Moments<T> {
     pub numbers: Numbered<T>,
 }
 
-/// The numbers of a step of [`Adam`], each computed in f64 and rounded once.
+/// The numbers of a step of [`Adam`], each computed in f64 and rounded once. Numerator and denominator of `q` are
+/// multiplied with √(1 − β₂ᵗ), so that nothing is left to do with √w.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Numbered<T> {
     /// β₁ and 1 − β₁.
     first: [T; 2],
     /// β₂ and 1 − β₂.
     second: [T; 2],
-    /// 1 / √(1 − β₂ᵗ)
-    root: T,
+    /// ε · √(1 − β₂ᵗ)
     epsilon: T,
-    /// The correction over 1 − β₁ᵗ.
+    /// The correction times √(1 − β₂ᵗ) / (1 − β₁ᵗ).
     scale: T,
 }
 
 impl<T: Scalar> Numbered<T> {
     pub fn new(adam: &Adam, steps: f64, correction: f64) -> Self {
         let [first, second] = adam.betas;
-        let epsilon = T::from_f64(adam.epsilon);
+        let root = (1.0 - second.powf(steps)).sqrt();
+        let epsilon = T::from_f64(adam.epsilon * root);
         Self {
             first: [first, 1.0 - first].map(T::from_f64),
             second: [second, 1.0 - second].map(T::from_f64),
-            root: T::from_f64(1.0 / (1.0 - second.powf(steps)).sqrt()),
             // Zero divided by zero would be NaN.
             epsilon: if epsilon < T::MIN_POSITIVE { T::MIN_POSITIVE } else { epsilon },
-            scale: T::from_f64(correction / (1.0 - first.powf(steps))),
+            scale: T::from_f64(correction * root / (1.0 - first.powf(steps))),
         }
     }
 }
@@ -140,7 +140,7 @@ impl<T: Scalar, S: Simd<T>> Direct<T, S> for Moments<T> {
                 v = s.at_least(v, lanes.load(s, place));
                 lanes.store(s, place, v);
             }
-            let divisor = s.add(s.mul(s.sqrt(v), s.splat(numbers.root)), s.splat(numbers.epsilon));
+            let divisor = s.add(s.sqrt(v), s.splat(numbers.epsilon));
             s.div(s.mul(s.splat(numbers.scale), m), divisor)
         }
     }
