@@ -70,7 +70,8 @@ fn policies(c: &mut Criterion) {
     let policies = [
         ("none", update()),
         ("decay", Update { decay: PerRole::all(1e-6), ..update() }),
-        ("momentum", Update { momentum: 0.9, ..update() }),
+        ("momentum", Update { momentum: PerRole::all(0.9), ..update() }),
+        ("adamw", Update::adamw(1e-6)),
         ("exponentiated", Update::eg(1e-6)),
         ("clip", Update { clip: Some(1e6), ..update() }),
         ("angle", Update { angle: Some(Angle { lr_min: 1e-9, rates: 10, cosine_epsilon: 0.01 }), ..update() }),

@@ -91,11 +91,12 @@
 //!   that is the instruction set's own. Beyond 1e5 or so (in f32) a constant may therefore be ±1 after normalisation on
 //!   one set and 0 on another. Subtract what is common to such inputs before.
 //! - *Zero.* Weights that keep their sign are driven to exactly zero and not below, and may grow again. Units that no
-//!   example activates have gradients of exactly zero, and a step without decay or momentum leaves their parameters to
-//!   the bit.
+//!   example activates have gradients of exactly zero, and a step without decay, momentum or moments leaves their
+//!   parameters to the bit.
 //! - *Subnormal numbers* count, unless the caller set the processor to flush them to zero: its modes of rounding and of
 //!   flushing are left as the caller set them, and hold on the threads of a pool, too, while they work for that call.
-//!   (On x86-64 and aarch64; elsewhere threads of a pool keep their own.)
+//!   (On x86-64 and aarch64; elsewhere threads of a pool keep their own.) Velocities and moments are the exception: those
+//!   of silent units would stick at subnormal numbers, and become zero instead.
 //!
 //! # Features
 //!
@@ -147,8 +148,9 @@ pub use network::plan::Plan;
 pub use network::tape::Tape;
 pub use network::target::Target;
 pub use network::train_state::TrainState;
+pub use optim::schedule::Schedule;
 pub use optim::state::State;
-pub use optim::update::{Angle, Descent, Natural, Update};
+pub use optim::update::{Adam, Angle, ClipScope, DecayOrder, Descent, KeptSums, Natural, Update};
 pub use params::network::{NetworkParams, NetworkParamsMut};
 pub use params::schema::{Parameter, PerRole, Role, Schema, Shape};
 pub use params::{Params, ParamsMut, ParamsRef};

@@ -8,7 +8,7 @@ use crate::layers::dann::{Dann, DannParams, DannShape};
 use crate::layers::dense::{Dense, DenseParams, DenseShape};
 use crate::layers::norm::{Norm, NormParams, NormShape, Normalisation};
 use crate::layers::{LayerShape, Nonlinearity};
-use crate::optim::update::{Angle, Descent, Natural, Update};
+use crate::optim::update::{Adam, Angle, ClipScope, DecayOrder, Descent, KeptSums, Natural, Update};
 use crate::params::Params;
 use crate::params::schema::{PerRole, Role};
 use std::f64::consts::PI;
@@ -308,12 +308,22 @@ fn at_least(x: f64, low: f64) -> f64 {
 /// What an update keeps from step to step: nothing at first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Kept {
-    /// `v` of each array.
+    /// `v` of each array; in exponentiated steps that of `b⁺` for a bias.
     pub velocity: Vec<Vec<f64>>,
+    /// `v` of `−b⁻`, of exponentiated steps.
+    pub negative_velocity: Vec<f64>,
+    /// The steps that the velocity of each array has taken.
+    pub velocity_steps: Vec<u64>,
+    /// Adam's `m`, `v` and `w` of each array.
+    pub moments: [Vec<Vec<f64>>; 3],
+    /// Adam's `t` of each array.
+    pub steps: Vec<u64>,
     /// `F` of each array, as it is to be used.
     pub fisher: Vec<Vec<f64>>,
     /// `b⁻`, of exponentiated steps; other steps forget it.
     pub negative: Vec<f64>,
+    /// The sums that weights keep: of each array, or of each of its rows; other steps forget them.
+    pub sums: Vec<Vec<f64>>,
 }
 
 /// What the reference knows of one parameter, by its name alone.
@@ -322,6 +332,13 @@ struct Named {
     role: Role,
     keeps_sign: bool,
     correction: f64,
+}
+
+impl Named {
+    /// Whether a step moves it along its gradient.
+    fn moves(&self, rule: &Update) -> bool {
+        self.role != Role::Statistic && rule.factors[self.role] != 0.0
+    }
 }
 
 /// The parameters of a layer. Which of them keep their sign, and their corrections, are written here a second time:
@@ -352,22 +369,85 @@ pub fn update(shape: &LayerShape, params: &mut Params<f64>, gradients: &Params<f
     gradients.view().check(&schema).expect("gradients of the shape");
     let named = named(shape);
     let before: Vec<Vec<f64>> = params.view().iter().map(<[f64]>::to_vec).collect();
-    let mut directions: Vec<Vec<f64>> = gradients.view().iter().map(<[f64]>::to_vec).collect();
-    scale_gradients(&named, &mut directions, rule, kept);
-    if !exponentiated(rule) {
-        kept.negative.clear();
+    let rows = schema
+        .iter()
+        .map(|parameter| if rule.kept_sums == Some(KeptSums::Row) { parameter.dimensions()[0] } else { 1 });
+    let rows: Vec<usize> = rows.collect();
+    begin(&named, &before, &rows, rule, kept);
+    let mut gradients: Vec<Vec<f64>> = gradients.view().iter().map(<[f64]>::to_vec).collect();
+    scale_gradients(&named, &mut gradients, rule, kept);
+    let mut directions: Vec<Vec<[f64; 2]>> = vec![];
+    for (k, named) in named.iter().enumerate() {
+        let gradient = gradients[k].iter().zip(&before[k]);
+        directions.push(match rule.adam {
+            _ if !named.moves(rule) => gradient.map(|(&d, _)| [d; 2]).collect(),
+            Some(adam) => {
+                kept.steps[k] += 1;
+                gradient
+                    .enumerate()
+                    .map(|(i, (&d, &theta))| by_moments((named, k, i), (theta, d), rule, &adam, kept))
+                    .collect()
+            }
+            None => {
+                kept.velocity_steps[k] += 1;
+                gradient
+                    .enumerate()
+                    .map(|(i, (&d, &theta))| by_velocity((named, k, i), (theta, d), rule, kept))
+                    .collect()
+            }
+        });
     }
-    add_decay_and_momentum(&named, &before, &mut directions, rule, kept);
     let lr = learning_rate(&named, &before, &directions, rule);
     for (k, array) in params.view_mut().into_iter().enumerate() {
         for (i, theta) in array.iter_mut().enumerate() {
             *theta = moved((named[k], i), *theta, directions[k][i], rule, lr, kept);
         }
+        if named[k].moves(rule) && is_kept(&named[k], rule) && !array.is_empty() {
+            let width = array.len() / rows[k];
+            for (row, sum) in array.chunks_exact_mut(width).zip(&kept.sums[k]) {
+                let is: f64 = row.iter().map(|theta| theta.abs()).sum();
+                row.iter_mut().filter(|_| is > 0.0).for_each(|theta| *theta *= sum / is);
+            }
+        }
     }
+}
+
+/// Whether the sums of a parameter are kept.
+fn is_kept(named: &Named, rule: &Update) -> bool {
+    let weights = [Role::Weights, Role::ToInterneurons, Role::FromInterneurons];
+    rule.kept_sums.is_some() && weights.contains(&named.role)
 }
 
 fn exponentiated(rule: &Update) -> bool {
     matches!(rule.descent, Descent::Exponentiated { .. })
+}
+
+/// Makes room for what is not kept yet, and forgets what other rules made wrong.
+fn begin(named: &[Named], before: &[Vec<f64>], rows: &[usize], rule: &Update, kept: &mut Kept) {
+    let zeros = || before.iter().map(|array| vec![0.0; array.len()]).collect::<Vec<_>>();
+    [&mut kept.velocity].into_iter().chain(&mut kept.moments).filter(|arrays| arrays.is_empty()).for_each(|arrays| {
+        *arrays = zeros();
+    });
+    kept.steps.resize(named.len(), 0);
+    kept.velocity_steps.resize(named.len(), 0);
+    match rule.descent {
+        Descent::Exponentiated { split } if kept.negative.is_empty() => {
+            let biases = named.iter().zip(before).filter(|(named, _)| named.role == Role::Bias);
+            kept.negative = biases.flat_map(|(_, biases)| biases).map(|b| (-b).max(0.0) + split).collect();
+            let velocities = named.iter().zip(&kept.velocity).filter(|(named, _)| named.role == Role::Bias);
+            kept.negative_velocity = velocities.flat_map(|(_, velocities)| velocities).copied().collect();
+        }
+        Descent::Exponentiated { .. } => {}
+        Descent::Projected => kept.negative.clear(),
+    }
+    if rule.kept_sums.is_none() {
+        kept.sums.clear();
+    } else if kept.sums.is_empty() {
+        let sum = |row: &[f64]| row.iter().map(|theta| theta.abs()).sum();
+        let of =
+            |(array, &rows): (&Vec<f64>, &usize)| array.chunks((array.len() / rows.max(1)).max(1)).map(sum).collect();
+        kept.sums = before.iter().zip(rows).map(of).collect();
+    }
 }
 
 /// A number of a role; 0 for statistics, which have none.
@@ -377,18 +457,23 @@ fn of_role(values: &PerRole<f64>, role: Role) -> f64 {
 
 /// Corrections, clipping and the natural gradient.
 fn scale_gradients(named: &[Named], directions: &mut [Vec<f64>], rule: &Update, kept: &Kept) {
-    if rule.corrections {
+    if rule.corrections && rule.adam.is_none() {
         for (named, directions) in named.iter().zip(&mut *directions) {
             directions.iter_mut().for_each(|d| *d *= named.correction);
         }
     }
     if let Some(most) = rule.clip {
-        let learnt = |named: &Named| named.role != Role::Statistic;
-        let arrays = named.iter().zip(&*directions).filter(|(named, _)| learnt(named));
-        let norm = arrays.flat_map(|(_, array)| array).map(|d| d * d).sum::<f64>().sqrt();
-        let factor = (most / (norm + 1e-6)).min(1.0);
-        let arrays = named.iter().zip(&mut *directions).filter(|(named, _)| learnt(named));
-        arrays.flat_map(|(_, array)| array).for_each(|d| *d *= factor);
+        let learnt: Vec<usize> = (0..named.len()).filter(|&k| named[k].role != Role::Statistic).collect();
+        let groups: Vec<Vec<usize>> = match rule.clip_scope {
+            ClipScope::Array => learnt.into_iter().map(|k| vec![k]).collect(),
+            ClipScope::Layer => vec![learnt],
+            ClipScope::Network => panic!("a layer does not know the norm of its network"),
+        };
+        for group in groups {
+            let norm = group.iter().flat_map(|&k| &directions[k]).map(|d| d * d).sum::<f64>().sqrt();
+            let factor = (most / (norm + 1e-6)).min(1.0);
+            group.iter().for_each(|&k| directions[k].iter_mut().for_each(|d| *d *= factor));
+        }
     }
     if let Some(Natural { epsilon, normalised, .. }) = rule.natural {
         let inverse = |f: &f64| 1.0 / (f + epsilon);
@@ -402,31 +487,80 @@ fn scale_gradients(named: &[Named], directions: &mut [Vec<f64>], rule: &Update, 
     }
 }
 
-/// Weight decay and momentum.
-fn add_decay_and_momentum(
-    named: &[Named],
-    before: &[Vec<f64>],
-    directions: &mut [Vec<f64>],
-    rule: &Update,
-    kept: &mut Kept,
-) {
-    if kept.velocity.is_empty() {
-        kept.velocity = before.iter().map(|array| vec![0.0; array.len()]).collect();
-    }
-    for (k, named) in named.iter().enumerate().filter(|(_, named)| named.role != Role::Statistic) {
-        for (i, d) in directions[k].iter_mut().enumerate() {
-            if !exponentiated(rule) {
-                *d += rule.decay[named.role] * before[k][i];
-            }
-            let v = &mut kept.velocity[k][i];
-            *v = rule.momentum * *v + *d;
-            *d = if rule.nesterov { *d + rule.momentum * *v } else { *v };
-        }
+fn sign(x: f64) -> f64 {
+    if x.is_sign_negative() { -1.0 } else { 1.0 }
+}
+
+/// The gradients of an element θ and of `−b⁻`, with weight decay. The two are one but for a bias whose parts are
+/// exponentiated, the first being that of `b⁺` then.
+fn decayed(named: &Named, theta: f64, [d, minus]: [f64; 2], rule: &Update) -> [f64; 2] {
+    let decay = rule.decay[named.role];
+    match named.role {
+        _ if !exponentiated(rule) => [d + decay * theta, minus],
+        Role::Bias => [d + decay, minus - decay],
+        _ => [d + decay * sign(theta), minus],
     }
 }
 
+/// The directions of element `i` of array `k`, and of `−b⁻`, by momentum.
+fn by_velocity(
+    (named, k, i): (&Named, usize, usize),
+    (theta, d): (f64, f64),
+    rule: &Update,
+    kept: &mut Kept,
+) -> [f64; 2] {
+    let mut directions = [d; 2];
+    if rule.decay_order == DecayOrder::BeforeMomentum {
+        directions = decayed(named, theta, directions, rule);
+    }
+    let momentum = rule.momentum[named.role];
+    let share = if kept.velocity_steps[k] == 1 { 1.0 } else { 1.0 - rule.dampening };
+    let step = |v: &mut f64, d: &mut f64| {
+        *v = momentum * *v + share * *d;
+        *d = if rule.nesterov { *d + momentum * *v } else { *v };
+    };
+    if momentum > 0.0 {
+        step(&mut kept.velocity[k][i], &mut directions[0]);
+        if exponentiated(rule) && named.role == Role::Bias {
+            step(&mut kept.negative_velocity[i], &mut directions[1]);
+        }
+    }
+    if rule.decay_order == DecayOrder::AfterMomentum {
+        directions = decayed(named, theta, directions, rule);
+    }
+    directions
+}
+
+/// The same by Adam's moments.
+fn by_moments(
+    (named, k, i): (&Named, usize, usize),
+    (theta, d): (f64, f64),
+    rule: &Update,
+    &Adam { betas: [beta1, beta2], epsilon, amsgrad }: &Adam,
+    kept: &mut Kept,
+) -> [f64; 2] {
+    let coupled = rule.decay_order == DecayOrder::BeforeMomentum;
+    let d = if coupled { d + rule.decay[named.role] * theta } else { d };
+    let t = kept.steps[k] as f64;
+    let [m, v, w] = &mut kept.moments;
+    let [m, v, w] = [&mut m[k][i], &mut v[k][i], &mut w[k][i]];
+    *m = beta1 * *m + (1.0 - beta1) * d;
+    *v = beta2 * *v + (1.0 - beta2) * d * d;
+    *w = if amsgrad { w.max(*v) } else { *v };
+    let divisor = w.sqrt() / (1.0 - beta2.powf(t)).sqrt() + epsilon;
+    let q = if *m == 0.0 { 0.0 } else { *m / (1.0 - beta1.powf(t)) / divisor };
+    let q = if rule.corrections { named.correction * q } else { q };
+    if rule.decay_order == DecayOrder::AfterMomentum { decayed(named, theta, [q; 2], rule) } else { [q; 2] }
+}
+
+/// What decoupled decay leaves of a parameter.
+fn left(named: &Named, rate: f64, rule: &Update) -> f64 {
+    let decoupled = rule.decay_order == DecayOrder::Decoupled;
+    if decoupled { 1.0 - rate * of_role(&rule.decay, named.role) } else { 1.0 }
+}
+
 /// The learning rate: that of the rule, or that which the angle rule chooses.
-fn learning_rate(named: &[Named], before: &[Vec<f64>], directions: &[Vec<f64>], rule: &Update) -> f64 {
+fn learning_rate(named: &[Named], before: &[Vec<f64>], directions: &[Vec<[f64; 2]>], rule: &Update) -> f64 {
     let Some(Angle { lr_min, rates, cosine_epsilon }) = rule.angle.filter(|_| !exponentiated(rule)) else {
         return rule.lr;
     };
@@ -436,7 +570,8 @@ fn learning_rate(named: &[Named], before: &[Vec<f64>], directions: &[Vec<f64>], 
         let mut free: Vec<f64> = vec![];
         for (k, named) in named.iter().enumerate().filter(|(_, named)| named.keeps_sign) {
             let rate = lr * rule.factors[named.role];
-            free.extend(before[k].iter().zip(&directions[k]).map(|(theta, d)| theta - rate * d));
+            let left = left(named, rate, rule);
+            free.extend(before[k].iter().zip(&directions[k]).map(|(theta, [d, _])| left * theta - rate * d));
         }
         let bounded: Vec<f64> = free.iter().map(|value| value.max(floor)).collect();
         norm(&bounded) >= (1.0 - cosine_epsilon) * norm(&free)
@@ -446,24 +581,26 @@ fn learning_rate(named: &[Named], before: &[Vec<f64>], directions: &[Vec<f64>], 
     grid.find(fits).unwrap_or(last)
 }
 
+/// `exp(x)`, which is a normal number for any `x`: nothing vanishes for good, and 0 stays 0.
+fn bounded_exp(x: f64) -> f64 {
+    x.clamp(-708.0, 709.0).exp()
+}
+
 /// Element `i` of a parameter after a step from `old` along `d`.
-fn moved((named, i): (Named, usize), old: f64, d: f64, rule: &Update, lr: f64, kept: &mut Kept) -> f64 {
+fn moved((named, i): (Named, usize), old: f64, [d, minus]: [f64; 2], rule: &Update, lr: f64, kept: &mut Kept) -> f64 {
     let Named { role, keeps_sign, .. } = named;
-    let (rate, decay) = (lr * of_role(&rule.factors, role), of_role(&rule.decay, role));
-    let sign = if old.is_sign_negative() { -1.0 } else { 1.0 };
+    let rate = lr * of_role(&rule.factors, role);
+    let (sign, left) = (sign(old), left(&named, rate, rule));
     let next = match rule.descent {
         _ if role == Role::Statistic => return 0.9 * old + 0.1 * d,
-        Descent::Exponentiated { split } if rate > 0.0 && role == Role::Bias => {
-            if kept.negative.len() <= i {
-                kept.negative.push((-old).max(0.0) + split);
-            }
-            let negative = kept.negative[i];
-            let positive = (old + negative) * (-rate * (d + decay)).exp();
-            kept.negative[i] = negative * (-rate * (decay - d)).exp();
+        _ if !named.moves(rule) => return old,
+        Descent::Exponentiated { .. } if rate > 0.0 && role == Role::Bias => {
+            let positive = left * (old + kept.negative[i]) * bounded_exp(-rate * d);
+            kept.negative[i] *= left * bounded_exp(rate * minus);
             return positive - kept.negative[i];
         }
-        Descent::Exponentiated { .. } if rate > 0.0 => old * (-rate * sign * (d + decay * sign)).exp(),
-        _ => old - rate * d,
+        Descent::Exponentiated { .. } if rate > 0.0 => left * old * bounded_exp(-rate * sign * d),
+        _ => left * old - rate * d,
     };
     let floor = rule.floor.unwrap_or(0.0);
     if keeps_sign {

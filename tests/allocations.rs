@@ -62,10 +62,12 @@ fn steps_after_the_first_allocate_nothing() {
     // Rules that keep something from step to step, or need all gradients of a layer first.
     let updates = [
         update,
-        Update { momentum: 0.9, ..update },
+        Update { momentum: PerRole::all(0.9), ..update },
         Update { clip: Some(1.0), ..update },
         Update { angle: Some(Angle { lr_min: 1e-3, rates: 3, cosine_epsilon: 0.01 }), ..update },
         Update::eg(0.05),
+        Update::adamw(0.01),
+        Update { kept_sums: Some(KeptSums::Row), ..Update::adamw_eg(0.01) },
         Update::natural(0.05, Natural::default()),
     ];
     let pool = std::sync::Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
@@ -76,7 +78,7 @@ fn steps_after_the_first_allocate_nothing() {
             let mut net: Network<f32> = architecture.build(&isa.into()).unwrap();
             let mut gradients = net.zero_gradients().unwrap();
             // Batch normalisation has no natural gradient.
-            let updates = &updates[..if *architecture == architectures[4] { 5 } else { 6 }];
+            let updates = &updates[..if *architecture == architectures[4] { 7 } else { 8 }];
             let mut once = |threads: &Threads| {
                 net.set_threads(threads.clone());
                 for (x, n) in parts {
@@ -108,7 +110,7 @@ fn steps_after_the_first_allocate_nothing() {
 
 /// A plan on views, and a layer with its tape.
 fn on_a_callers_arrays(architecture: &Architecture, isa: Isa, x: MatRef<'_, f32>, labels: &[u32]) {
-    let update = Update { momentum: 0.5, ..Update::csgd(0.01) };
+    let update = Update { momentum: PerRole::all(0.5), ..Update::csgd(0.01) };
     let mut plan: Plan<f32> = architecture.plan(&isa.into()).unwrap();
     let (mut params, mut gradients) = (architecture.draw::<f32>().unwrap(), plan.zero_gradients().unwrap());
     let mut state = TrainState::new(1);

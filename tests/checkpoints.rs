@@ -27,10 +27,20 @@ fn architectures() -> [Architecture; 6] {
 }
 
 /// Rules that keep something from step to step, or nothing.
-fn updates() -> [Update; 4] {
-    let momentum = Update { momentum: 0.9, ..Update::csgd(0.02) };
-    let eg = Update { momentum: 0.5, ..Update::eg(0.02) };
-    [Update::csgd(0.02), momentum, eg, Update::natural(0.02, Natural::default())]
+fn updates() -> [Update; 8] {
+    let momentum = Update { momentum: PerRole::all(0.9), ..Update::csgd(0.02) };
+    let eg = Update { momentum: PerRole::all(0.5), ..Update::eg(0.02) };
+    let amsgrad = Some(Adam { amsgrad: true, ..Adam::default() });
+    [
+        Update::csgd(0.02),
+        momentum,
+        eg,
+        Update::natural(0.02, Natural::default()),
+        Update { adam: amsgrad, ..Update::adamw(0.02) },
+        Update { dampening: 0.25, decay: PerRole::all(0.01), ..eg },
+        Update { kept_sums: Some(KeptSums::Array), ..Update::adamw_eg(0.02) },
+        Update { kept_sums: Some(KeptSums::Row), ..momentum },
+    ]
 }
 
 /// Steps on batches that the run's generator draws; returns the bits of the losses.
@@ -211,7 +221,10 @@ fn bad_tensors_are_named() {
     let mut exponentiated = dann();
     steps(&mut exponentiated, &mut Run { seed: 1, generator: generator(1) }, 2, &updates()[2]);
     let exponentiated = Contents::of(&exponentiated, folder.path());
-    let cases: [(&Contents, Change, &str); 7] = [
+    let mut adam = dann();
+    steps(&mut adam, &mut Run { seed: 1, generator: generator(1) }, 2, &updates()[4]);
+    let adam = Contents::of(&adam, folder.path());
+    let cases: [(&Contents, Change, &str); 10] = [
         (
             &exponentiated,
             |c| {
@@ -227,6 +240,9 @@ fn bad_tensors_are_named() {
             "layers.1.velocity.b[1] is NaN: expected a finite number",
         ),
         (&heavy, |c| c.rename("layers.0.velocity.b", "layers.0.velocity.c"), "no tensor layers.0.velocity.b"),
+        (&adam, |c| drop(c.tensors.remove("layers.1.steps.b")), "no tensor layers.1.steps.b"),
+        (&adam, |c| c.set("layers.0.steps.Wei", 0, -1.0), "layers.0.steps.Wei[0] is -1: expected a finite number ≥ 0"),
+        (&adam, |c| c.set("layers.0.square.b", 2, -1.0), "layers.0.square.b[2] is -1: expected a finite number ≥ 0"),
         (&columns, |c| c.set("layers.1.Wpos", 0, -1.0), "layer 1: Wpos[0] is -1: expected a finite number ≥ 0"),
         (
             &columns,
@@ -474,7 +490,8 @@ fn a_diverged_network_never_replaces_the_last_finite_one() {
     let (mut refused, mut diverged) = (0, 0);
     for (lr, architecture) in [1e4, 1e20, 3e38].into_iter().flat_map(|lr| architectures().map(|a| (lr, a))) {
         for update in updates() {
-            let update = Update { lr, ..update };
+            // Decoupled decay allows no such rates.
+            let update = Update { lr, decay: PerRole::all(0.0), ..update };
             let natural = update.natural.is_some();
             let mut net: Network<f32> = architecture.build(&Context::new().unwrap()).unwrap();
             let mut run = Run { seed: 11, generator: generator(11) };

@@ -242,7 +242,7 @@ fn plans_refuse_what_is_another_networks() {
     let context = Context::new().unwrap();
     let [architecture, other] = [4, 5].map(|units| Architecture::dann(&[3, units, 2], &[2, 1]).unwrap());
     let mut plan: Plan<f32> = architecture.plan(&context).unwrap();
-    let rule = Update { momentum: 0.5, ..Update::csgd(0.1) };
+    let rule = Update { momentum: PerRole::all(0.5), ..Update::csgd(0.1) };
     let x = [0.5_f32; 6];
     let x = MatRef::new(&x, 2, 3).unwrap();
     let (params, mut others) = (architecture.draw::<f32>().unwrap(), other.draw::<f32>().unwrap());
@@ -280,10 +280,16 @@ fn policies_name_their_numbers() {
     let angle = Angle { lr_min: 0.01, rates: 3, cosine_epsilon: 0.1 };
     let natural = Natural::default();
     let cases = [
-        (Update { momentum: 1.0, ..sgd }, "momentum is 1: expected at least 0 and less than 1"),
+        (Update { momentum: PerRole::all(1.0), ..sgd }, "momentum of Wex is 1: expected at least 0 and less than 1"),
         // Less than 1, but not in f32.
-        (Update { momentum: 1.0 - 1e-12, ..sgd }, "momentum is 0.999999999999: expected at least 0 and less than 1"),
-        (Update { momentum: f64::NAN, ..sgd }, "momentum is NaN: expected at least 0 and less than 1"),
+        (
+            Update { momentum: PerRole::all(1.0 - 1e-12), ..sgd },
+            "momentum of Wex is 0.999999999999: expected at least 0 and less than 1",
+        ),
+        (
+            Update { momentum: PerRole::all(f64::NAN), ..sgd },
+            "momentum of Wex is NaN: expected at least 0 and less than 1",
+        ),
         (Update { decay: PerRole::all(-0.5), ..sgd }, "decay of Wex is -0.5: expected a finite number ≥ 0"),
         (Update { floor: Some(f64::INFINITY), ..sgd }, "floor is inf: expected a finite number ≥ 0"),
         (Update { clip: Some(0.0), ..sgd }, "clip is 0: expected a finite number > 0"),
@@ -303,11 +309,138 @@ fn policies_name_their_numbers() {
         (Update::natural(0.1, Natural { f_lambda: -1.0, ..natural }), "f_lambda is -1: expected a finite number > 0"),
         (Update::natural(0.1, Natural { epsilon: 0.0, ..natural }), "epsilon is 0: expected a finite number > 0"),
     ];
-    for (update, expected) in cases {
+    for (update, expected) in cases.into_iter().chain(cases_of_moments()) {
         let error = net.train_step(x, &[0, 1], &update).unwrap_err();
         assert!(matches!(error, Error::Policy { .. }) && error.to_string().starts_with(expected), "{error}");
     }
     assert!(net.params().map(|params| params.to_owned()).eq(before) && net.steps() == 0);
+}
+
+/// Numbers that momentum, Adam and decoupled decay cannot have, alone or together.
+fn cases_of_moments() -> Vec<(Update, &'static str)> {
+    let (sgd, adamw) = (Update::sgd(0.1), Update::adamw(0.1));
+    let betas = |betas| Update { adam: Some(Adam { betas, ..Adam::default() }), ..adamw };
+    let epsilon = |epsilon| Update { adam: Some(Adam { epsilon, ..Adam::default() }), ..adamw };
+    let after = Update { decay_order: DecayOrder::AfterMomentum, decay: PerRole::all(11.0), ..sgd };
+    vec![
+        (betas([1.0, 0.999]), "beta1 is 1: expected at least 0 and less than 1"),
+        // Less than 1, but not in f32.
+        (betas([0.9, 1.0 - 1e-12]), "beta2 is 0.999999999999: expected at least 0 and less than 1"),
+        (betas([0.9, -0.5]), "beta2 is -0.5: expected at least 0 and less than 1"),
+        (epsilon(-1e-8), "epsilon is -0.00000001: expected a finite number ≥ 0"),
+        (epsilon(f64::NAN), "epsilon is NaN: expected a finite number ≥ 0"),
+        (
+            Update { momentum: PerRole::all(0.0).with(Role::Gain, 0.9), ..adamw },
+            "momentum of g is 0.9: expected 0 with Adam, whose beta1 takes its place",
+        ),
+        (Update { dampening: 0.5, ..adamw }, "dampening is 0.5: expected 0 with Adam"),
+        (Update { dampening: 1.5, ..sgd }, "dampening is 1.5: expected from 0 to 1"),
+        (Update { dampening: 0.5, nesterov: true, ..sgd }, "dampening is 0.5: expected 0 with Nesterov's momentum"),
+        (
+            Update { decay: PerRole::all(10.5), ..adamw },
+            "decay of Wex is 10.5: expected at most 1 / (lr · factor) where it is decoupled",
+        ),
+        (after, "decay of Wex is 11: expected at most 1 / (lr · factor) where it is decoupled"),
+        (
+            Update { factors: PerRole::all(1.0).with(Role::Bias, 200.0), ..Update::adamw_eg(1.0) },
+            "decay of b is 0.01: expected at most 1 / (lr · factor) where it is decoupled",
+        ),
+    ]
+}
+
+#[test]
+fn rules_that_do_not_go_together_are_refused() {
+    let mut net: Network<f32> = Architecture::mlp(&[3, 4, 2]).unwrap().build(&Context::new().unwrap()).unwrap();
+    let x = [0.5_f32; 6];
+    let x = MatRef::new(&x, 2, 3).unwrap();
+    let before: Vec<_> = net.params().map(|params| params.to_owned()).collect();
+    let coupled = Update { decay_order: DecayOrder::BeforeMomentum, ..Update::adamw_eg(0.1) };
+    for update in [
+        Update { nesterov: true, ..Update::adamw(0.1) },
+        Update { natural: Some(Natural::default()), ..Update::adam(0.1) },
+        coupled,
+    ] {
+        let error = net.train_step(x, &[0, 1], &update).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+    }
+    net.train_step(x, &[0, 1], &Update { decay: PerRole::all(0.0), ..coupled }).unwrap();
+    assert!(!net.params().map(|params| params.to_owned()).eq(before) && net.steps() == 1);
+}
+
+#[test]
+fn clipping_by_the_norm_of_a_network_takes_a_network() {
+    let (layer, params) = layer();
+    let (mut moved, mut tape, mut state) = (params.clone(), Tape::new(), State::new());
+    let update = Update { clip: Some(1.0), clip_scope: ClipScope::Network, ..Update::sgd(0.1) };
+    let (x, mut h) = ([0.5; 6], [0.0; 8]);
+    let x = MatRef::new(&x, 2, 3).unwrap();
+    layer.forward(params.view(), &mut tape, x, MatMut::new(&mut h, 2, 4).unwrap()).unwrap();
+    let dh = MatRef::new(&h, 2, 4).unwrap();
+    let error = layer.update(moved.view_mut(), &mut state, &mut tape, dh, &update, None).unwrap_err();
+    let expected = "clipping of one layer by the norm of a network is not supported here; use ClipScope::Layer, or a \
+                    network or a plan";
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(layer.apply(moved.view_mut(), &mut state, &update, params.view()).unwrap_err(), error);
+    assert!(moved == params && state == State::new());
+}
+
+/// A step that is refused, or whose loss is not finite, leaves what was kept, so that the steps after it have the bits
+/// of a run without it; also where only the last layer does not fit.
+#[test]
+fn steps_that_fail_leave_what_was_kept() {
+    let context = Context::new().unwrap();
+    let architecture = Architecture::dann(&[3, 4, 2], &[2, 1]).unwrap();
+    let x = [0.5_f32, 0.1, 0.9, 0.3, 0.7, 0.2];
+    let x = MatRef::new(&x, 2, 3).unwrap();
+    let (nan, huge) = ([f32::NAN; 6], [f32::MAX; 6]);
+    let [nan, huge] = [&nan, &huge].map(|x| MatRef::new(x, 2, 3).unwrap());
+    let rules = [
+        Update::sgd(0.1),
+        Update { momentum: PerRole::all(0.9), ..Update::sgd(0.1) },
+        Update::eg(0.1),
+        Update::adamw(0.01),
+        Update { clip: Some(0.1), clip_scope: ClipScope::Network, ..Update::sgd(0.1) },
+        Update { kept_sums: Some(KeptSums::Row), ..Update::sgd(0.1) },
+        Update::natural(0.01, Natural::default()),
+    ];
+    for first in &rules {
+        for second in &rules {
+            let mut net: Network<f32> = architecture.build(&context).unwrap();
+            for _ in 0..2 {
+                net.train_step(x, &[0, 1], first).unwrap();
+            }
+            let mut undisturbed = net.clone();
+            for bad in [nan, huge] {
+                assert!(net.train_step(bad, &[0, 1], second).is_err());
+                assert!(net.state() == undisturbed.state(), "{first:?}, {second:?}");
+            }
+            assert!(net.step_with(x, second, |_, _| f64::NAN).is_err());
+            for rule in [first, second] {
+                let [got, want] = [&mut net, &mut undisturbed].map(|net| net.train_step(x, &[0, 1], rule));
+                assert_eq!(got, want);
+            }
+            assert!(
+                net.params().eq(undisturbed.params()) && net.state() == undisturbed.state(),
+                "{first:?}, {second:?}"
+            );
+        }
+        let (mut params, mut state) = (architecture.draw::<f32>().unwrap(), TrainState::new(0));
+        let mut plan: Plan<f32> = architecture.plan(&context).unwrap();
+        plan.train_step(&mut params, &mut state, x, &[0, 1], first).unwrap();
+        let other = Architecture::dann(&[3, 4, 5], &[2, 1]).unwrap();
+        let kept = state.layers().any(|layer| *layer != State::new());
+        for second in &rules {
+            let (mut others, mut tried) = (other.draw::<f32>().unwrap(), state.clone());
+            let result = other.plan(&context).unwrap().train_step(&mut others, &mut tried, x, &[0, 1], second);
+            assert!(if result.is_ok() { !kept } else { tried == state }, "{first:?}, {second:?}: {result:?}");
+        }
+    }
+    // A state that was never used is still nobody's.
+    let mut state = TrainState::new(0);
+    let mut plan: Plan<f32> = architecture.plan(&context).unwrap();
+    assert!(plan.train_step(&mut architecture.draw().unwrap(), &mut state, nan, &[0, 1], &rules[1]).is_err());
+    let one = Architecture::mlp(&[3, 2]).unwrap();
+    one.plan(&context).unwrap().train_step(&mut one.draw().unwrap(), &mut state, x, &[0, 1], &rules[1]).unwrap();
 }
 
 #[test]
@@ -348,20 +481,23 @@ fn states_of_other_layers_are_refused() {
         DenseShape::new(3, 4).into(),
         NormShape::new(3, 4, Normalisation::Batch).into(),
     ];
-    for rule in [Update { momentum: 0.5, ..Update::sgd(0.1) }, Update { clip: Some(1.0), ..Update::sgd(0.1) }] {
+    for rule in
+        [Update { momentum: PerRole::all(0.5), ..Update::sgd(0.1) }, Update { clip: Some(1.0), ..Update::sgd(0.1) }]
+    {
         let states = shapes.map(|shape| {
             let mut params = Init::first().draw::<f32>(&shape, &mut generator(1)).unwrap();
             let (gradients, mut state) = (params.clone(), State::new());
-            rule.apply(&shape, params.view_mut(), gradients.view(), &mut state).unwrap();
+            let layer = Layer::new(shape, &Context::new().unwrap()).unwrap();
+            layer.apply(&mut params, &mut state, &rule, &gradients).unwrap();
             state
         });
         for (i, shape) in shapes.iter().enumerate() {
             for (j, state) in states.iter().enumerate() {
                 let mut params = Init::first().draw::<f32>(shape, &mut generator(1)).unwrap();
                 let (before, gradients) = (params.clone(), params.clone());
-                let result = rule.apply(shape, params.view_mut(), gradients.view(), &mut state.clone());
-                assert_eq!(result.is_ok(), i == j, "{shape:?}: {result:?}");
                 let layer = Layer::<f32>::new(*shape, &Isa::best().into()).unwrap();
+                let result = layer.apply(&mut params, &mut state.clone(), &rule, &gradients);
+                assert_eq!(result.is_ok(), i == j, "{shape:?}: {result:?}");
                 let mut tape = Tape::new();
                 let mut h = [0.0; 8];
                 layer.forward(before.view(), &mut tape, x, MatMut::new(&mut h, 2, 4).unwrap()).unwrap();

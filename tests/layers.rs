@@ -60,25 +60,48 @@ prop_compose! {
     }
 }
 
+/// Adam's moments: a first β of 0, powers that are far from 1 and near to it, ε of either size, amsgrad.
+const MOMENTS: [Option<Adam>; 4] = [
+    None,
+    Some(Adam { betas: [0.9, 0.999], epsilon: 1e-8, amsgrad: false }),
+    Some(Adam { betas: [0.5, 0.9], epsilon: 0.25, amsgrad: true }),
+    Some(Adam { betas: [0.0, 0.5], epsilon: 1e-3, amsgrad: false }),
+];
+
 prop_compose! {
     /// Updates with any policies but a natural gradient, which only networks have.
     fn policies()(
         (corrections, exponentiated, nesterov) in (any::<bool>(), any::<bool>(), any::<bool>()),
         lr in 0.001..0.3,
-        momentum in select(&[0.0, 0.5, 0.9][..]),
+        momentum in select(&[[0.0; 6], [0.5; 6], [0.9; 6], [0.9, 0.0, 0.5, 0.25, 0.0, 0.9]][..]),
+        dampening in select(&[0.0, 0.0, 0.5, 1.0][..]),
+        adam in select(&MOMENTS[..]),
         decay in select(&[[0.0; 6], [0.1, 0.0, 0.0, 0.0, 0.0, 0.0], [0.01, 0.02, 0.03, 0.04, 0.05, 0.06]][..]),
+        decay_order in select(&[DecayOrder::BeforeMomentum, DecayOrder::AfterMomentum, DecayOrder::Decoupled][..]),
         floor in select(&[None, Some(0.0), Some(1e-3)][..]),
-        clip in select(&[None, Some(0.5), Some(1e6)][..]),
+        (clip, clip_scope) in (
+            select(&[None, Some(0.5), Some(1e6)][..]),
+            select(&[ClipScope::Layer, ClipScope::Array][..]),
+        ),
+        kept_sums in select(&[None, None, Some(KeptSums::Array), Some(KeptSums::Row)][..]),
         angle in select(&[None, Some((1, 0.01)), Some((5, 0.01)), Some((7, 0.2))][..]),
     ) -> Update {
+        let moments = adam.is_some();
+        let coupled = decay_order == DecayOrder::BeforeMomentum;
         Update {
             corrections,
             descent: if exponentiated { Descent::Exponentiated { split: 0.25 } } else { Descent::Projected },
-            momentum,
-            nesterov,
+            // What cannot be together.
+            momentum: if moments { PerRole::all(0.0) } else { per_role(momentum) },
+            nesterov: nesterov && !moments,
+            dampening: if nesterov || moments { 0.0 } else { dampening },
+            adam,
             decay: per_role(decay),
+            decay_order: if moments && exponentiated && coupled { DecayOrder::Decoupled } else { decay_order },
             floor,
             clip,
+            clip_scope,
+            kept_sums,
             angle: angle.map(|(rates, cosine_epsilon)| Angle { lr_min: lr / 64.0, rates, cosine_epsilon }),
             factors: per_role([1.0, 0.5, 2.0, 0.1, 0.0, 1.5]),
             ..Update::sgd(lr)
@@ -99,6 +122,37 @@ prop_compose! {
         let params = DannParams::try_from(problem.params.clone()).unwrap();
         (problem, shape, params)
     }
+}
+
+/// What three steps with the same gradients make of the parameters, in f64; and for each array what a change of all
+/// numbers in their last digits would change, scaled up.
+fn expected_steps(problem: &Problem, gradients: &Params<f64>, update: &Update, seed: u64) -> (Params<f64>, Vec<f64>) {
+    const CHANGE: f64 = 1e-6;
+    let mut rng = generator(seed);
+    let mut inexact = |params: &Params<f64>, change: f64| {
+        let mut params = params.clone();
+        let arrays = params.view_mut().arrays().into_iter().flat_map(|(_, array)| array);
+        arrays.for_each(|value| *value *= 1.0 + change * rng.random_range(-1.0..1.0));
+        params
+    };
+    let mut steps = |change: f64| {
+        let mut params = inexact(&problem.params, change);
+        let mut kept = reference::Kept::default();
+        for _ in 0..3 {
+            reference::update(&problem.shape, &mut params, &inexact(gradients, change), update, &mut kept);
+        }
+        params
+    };
+    let want = steps(0.0);
+    let mut scales = vec![0.0_f64; want.arrays().len()];
+    // So many that not all are small by luck.
+    for _ in 0..4 {
+        for ((scale, (_, want)), (_, moved)) in scales.iter_mut().zip(want.arrays()).zip(steps(CHANGE).arrays()) {
+            let most = want.iter().zip(moved).fold(0.0, |m: f64, (want, moved)| m.max((want - moved).abs()));
+            *scale = scale.max(most / CHANGE);
+        }
+    }
+    (want, scales)
 }
 
 /// The array of this name before the step.
@@ -160,7 +214,8 @@ proptest! {
                 same("threads", &run::<T>(problem, isa, pool.clone(), update));
             }
             let mut applied = problem.params::<T>();
-            update.apply(&problem.shape, applied.view_mut(), serial.gradients.view(), &mut State::new()).unwrap();
+            let layer = Layer::new(problem.shape, &isa.into()).unwrap();
+            layer.apply(&mut applied, &mut State::new(), update, &serial.gradients).unwrap();
             same("handed-out gradients", &Outcome { updated: applied, ..serial.clone() });
         }
         for isa in isas() {
@@ -192,7 +247,7 @@ proptest! {
                 layer.backward(apart.view(), &mut tape, dh, gradients.view_mut(), None).unwrap();
                 forward(&mut tape);
                 layer.update(fused.view_mut(), &mut fused_state, &mut tape, dh, update, None).unwrap();
-                update.apply(&shape, apart.view_mut(), gradients.view(), &mut apart_state).unwrap();
+                layer.apply(&mut apart, &mut apart_state, update, &gradients).unwrap();
                 for ((name, fused), (_, apart)) in fused.view().arrays().into_iter().zip(apart.view().arrays()) {
                     assert_eq!(bits(fused), bits(apart), "{isa}: {name} after step {step}");
                 }
@@ -255,7 +310,7 @@ proptest! {
     }
 
     #[test]
-    fn policies_agree_with_the_reference(problem in problems(), update in policies()) {
+    fn policies_agree_with_the_reference(problem in problems(), update in policies(), seed: u64) {
         let forward = reference::forward(&problem.shape, &problem.params, &problem.x);
         let (_, mut gradients) = reference::backward(&problem.shape, &problem.params, &problem.x, &forward, &problem.dh);
         // Gradients of a silent example are out of all proportion, and so would the exponents be.
@@ -263,8 +318,7 @@ proptest! {
             let limit = if name.starts_with("running") { f64::INFINITY } else { 4.0 };
             array.iter_mut().for_each(|gradient| *gradient = f64::from(gradient.clamp(-limit, limit) as f32));
         }
-        let mut want = problem.params.clone();
-        let mut kept = reference::Kept::default();
+        let (want, change) = expected_steps(&problem, &gradients, &update, seed);
         let (mut wide, mut wide_state) = (problem.params::<f64>(), State::new());
         let (mut narrow, mut narrow_state) = (problem.params::<f32>(), State::new());
         let mut narrow_gradients = narrow.clone();
@@ -272,19 +326,62 @@ proptest! {
             to.iter_mut().zip(from).for_each(|(to, &from)| *to = from as f32);
         }
         for _ in 0..3 {
-            reference::update(&problem.shape, &mut want, &gradients, &update, &mut kept);
-            update.apply(&problem.shape, wide.view_mut(), gradients.view(), &mut wide_state).unwrap();
-            update.apply(&problem.shape, narrow.view_mut(), narrow_gradients.view(), &mut narrow_state).unwrap();
+            let context = Context::new().unwrap();
+            let layer = Layer::new(problem.shape, &context).unwrap();
+            layer.apply(&mut wide, &mut wide_state, &update, &gradients).unwrap();
+            let layer = Layer::new(problem.shape, &context).unwrap();
+            layer.apply(&mut narrow, &mut narrow_state, &update, &narrow_gradients).unwrap();
         }
-        for ((name, want), ((_, wide), (_, narrow))) in
-            want.view().arrays().into_iter().zip(wide.view().arrays().into_iter().zip(narrow.view().arrays()))
+        for (((name, want), change), ((_, wide), (_, narrow))) in
+            want.view().arrays().into_iter().zip(change).zip(wide.view().arrays().into_iter().zip(narrow.view().arrays()))
         {
             // A parameter, and how far three steps may go: what the rounding of the step weighs against.
-            let scale = 10.0 * (largest(want) + largest(problem_array(&problem, name)) + 1.0);
+            let scale = (10.0 * (largest(want) + largest(problem_array(&problem, name)) + 1.0)).max(change);
             assert_within(&format!("{name} in f64"), wide, want, scale, f64::LAYER);
             // In f32 the angle rule may round to the next rate.
             if update.angle.is_none() {
                 assert_within(&format!("{name} in f32"), narrow, want, scale, f32::LAYER);
+            }
+        }
+    }
+
+    /// Parameters with the factor 0, and all that is kept of them, whatever the rule.
+    #[test]
+    fn a_factor_of_zero_freezes_parameters_and_what_is_kept_of_them(
+        problem in problems(),
+        update in policies(),
+        frozen in proptest::array::uniform6(any::<bool>()),
+    ) {
+        let Problem { shape, batch, .. } = problem;
+        let factors = Role::MOVED.into_iter().zip(frozen).filter(|(_, frozen)| *frozen);
+        let factors = factors.fold(PerRole::all(1.0), |factors, (role, _)| factors.with(role, 0.0));
+        let (before, schema) = (problem.params::<f32>(), shape.schema().unwrap());
+        let (x, dh) = (cast::<f32>(&problem.x), cast::<f32>(&problem.dh));
+        let (x, dh) = (MatRef::new(&x, batch, shape.inputs()).unwrap(), MatRef::new(&dh, batch, shape.outputs()).unwrap());
+        let mut h = vec![0.0; batch * shape.outputs()];
+        let layer = Layer::<f32>::new(shape, &isas()[0].into()).unwrap();
+        let (mut tape, mut state) = (Tape::new(), State::new());
+        let mut params = before.clone();
+        let mut step = |params: &mut Params<f32>, update: &Update| {
+            let h = MatMut::new(&mut h, batch, shape.outputs()).unwrap();
+            layer.forward(params.view(), &mut tape, x, h).unwrap();
+            layer.update(params.view_mut(), &mut state, &mut tape, dh, update, None).unwrap();
+            state.clone()
+        };
+        let first = step(&mut params, &update);
+        let after_first = params.clone();
+        let second = step(&mut params, &Update { factors, ..update });
+        let kept = ["velocity", "negative", "moment", "square", "largest_square", "steps", "velocity_steps",
+            "decay_velocity", "sum", "row_sums"];
+        for (i, parameter) in schema.iter().enumerate() {
+            if parameter.role == Role::Statistic || factors[parameter.role] != 0.0 {
+                continue;
+            }
+            let name = parameter.name;
+            prop_assert_eq!(bits(&after_first[name]), bits(&params[name]), "{}", name);
+            for slot in kept {
+                let arrays = [&first, &second].map(|state| state.get(slot).map(|params| bits(params.arrays()[i].1)));
+                prop_assert_eq!(&arrays[0], &arrays[1], "{} of {}", slot, name);
             }
         }
     }
@@ -421,8 +518,9 @@ fn rules_can_take_turns() {
     }
     let (before, mut gradients, mut state) = (params.clone(), params.clone(), State::new());
     gradients.view_mut().arrays().into_iter().for_each(|(_, array)| array.fill(1.0));
+    let layer = Layer::new(shape, &Context::new().unwrap()).unwrap();
     let mut step = |update: &Update, state: &mut State<f32>| {
-        update.apply(&shape, params.view_mut(), gradients.view(), state).unwrap();
+        layer.apply(&mut params, state, update, &gradients).unwrap();
         params.clone()
     };
     assert_eq!(step(&Update::eg(0.0), &mut state), before, "a rate of zero");

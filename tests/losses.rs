@@ -135,7 +135,7 @@ fn called_losses_take_the_steps_of_targets() {
         let x: Vec<T> = (0..problem.examples * 13).map(|i| T::from_f64((i * i % 17) as f64 / 17.0)).collect();
         let x = MatRef::new(&x, problem.examples, 13).unwrap();
         let [mut net, mut called] = [(); 2].map(|()| architecture.build::<T>(&isa.into()).unwrap());
-        let update = Update { momentum: 0.5, ..Update::csgd(0.01) };
+        let update = Update { momentum: PerRole::all(0.5), ..Update::csgd(0.01) };
         for step in 0..3 {
             let want = net.train_step(x, target, &update).unwrap();
             let got = called.step_with(x, &update, |o, d| target.loss(o, Some(d)).unwrap().loss).unwrap();

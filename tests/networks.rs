@@ -171,8 +171,52 @@ fn plans_work_on_anybodys_parameters() {
     }
     for (_, architecture) in architectures() {
         for isa in isas() {
-            check::<f32>(&architecture, isa, &Update { momentum: 0.9, ..Update::csgd(0.01) });
+            check::<f32>(&architecture, isa, &Update { momentum: PerRole::all(0.9), ..Update::csgd(0.01) });
             check::<f64>(&architecture, isa, &Update { clip: Some(0.1), ..Update::sgd(0.01) });
+        }
+    }
+}
+
+/// Clipping by the norm of all layers: the step is that of gradients that were scaled by hand.
+#[test]
+fn networks_clip_by_the_norm_of_all_layers() {
+    let (x, labels) = examples::<f64>(BATCH);
+    let x = MatRef::new(&x, BATCH, DIMS[0]).unwrap();
+    for (name, architecture) in architectures() {
+        for isa in isas() {
+            for clip in [0.01, 1e6] {
+                let plain = Update::csgd(0.1);
+                let update = Update { clip: Some(clip), clip_scope: ClipScope::Network, ..plain };
+                let [mut net, mut apart, mut scaled] =
+                    [(); 3].map(|()| architecture.build::<f64>(&isa.into()).unwrap());
+                let mut gradients = net.zero_gradients().unwrap();
+                apart.gradients(x, &labels, &mut gradients).unwrap();
+                apart.apply(&update, &gradients).unwrap();
+                net.train_step(x, &labels, &update).unwrap();
+                assert!(all_bits(&net) == all_bits(&apart), "{name}, {isa}: apart");
+                let mut squares = 0.0;
+                for (shape, gradients) in net.shapes().zip(&gradients) {
+                    let schema = shape.schema().unwrap();
+                    let moved = schema.iter().zip(gradients.arrays()).filter(|(parameter, _)| parameter.moves());
+                    squares += moved
+                        .flat_map(|(parameter, (_, array))| array.iter().map(|g| (g * parameter.correction).powi(2)))
+                        .sum::<f64>();
+                }
+                let factor = (clip / (squares.sqrt() + 1e-6)).min(1.0);
+                assert_eq!(factor < 1.0, clip < 1.0, "{name}");
+                for (shape, gradients) in net.shapes().zip(&mut gradients) {
+                    let schema = shape.schema().unwrap();
+                    for (parameter, (_, array)) in schema.iter().zip(gradients.view_mut().arrays()) {
+                        array.iter_mut().filter(|_| parameter.moves()).for_each(|g| *g *= factor);
+                    }
+                }
+                scaled.apply(&plain, &gradients).unwrap();
+                for (net, scaled) in net.params().zip(scaled.params()) {
+                    for ((name, got), (_, want)) in net.arrays().into_iter().zip(scaled.arrays()) {
+                        assert_close(name, got, want, f64::LAYER);
+                    }
+                }
+            }
         }
     }
 }
@@ -188,10 +232,12 @@ fn threads_do_not_change_a_bit_of_gradients_that_are_applied() {
     let angle = Some(Angle { lr_min: 1e-3, rates: 4, cosine_epsilon: 1e-3 });
     for update in [
         Update::csgd(0.1),
-        Update { momentum: 0.9, decay: PerRole::all(1e-3), ..Update::csgd(0.1) },
+        Update { momentum: PerRole::all(0.9), decay: PerRole::all(1e-3), ..Update::csgd(0.1) },
         Update { clip: Some(0.01), ..Update::sgd(0.1) },
         Update { angle, ..Update::csgd(0.5) },
         Update::eg(0.1),
+        Update { corrections: true, ..Update::adamw(0.01) },
+        Update { kept_sums: Some(KeptSums::Row), momentum: PerRole::all(0.5), dampening: 0.5, ..Update::eg(0.1) },
     ] {
         let run = |threads: Threads| {
             let mut net: Network<f32> = architecture.build(&Context::new().unwrap().with_threads(threads)).unwrap();
@@ -250,7 +296,7 @@ fn layers_called_apart_give_the_bits_of_the_networks_step() {
                     let mut gradients = Params::zeros(&layer.shape()).unwrap();
                     layer.backward(params.view(), tape, dh_in, gradients.view_mut(), dx_out).unwrap();
                     let state = &mut State::new();
-                    update.apply(&layer.shape(), params.view_mut(), gradients.view(), state).unwrap();
+                    layer.apply(params, state, &update, &gradients).unwrap();
                 }
                 dh = dx;
             }

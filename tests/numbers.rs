@@ -358,7 +358,7 @@ fn rates_that_diverge() {
         for architecture in &architectures {
             for rate in [1e20, 1e38] {
                 let mut net: Network<f32> = architecture.build(&isa.into()).unwrap();
-                let update = Update { momentum: 0.9, ..Update::sgd(rate) };
+                let update = Update { momentum: PerRole::all(0.9), ..Update::sgd(rate) };
                 let mut before: Vec<_> = net.params().map(|params| params.to_owned()).collect();
                 let mut diverged = false;
                 while net.steps() < 50 && !diverged {

@@ -178,6 +178,50 @@ fn updates_descend_correct_and_clamp() {
     assert_eq!(clamped, Dann { alpha: vec![-0.5], b: vec![-0.5; 4], ..of(0.0) });
 }
 
+/// As below, of rules with moments and of the places of weight decay.
+#[test]
+fn rules_do_what_they_say() {
+    let near = |got: f64, want: f64| assert!((got - want).abs() < 1e-12, "{got}, expected {want}");
+    let (sgd, half) = (Update::sgd(0.1), PerRole::all(0.5));
+    // The first step of Adam is as long as the rate; a correction of 1/√ne = 1/2 halves it.
+    let adam = Some(Adam { epsilon: 0.0, ..Adam::default() });
+    let adamw = after(1, dann_of(1.0), 3.0, &Update { adam, decay: half, corrections: true, ..Update::adamw(0.1) });
+    near(adamw.wex[0], 0.95 - 0.1);
+    near(adamw.wix[0], 0.95 - 0.05);
+    // Gradients of 3 and 1: m = 0.1 · 3, then 0.9 · 0.3 + 0.1; v = 0.001 · 9, then 0.999 · 0.009 + 0.001.
+    let adam = Update { adam, ..sgd };
+    let (shape, mut params) = (DannShape::new(2, 4, 1).into(), dann_of(1.0));
+    let mut kept = Kept::default();
+    for gradient in [3.0, 1.0] {
+        update(&shape, &mut params, &dann_of(gradient), &adam, &mut kept);
+    }
+    let second = (0.37 / (1.0 - 0.81)) / ((0.999_f64 * 0.009 + 0.001) / (1.0 - 0.998001)).sqrt();
+    near(params["b"][0], 1.0 - 0.1 - 0.1 * second);
+    // Dampening of 1/2: v = 1, then 0.5 + 0.5.
+    near(after(2, dann_of(1.0), 1.0, &Update { momentum: half, dampening: 0.5, ..sgd }).b[0], 0.8);
+    // Four ones have the norm 2.
+    let clipped = after(1, dann_of(1.0), 1.0, &Update { clip: Some(1.0), clip_scope: ClipScope::Array, ..sgd });
+    near(clipped.b[0], 1.0 - 0.1 / (2.0 + 1e-6));
+    // Decay before momentum: v = 1.5, then 0.75 + 1.5. After it: 1 + 0.5, then 1.5 + 0.5. Decoupled: 1, then 1.5.
+    let eg = Update { momentum: half, decay: half, ..Update::eg(0.1) };
+    let exponent = |decay_order| after(2, dann_of(1.0), 1.0, &Update { decay_order, ..eg }).wex[0].ln() / -0.1;
+    near(exponent(DecayOrder::BeforeMomentum), 1.5 + 2.25);
+    near(exponent(DecayOrder::AfterMomentum), 1.5 + 2.0);
+    near(exponent(DecayOrder::Decoupled), 2.5 - 2.0 * 0.95_f64.ln() / 0.1);
+    let parts = after(2, dann_of(1.0), 1.0, &eg).b[0];
+    // And of b⁻: 0.5, then 0.25 + 0.5.
+    near(parts, 1.1 * (-0.375_f64).exp() - 0.1 * 0.125_f64.exp());
+    // What all weights lose, they get back; biases do not.
+    let kept = after(1, dann_of(1.0), 1.0, &Update { kept_sums: Some(KeptSums::Row), ..sgd });
+    near(kept.wex[0], 1.0);
+    near(kept.b[0], 0.9);
+    // The factor 0 leaves what is kept as it was.
+    let frozen = Update { factors: PerRole::all(0.0), momentum: half, ..sgd };
+    let (mut params, mut kept) = (dann_of(1.0), Kept::default());
+    update(&shape, &mut params, &dann_of(1.0), &frozen, &mut kept);
+    assert!(params == dann_of(1.0) && kept.velocity.iter().flatten().all(|&v| v == 0.0));
+}
+
 /// Each policy by an example that can be worked out by hand.
 #[test]
 fn policies_do_what_they_say() {
@@ -188,8 +232,11 @@ fn policies_do_what_they_say() {
     near(decayed.wex[0], 0.85);
     near(decayed.wix[0], 0.9);
     // v = 1, then 0.5 + 1: 1 − 0.1 − 0.15. Nesterov: d = 1 + 0.5, then 1 + 0.75.
-    near(after(2, dann_of(1.0), 1.0, &Update { momentum: 0.5, ..sgd }).b[0], 0.75);
-    near(after(2, dann_of(1.0), 1.0, &Update { momentum: 0.5, nesterov: true, ..sgd }).b[0], 1.0 - 0.15 - 0.175);
+    near(after(2, dann_of(1.0), 1.0, &Update { momentum: PerRole::all(0.5), ..sgd }).b[0], 0.75);
+    near(
+        after(2, dann_of(1.0), 1.0, &Update { momentum: PerRole::all(0.5), nesterov: true, ..sgd }).b[0],
+        1.0 - 0.15 - 0.175,
+    );
     // Gradients of 23 ones have the norm √23.
     let clipped = after(1, dann_of(1.0), 1.0, &Update { clip: Some(1.0), ..sgd });
     near(clipped.wex[0], 1.0 - 0.1 / (23_f64.sqrt() + 1e-6));

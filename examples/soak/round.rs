@@ -2,8 +2,8 @@
 
 use interneuron::checkpoint::{self, Run};
 use interneuron::{
-    Angle, Architecture, Context, Element, Error, Generator, Isa, MatRef, Natural, Network, PerRole, Threads, Update,
-    generator,
+    Angle, Architecture, Context, Element, Error, Generator, Isa, KeptSums, MatRef, Natural, Network, PerRole, Threads,
+    Update, generator,
 };
 use rand::RngExt;
 use rayon::ThreadPoolBuilder;
@@ -76,7 +76,7 @@ impl Round {
         let nis: Vec<usize> = (0..layers).map(|_| rng.random_range(1..=30)).collect();
         // Units of both signs beside each other need a few.
         let wide_enough = dims.iter().all(|&units| units > 4);
-        let kind = rng.random_range(0..7);
+        let kind = rng.random_range(0..9);
         let architecture = match kind {
             0 => Architecture::mlp(&dims),
             1 => Architecture::layer_norm(&dims),
@@ -89,13 +89,15 @@ impl Round {
         let isa = isas[rng.random_range(0..isas.len())];
         let lr = 10_f64.powf(rng.random_range(-4.0..-1.0));
         let plain = Update { corrections: rng.random(), ..Update::sgd(lr) };
-        let update = match rng.random_range(0..7) {
-            0 => Update { momentum: 0.9, nesterov: rng.random(), ..plain },
+        let update = match rng.random_range(0..9) {
+            0 => Update { momentum: PerRole::all(0.9), nesterov: rng.random(), ..plain },
             1 => Update { decay: PerRole::all(1e-3), floor: Some(1e-6), ..plain },
             2 => Update { clip: Some(1.0), ..plain },
             3 => Update { angle: Some(Angle { lr_min: lr / 64.0, rates: 5, cosine_epsilon: 0.01 }), ..plain },
-            4 => Update { momentum: 0.5, ..Update::eg(lr) },
+            4 => Update { momentum: PerRole::all(0.5), ..Update::eg(lr) },
             5 if kind != 2 => Update::natural(lr, Natural { epsilon: 1e-4, ..Natural::default() }),
+            6 => Update { corrections: rng.random(), ..Update::adamw(lr) },
+            7 => Update { kept_sums: Some(KeptSums::Row), ..Update::adamw_eg(lr) },
             _ => plain,
         };
         let most = [1, 40, 400][rng.random_range(0..3)];

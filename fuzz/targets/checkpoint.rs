@@ -8,7 +8,7 @@ mod folder;
 
 use folder::folder;
 use interneuron::checkpoint::{load, save};
-use interneuron::{Element, Error, Isa, MatRef, Natural, Network, Update};
+use interneuron::{Element, Error, Isa, MatRef, Natural, Network, PerRole, Update};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 use std::fs;
 
@@ -34,7 +34,7 @@ fn go_on<T: Element>(bytes: &[u8]) {
     assert!(run_again == run && again.steps() == net.steps() && again.shapes().eq(net.shapes()));
     assert!(bits(&again).eq(bits(&net)) && again.state().layers().eq(net.state().layers()));
 
-    let momentum = Update { momentum: 0.5, ..Update::csgd(0.1) };
+    let momentum = Update { momentum: PerRole::all(0.5), ..Update::csgd(0.1) };
     let updates = [Update::csgd(0.1), momentum, Update::eg(0.1), Update::natural(0.1, Natural::default())];
     let (inputs, classes) = (net.inputs(), net.outputs());
     let x: Vec<T> = (0..2 * inputs).map(|i| T::from_f64((i % 7) as f64 / 7.0)).collect();

@@ -63,6 +63,7 @@ enum Rule {
     Plain { corrections: bool, rate: u8 },
     Momentum { nesterov: bool, floor: bool },
     Exponentiated { momentum: bool, rate: u8 },
+    Moments { exponentiated: bool, amsgrad: bool, sums: bool },
     Clip { clip: u8 },
     Angle { rates: u8 },
 }
@@ -95,10 +96,15 @@ impl Rule {
             Self::Plain { corrections, rate: i } => Update { corrections: *corrections, ..Update::sgd(rate(i)) },
             Self::Momentum { nesterov, floor } => {
                 let floor = floor.then_some(1e-3);
-                Update { momentum: 0.9, nesterov: *nesterov, floor, decay, ..Update::csgd(0.1) }
+                Update { momentum: PerRole::all(0.9), nesterov: *nesterov, floor, decay, ..Update::csgd(0.1) }
             }
             Self::Exponentiated { momentum, rate: i } => {
-                Update { momentum: if *momentum { 0.5 } else { 0.0 }, decay, ..Update::eg(rate(i)) }
+                Update { momentum: PerRole::all(if *momentum { 0.5 } else { 0.0 }), decay, ..Update::eg(rate(i)) }
+            }
+            Self::Moments { exponentiated, amsgrad, sums } => {
+                let rule = if *exponentiated { Update::adamw_eg(0.1) } else { Update::adamw(0.1) };
+                let adam = Some(Adam { amsgrad: *amsgrad, ..Adam::default() });
+                Update { adam, kept_sums: sums.then_some(KeptSums::Row), corrections: true, ..rule }
             }
             Self::Clip { clip } => Update { clip: Some((f64::from(*clip) / 2.0 - 64.0).exp2()), ..Update::csgd(0.1) },
             Self::Angle { rates } => {
@@ -156,7 +162,8 @@ fn check<T: Tolerance>(problem: &Problem, isa: Isa, threads: u8, update: &Update
     let serial = run::<T>(problem, isa, Threads::Serial, update);
     assert_same("threads", &serial, &run::<T>(problem, isa, pool(threads).clone(), update));
     let mut apart = problem.params::<T>();
-    update.apply(&problem.shape, apart.view_mut(), serial.gradients.view(), &mut State::new()).unwrap();
+    let layer = Layer::new(problem.shape, &isa.into()).unwrap();
+    layer.apply(&mut apart, &mut State::new(), update, &serial.gradients).unwrap();
     assert_same("update apart", &serial, &Outcome { updated: apart, ..serial.clone() });
 
     let (d, ne) = (problem.shape.inputs(), problem.shape.outputs());

@@ -15,9 +15,11 @@
 //!
 //! `sign` is +1 for each excitatory input, then −1 for each inhibitory one.
 //!
-//! What an [`Update`](crate::Update) keeps from step to step are tensors too, if there: `velocity.NAME` and
-//! `fisher.NAME` for each of these names but `sign`, and `negative.b`, the part of a bias that is subtracted. The
-//! metadata are
+//! What an [`Update`](crate::Update) keeps from step to step are tensors too, if there, for each of these names but
+//! `sign`: `velocity.NAME`, `moment.NAME`, `square.NAME`, `largest_square.NAME` and `fisher.NAME` of the same dimensions;
+//! one number each in `steps.NAME [1]`, Adam's t, `velocity_steps.NAME [1]`, which dampening counts, and
+//! `decay_velocity.NAME [1]`, that of weight decay in exponentiated steps; `negative.b`, the part of a bias that is
+//! subtracted; and for matrices `sum.NAME [1]` or `row_sums.NAME [rows]`, the sums that weights keep. The metadata are
 //!
 //! | key | value | if missing |
 //! |---|---|---|
@@ -65,6 +67,7 @@ use crate::layers::LayerShape;
 use crate::network::Network;
 use crate::network::architecture::Architecture;
 use crate::network::train_state::TrainState;
+use crate::optim::state::{Slot, State};
 use header::{Named, Source};
 use metadata::Metadata;
 use std::collections::HashMap;
@@ -103,15 +106,20 @@ pub fn save<T: Element>(path: impl AsRef<Path>, network: &Network<T>, run: &Run)
     let shapes: Vec<LayerShape> = network.shapes().collect();
     let signs: Vec<Option<Vec<T>>> = shapes.iter().map(signs).collect();
     let mut tensors: Vec<Named<'_, T>> = vec![];
-    for (k, (shape, (params, state))) in shapes.iter().zip(network.params().zip(network.state().layers())).enumerate() {
+    let nothing = State::new();
+    for (k, (shape, params)) in shapes.iter().zip(network.params()).enumerate() {
+        let state = network.state().layers().nth(k).unwrap_or(&nothing);
         let schema = shape.schema()?;
         check_values(k, &schema, params, state).map_err(fail)?;
-        let slots = state.kept().map(|slot| (format!("{}.", slot.kind.name), &slot.params));
-        for (prefix, params) in [(String::new(), params)].into_iter().chain(slots) {
-            let arrays = schema.iter().zip(params.view().iter()).filter(|(_, array)| !array.is_empty());
-            for (parameter, array) in arrays {
-                let name = format!("layers.{k}.{prefix}{}", parameter.name);
-                tensors.push((name, parameter.dimensions().to_vec(), array));
+        for (parameter, array) in schema.iter().zip(params.view().iter()).filter(|(_, array)| !array.is_empty()) {
+            tensors.push((format!("layers.{k}.{}", parameter.name), parameter.dimensions().to_vec(), array));
+        }
+        for Slot { kind, params, .. } in state.kept() {
+            for (parameter, array) in schema.iter().zip(params.view().iter()) {
+                if let Some(dimensions) = kind.dimensions(parameter) {
+                    let name = format!("layers.{k}.{}.{}", kind.name, parameter.name);
+                    tensors.push((name, dimensions.to_vec(), array));
+                }
             }
         }
         if let Some(signs) = &signs[k] {

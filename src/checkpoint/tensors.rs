@@ -119,59 +119,63 @@ impl<'f, T: Element> Tensors<'f, T> {
         let k = self.k;
         let schema = &shape.schema().map_err(|error| format!("layer {k}: {error}"))?;
         // All tensors before any memory: what one promises may be more than another holds.
-        let params = self.take_all(schema, "", |_| true)?;
+        let params = self.take_all(schema, "", all)?;
         let mut slots = vec![];
         for kind in SLOTS {
             let prefix = format!("{}.", kind.name);
             if self.tensors.keys().any(|name| name.starts_with(&prefix)) {
-                slots.push((kind, self.take_all(schema, &prefix, kind.of)?));
+                slots.push((kind, self.take_all(schema, &prefix, |parameter| kind.dimensions(parameter))?));
             }
         }
         if let Some(name) = self.tensors.keys().next() {
             return Err(format!("layers.{k}.{name} is no tensor of such a layer"));
         }
-        let params = self.read(schema, |_| true, &params)?;
+        let params = self.read(schema, Parameter::elements, &params)?;
         let slot = |(kind, tensors): (&'static SlotKind, OfParameters<'f>)| {
-            Ok::<_, String>(Slot { kind, params: self.read(schema, kind.of, &tensors)?, kept: true })
+            let params = self.read(schema, |parameter| kind.len(parameter), &tensors)?;
+            Ok::<_, String>(Slot { kind, params, kept: true })
         };
         let state = State { slots: slots.into_iter().map(slot).collect::<Result<_, _>>()?, ..State::new() };
         check_values(k, schema, &params, &state)?;
         Ok(Loaded { shape, params, state })
     }
 
-    /// Takes the tensors of some parameters out of the file's.
+    /// Takes tensors of some parameters out of the file's: those that have dimensions.
     fn take_all(
         &mut self,
         schema: &Schema,
         prefix: &str,
-        of: impl Fn(&Parameter) -> bool,
+        dimensions: impl Fn(&Parameter) -> Option<&[usize]>,
     ) -> Result<OfParameters<'f>, String> {
         let k = self.k;
         let take = |parameter: &Parameter| {
-            if parameter.elements() == 0 || !of(parameter) {
-                return Ok(None);
-            }
+            let Some(dimensions) = dimensions(parameter) else { return Ok(None) };
             let name = format!("{prefix}{}", parameter.name);
             let tensor = self.take(&name)?;
-            check::<T>(&format!("layers.{k}.{name}"), tensor, parameter.dimensions())?;
+            check::<T>(&format!("layers.{k}.{name}"), tensor, dimensions)?;
             Ok(Some(tensor))
         };
         schema.iter().map(take).collect()
     }
 
-    /// Reads the tensors of some parameters.
+    /// Reads tensors of so many elements for each parameter.
     fn read(
         &self,
         schema: &Schema,
-        of: impl Fn(&Parameter) -> bool,
+        len: impl Fn(&Parameter) -> usize,
         tensors: &OfParameters<'f>,
     ) -> Result<Params<T>, String> {
-        let mut params = Params::zeros_where(schema, of).map_err(|error| format!("layer {}: {error}", self.k))?;
+        let mut params = Params::zeros_sized(schema, len).map_err(|error| format!("layer {}: {error}", self.k))?;
         for (array, tensor) in params.view_mut().into_iter().zip(tensors) {
             tensor.map_or(Ok(()), |tensor| self.source.read(tensor, array))?;
         }
         Ok(params)
     }
+}
+
+/// The dimensions of a parameter, if it is there.
+fn all(parameter: &Parameter) -> Option<&[usize]> {
+    Some(parameter.dimensions()).filter(|_| parameter.elements() > 0)
 }
 
 /// Checks dimensions and element type of a tensor.

@@ -10,8 +10,8 @@ use crate::kernels::access::{Access, Block, Operand, PackedTransposed, Transpose
 use crate::kernels::epilogue::Store;
 use crate::kernels::gradient::{Gradient, GradientKernel};
 use crate::kernels::product::{Product, ProductKernel};
-use crate::kernels::update::{Elementwise, Policy};
 use crate::layout::Grouped;
+use crate::optim::policy::{Elementwise, Policy};
 use crate::threads::Team;
 use std::ops::Range;
 

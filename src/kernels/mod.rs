@@ -6,12 +6,12 @@
 //! | `access.rs` | how a tile reads its weights: row-major, transposed, packed, by dot products |
 //! | `product.rs` | its loops where columns are examples: forward, interneurons' deltas, input gradient |
 //! | `gradient.rs` | its loops where columns are inputs: weight gradients |
-//! | `update.rs` | epilogues of the weight gradients: steps, and what else becomes of gradients |
+//! | `update.rs` | epilogues of the weight gradients: the plain step, and what else becomes of gradients |
 //! | `epilogue.rs` | what other epilogues share |
 //! | `shapes.rs` | tile shapes for each instruction set |
 //!
 //! The epilogues of a layer, what it does with a tile in registers, are beside the layer in [`crate::layers`], with a
-//! table of the kernels that end in them: see [`KernelTable`].
+//! table of the kernels that end in them: see [`KernelTable`]. Those of update rules are in [`crate::optim`].
 
 pub(crate) mod access;
 pub(crate) mod epilogue;
@@ -22,13 +22,14 @@ pub(crate) mod tile;
 pub(crate) mod update;
 
 use crate::layout::Group;
+use crate::optim::policy::{ElementwiseKernel, Policy, elementwise, gradient_and_step};
 use crate::simd::{Scalar, Simd};
 use access::{Access, DotProduct, PackedTransposed, RowMajor, Transposed};
 use epilogue::Store;
 use gradient::{Gradient, GradientKernel, Part};
 use product::{Product, ProductKernel};
 use tile::Epilogue;
-use update::{Curvature, ElementwiseKernel, Policy, Step, StoreGradient};
+use update::{Curvature, Step, StoreGradient};
 
 /// The tile shapes of an instruction set; see `shapes.rs`.
 pub(crate) trait Tiled<T: Scalar>: Simd<T> {
@@ -158,11 +159,11 @@ impl<T: Scalar> KernelTable<T> for Kernels<T> {
                 store: ForwardKernels::of::<S>(),
                 store_transposed: TransposedKernels::of::<S>(),
                 step: gradient::gradient::<T, S, _>,
-                policy: gradient::gradient::<T, S, _>,
+                policy: gradient_and_step::<T, S>,
                 store_gradients: gradient::gradient::<T, S, _>,
                 accumulate: gradient::gradient::<T, S, _>,
                 curvature: gradient::gradient::<T, S, _>,
-                elementwise: update::elementwise::<T, S>,
+                elementwise: elementwise::<T, S>,
             }
         }
     }

@@ -192,7 +192,7 @@ impl<T: Element> Collect<'_, '_, T> {
             Gradient {
                 init: init.then(|| slab.grouped()),
                 terms: terms.map(|term| term.map(|(deltas, x)| Outer { delta: deltas.grouped(), x: x.grouped() })),
-                rows,
+                rows: if self.into.leaves(parameter) { 0 } else { rows },
                 examples,
                 inputs,
                 epilogue: epilogues.next().expect("an epilogue for each gradient"),
@@ -205,6 +205,11 @@ impl<T: Element> Collect<'_, '_, T> {
 }
 
 impl<T> Destination<'_, T> {
+    /// Whether a parameter stays as it is, and its gradient need not be made.
+    fn leaves(&self, parameter: usize) -> bool {
+        matches!(self, Self::Step(targets) if targets.frozen(parameter))
+    }
+
     /// How many elements there are of what becomes of a parameter's gradient; none where nothing is the caller's.
     fn elements(&self, parameter: usize) -> Option<usize> {
         Some(match self {

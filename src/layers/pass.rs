@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::optim::apply::apply_stored;
 use crate::optim::state::State;
 use crate::optim::target::Targets;
-use crate::optim::update::{StepScale, Update};
+use crate::optim::update::Update;
 use crate::params::{ParamsMut, ParamsRef};
 use crate::threads::Team;
 
@@ -116,11 +116,11 @@ impl<T: Element> dyn Pass<T> + '_ {
         if update.needs_gradients() {
             let mut gradients = state.gradients.take().expect("the state was prepared");
             self.collect(team, x, Destination::Store(gradients.view_mut()));
-            apply_stored(team, self.buffers().kernels, (schema, update), params, &mut gradients, state);
+            apply_stored(team, self.buffers().kernels, (schema, update), params, &mut gradients, state, None);
             state.gradients = Some(gradients);
         } else {
-            let scale = StepScale { lr: update.lr, clip: 1.0, natural: state.natural_scale(schema, update) };
-            self.collect(team, x, Destination::Step(Targets { schema, update, scale, params, state }));
+            let targets = Targets::begin((schema, update), params, state, Targets::<T>::WHOLE);
+            self.collect(team, x, Destination::Step(targets));
         }
     }
 

@@ -3,11 +3,13 @@
 use super::tape::{Kept, Tape};
 use crate::context::Context;
 use crate::driver::{from_rows, largest_slab, slabs, to_rows};
-use crate::element::Element;
+use crate::element::{Element, table};
 use crate::error::{Error, same};
+use crate::kernels::Kernels;
 use crate::layers::LayerShape;
 use crate::layers::collect::Destination;
 use crate::matrix::{MatMut, MatRef};
+use crate::optim::apply::apply;
 use crate::optim::state::State;
 use crate::optim::update::Update;
 use crate::params::schema::Schema;
@@ -202,13 +204,42 @@ impl<T: Element> Layer<T> {
         let params = params.into();
         params.view().check(&self.schema)?;
         update.check::<T>()?;
-        update.check_without_labels()?;
+        update.check_for_layer()?;
         let kept = self.begin_backward(tape, dh, dx.as_ref())?;
         state.prepare(&self.schema, update, params.view())?;
         kept.examples = None;
         self.context.threads().region(self.shape.train_flops(dh.rows(), dx.is_some()), |team| {
             kept.backpropagate(team, params.view(), dh, dx);
             kept.pass.update(team, update, params, &kept.entry.examples, state);
+        });
+        Ok(())
+    }
+
+    /// Takes a step with gradients that were handed out, perhaps averaged by the caller: `params` are overwritten. With
+    /// unchanged gradients they get the same bits as by [`Layer::update`], on any number of threads.
+    ///
+    /// # Errors
+    /// As [`Layer::update`], also of `gradients`.
+    pub fn apply<'p, 'g>(
+        &self,
+        params: impl Into<ParamsMut<'p, T>>,
+        state: &mut State<T>,
+        update: &Update,
+        gradients: impl Into<ParamsRef<'g, T>>,
+    ) -> Result<(), Error>
+    where
+        T: 'p + 'g,
+    {
+        let (params, gradients) = (params.into(), gradients.into());
+        params.view().check(&self.schema)?;
+        gradients.check(&self.schema)?;
+        update.check::<T>()?;
+        update.check_for_layer()?;
+        state.prepare(&self.schema, update, params.view())?;
+        let kernels = table::<T, Kernels<T>>(self.context.isa());
+        // A step waits for memory: an element takes about as long as it does in a forward pass of 8 examples.
+        self.context.threads().region(self.shape.forward_flops(8), |team| {
+            apply(team, kernels, (&self.schema, update), params, gradients, state, None);
         });
         Ok(())
     }

@@ -50,10 +50,10 @@ impl<T: Element> Network<T> {
     /// of its layer, not finite, or negative where the sign is kept.
     pub fn new(plan: Plan<T>, params: Vec<Params<T>>, mut state: TrainState<T>) -> Result<Self, Error> {
         length("params", params.len(), plan.shapes().len())?;
-        if state.layers.is_empty() {
-            state.layers.resize_with(params.len(), State::new);
+        if !state.layers.is_empty() {
+            length("state", state.layers.len(), params.len())?;
         }
-        length("state", state.layers.len(), params.len())?;
+        state.layers.resize_with(params.len(), State::new);
         for (k, ((schema, params), state)) in plan.schemas().zip(&params).zip(&state.layers).enumerate() {
             let valid = params.view().check_values(schema).and_then(|()| state.check(schema));
             valid.map_err(|error| error.in_layer(k))?;
@@ -123,7 +123,7 @@ impl<T: Element> Network<T> {
         };
         params.view().check_values(schema).map_err(|error| error.in_layer(k))?;
         self.params[k] = params.renamed(schema.names);
-        self.state.layers[k] = State::new();
+        self.state.forget(k);
         Ok(())
     }
 

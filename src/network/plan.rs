@@ -16,6 +16,7 @@ use crate::layers::entry::Entry;
 use crate::layers::pass::Pass;
 use crate::matrix::{MatMut, MatRef};
 use crate::optim::apply::apply;
+use crate::optim::clip::factor_of_network;
 use crate::optim::state::FISHER;
 use crate::optim::update::{Natural, Update};
 use crate::params::network::{NetworkParams, NetworkParamsMut};
@@ -161,10 +162,9 @@ impl<T: Element> Plan<T> {
         }
         let objective = self.objective(x, target)?;
         state.prepare(self.schemas(), update, &params)?;
-        let mut step = Step { params, state, update };
-        let loss = self.pass(x, objective, &mut step)?;
-        step.state.steps += 1;
-        Ok(loss)
+        let result = self.pass(x, objective, &mut Step { params, state, update });
+        state.end(result.is_ok());
+        result
     }
 
     /// One step of training on the examples `x [B, inputs]` with a loss that the caller computes. See
@@ -203,9 +203,7 @@ impl<T: Element> Plan<T> {
             self.pass(x, Objective::Given { doutputs, loss, forwarded }, &mut Step { params, state, update })
         });
         self.called = called;
-        if result.is_ok() {
-            state.steps += 1;
-        }
+        state.end(result.is_ok());
         result
     }
 
@@ -350,13 +348,15 @@ impl<T: Element> Plan<T> {
         state.prepare(self.schemas(), update, &params)?;
         // A step waits for memory: an element takes about as long as it does in a forward pass of 8 examples.
         let flops = self.flops(8, |shape, batch, _| shape.forward_flops(batch));
+        let all = self.schemas().enumerate().map(|(k, schema)| (schema, gradients.layer(k)));
+        let clip = factor_of_network(update, all);
         self.context.threads().region(flops, |team| {
             for (k, (layer, state)) in self.layers.iter().zip(&mut state.layers).enumerate() {
-                let kernels = layer.pass.buffers().kernels;
-                apply(team, kernels, (layer.schema(), update), params.layer_mut(k), gradients.layer(k), state);
+                let (kernels, rule) = (layer.pass.buffers().kernels, (layer.schema(), update));
+                apply(team, kernels, rule, params.layer_mut(k), gradients.layer(k), state, clip);
             }
         });
-        state.steps += 1;
+        state.end(true);
         Ok(())
     }
 
@@ -412,6 +412,7 @@ impl<T: Element> Plan<T> {
                     }
                 });
             }
+            purpose.end(team, &|k| self.layers[k].pass.buffers());
             Ok(objective.finish(loss))
         })
     }

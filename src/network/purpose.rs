@@ -5,8 +5,11 @@ use super::train_state::TrainState;
 use crate::buffer::Activations;
 use crate::element::Element;
 use crate::error::Error;
+use crate::layers::buffers::LayerBuffers;
 use crate::layers::collect::Destination;
 use crate::layers::pass::Pass;
+use crate::optim::apply::apply_stored;
+use crate::optim::clip::factor_of_network;
 use crate::optim::update::{Natural, Update};
 use crate::params::network::{NetworkParams, NetworkParamsMut};
 use crate::params::{Params, ParamsRef};
@@ -29,11 +32,17 @@ pub(super) trait Purpose<T: Element>: Send + Sync {
     /// Makes what is wanted of the gradients of layer `k`, whose input is `x`, from the last layer down.
     fn finish(&mut self, team: &Team<'_>, k: usize, pass: &mut dyn Pass<T>, x: &Activations<T>);
 
+    /// After all layers were finished.
+    fn end(&mut self, _team: &Team<'_>, _buffers: BuffersOf<'_, T>) {}
+
     /// The error of a loss that is not finite.
     fn diverged(&self, loss: f64) -> Error {
         Error::Loss { loss }
     }
 }
+
+/// What a layer's pass keeps, by the number of the layer.
+pub(super) type BuffersOf<'b, T> = &'b (dyn Fn(usize) -> &'b LayerBuffers<T> + 'b);
 
 /// A step of training.
 pub(super) struct Step<'a, 'p, T> {
@@ -52,7 +61,28 @@ impl<T: Element> Purpose<T> for Step<'_, '_, T> {
     }
 
     fn finish(&mut self, team: &Team<'_>, k: usize, pass: &mut dyn Pass<T>, x: &Activations<T>) {
-        pass.update(team, self.update, self.params.layer_mut(k), x, &mut self.state.layers[k]);
+        let state = &mut self.state.layers[k];
+        if !self.update.clips_network() {
+            return pass.update(team, self.update, self.params.layer_mut(k), x, state);
+        }
+        // The norm of all layers comes first.
+        let gradients = state.gradients.as_mut().expect("the state was prepared");
+        pass.collect(team, x, Destination::Store(gradients.view_mut()));
+    }
+
+    fn end(&mut self, team: &Team<'_>, buffers: BuffersOf<'_, T>) {
+        if !self.update.clips_network() {
+            return;
+        }
+        let gradients = self.state.layers.iter().map(|state| state.gradients.as_ref().expect("the state was prepared"));
+        let all = gradients.enumerate().map(|(k, gradients)| (&*buffers(k).schema, gradients.view()));
+        let clip = factor_of_network(self.update, all);
+        for (k, state) in self.state.layers.iter_mut().enumerate() {
+            let mut gradients = state.gradients.take().expect("the state was prepared");
+            let (kernels, rule) = (buffers(k).kernels, (&*buffers(k).schema, self.update));
+            apply_stored(team, kernels, rule, self.params.layer_mut(k), &mut gradients, state, clip);
+            state.gradients = Some(gradients);
+        }
     }
 
     fn diverged(&self, loss: f64) -> Error {

@@ -98,7 +98,7 @@ fn natural_steps_divide_by_the_estimate() {
         let natural = Natural { epsilon: 1e-3, normalised, ..Natural::default() };
         for update in [
             Update::natural(1e-3, natural),
-            Update { clip: Some(0.1), momentum: 0.5, ..Update::natural(1e-3, natural) },
+            Update { clip: Some(0.1), momentum: PerRole::all(0.5), ..Update::natural(1e-3, natural) },
         ] {
             let mut net: Network<f64> = architecture.build(&Context::new().unwrap()).unwrap();
             let mut gradients = net.zero_gradients().unwrap();
@@ -171,8 +171,9 @@ fn shared_architectures() -> [Architecture; 6] {
 fn spawned_threads_do_not_change_a_loss() {
     let decay = PerRole::all(0.01);
     let updates = [
-        Update { momentum: 0.9, decay, ..Update::csgd(0.05) },
+        Update { momentum: PerRole::all(0.9), decay, ..Update::csgd(0.05) },
         Update { clip: Some(1.0), ..Update::eg(0.05) },
+        Update::adamw(1e-3),
         Update::natural(1e-3, Natural::default()),
     ];
     for (architecture, update) in shared_architectures().iter().flat_map(|a| updates.iter().map(move |u| (a, u))) {

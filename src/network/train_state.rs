@@ -66,14 +66,39 @@ impl<T: Element> TrainState<T> {
         update: &Update,
         params: &NetworkParamsMut<'_, '_, T>,
     ) -> Result<(), Error> {
-        if self.layers.is_empty() {
-            self.layers.resize_with(schemas.len(), State::new);
+        if !self.layers.is_empty() {
+            length("state", self.layers.len(), schemas.len())?;
         }
-        length("state", self.layers.len(), schemas.len())?;
-        for (k, (schema, state)) in schemas.zip(&mut self.layers).enumerate() {
-            state.prepare(schema, update, params.layer(k)).map_err(|error| error.in_layer(k))?;
+        self.layers.resize_with(schemas.len(), State::new);
+        // What is undone was prepared by this step, also where it does not come to layer k.
+        let mut prepared = 0;
+        let result = schemas.zip(&mut self.layers).enumerate().try_for_each(|(k, (schema, state))| {
+            let result = state.prepare(schema, update, params.layer(k));
+            prepared += usize::from(result.is_ok());
+            result.map_err(|error| error.in_layer(k))
+        });
+        if result.is_err() {
+            self.undo(prepared);
         }
-        Ok(())
+        result
+    }
+
+    /// Ends a step that was prepared: it was taken, or what is kept is as it was before.
+    pub(crate) fn end(&mut self, taken: bool) {
+        if taken {
+            self.steps += 1;
+        } else {
+            self.undo(self.layers.len());
+        }
+    }
+
+    /// Keeps of the first layers what was kept before the step that was prepared.
+    fn undo(&mut self, layers: usize) {
+        self.layers[..layers].iter_mut().for_each(State::undo);
+        if self.layers.iter().all(|state| state.kept().next().is_none()) {
+            // Of no network yet.
+            self.layers.clear();
+        }
     }
 
     pub(crate) fn keep_fisher(&mut self) {

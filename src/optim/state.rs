@@ -1,13 +1,20 @@
 //! What an update keeps of a layer from step to step.
 
+use super::adam::{FIRST, LARGEST, SECOND, STEPS};
+use super::exponentiated::DECAY;
+pub(crate) use super::exponentiated::NEGATIVE;
+use super::momentum::{DAMPED, VELOCITY};
+pub(crate) use super::natural::FISHER;
+use super::sums::{ROW_SUMS, SUM};
 use super::update::Update;
 use crate::element::Element;
 use crate::error::{Error, length};
 use crate::params::schema::{Parameter, Role, Schema};
 use crate::params::{Params, ParamsRef};
 
-/// What an [`Update`] keeps of one layer from step to step: velocities, the estimate of the Fisher information, the
-/// subtracted part of a bias. It begins empty; a step makes room for what its rule needs and finds missing.
+/// What an [`Update`] keeps of one layer from step to step: velocities, moments, counted steps, the estimate of the
+/// Fisher information, the subtracted part of a bias, the sums that weights keep. It begins empty; a step makes room for
+/// what its rule needs and finds missing.
 #[derive(Clone, Debug)]
 pub struct State<T> {
     pub(crate) slots: Vec<Slot<T>>,
@@ -15,9 +22,11 @@ pub struct State<T> {
     pub(crate) gradients: Option<Params<T>>,
     /// `F` before a batch, so that a step that fails leaves no part of one there.
     pub(crate) fisher_before: Option<Params<T>>,
+    /// Which slots were kept before the step that was prepared last, by their places in [`SLOTS`].
+    pub(crate) kept_before: [bool; SLOTS.len()],
 }
 
-/// Numbers that an update keeps for each element of some parameters.
+/// Numbers that an update keeps of some parameters.
 #[derive(Clone, Debug)]
 pub(crate) struct Slot<T> {
     pub kind: &'static SlotKind,
@@ -25,6 +34,9 @@ pub(crate) struct Slot<T> {
     /// Whether it is kept. Else it is only room, so that rules that take turns allocate nothing.
     pub kept: bool,
 }
+
+/// What becomes of a number.
+type Advance = fn(&Update, Role, [f64; 2]) -> f64;
 
 /// A kind of [`Slot`].
 #[derive(Debug)]
@@ -36,51 +48,57 @@ pub(crate) struct SlotKind {
     pub signed: bool,
     /// The parameters that have it.
     pub of: fn(&Parameter) -> bool,
+    /// How many numbers it has of each of them.
+    pub numbers: Numbers,
     /// The updates that need it.
     pub wanted: fn(&Update) -> bool,
-    /// What an element begins with, beside a parameter of this value.
-    pub begin: fn(&Update, f64) -> f64,
+    /// What a number begins with, beside those elements of the parameter that it is of.
+    pub begin: fn(&Update, &mut dyn Iterator<Item = f64>) -> f64,
+    /// What the number of an array becomes with each step that moves it: of what it was, and the number of steps that
+    /// its velocity has taken, this one counted, if dampening counts them.
+    pub advance: Option<Advance>,
     /// Whether other updates leave it alone; else they make it wrong, and it is forgotten.
     pub lasts: bool,
 }
 
-/// `v` of momentum.
-pub(crate) static VELOCITY: SlotKind = SlotKind {
-    name: "velocity",
-    signed: true,
-    of: |_| true,
-    wanted: |update| update.momentum > 0.0,
-    begin: |_, _| 0.0,
-    lasts: true,
-};
-
-/// `F` of the natural gradient.
-pub(crate) static FISHER: SlotKind = SlotKind {
-    name: "fisher",
-    signed: false,
-    of: |_| true,
-    wanted: |update| update.natural.is_some(),
-    begin: |_, _| 0.0,
-    lasts: true,
-};
-
-/// `b⁻` of exponentiated steps: a bias is the difference of two positive parts. Other steps move the bias as a whole,
-/// and its parts are no longer known.
-pub(crate) static NEGATIVE: SlotKind = SlotKind {
-    name: "negative",
-    signed: false,
-    of: |parameter| parameter.role == Role::Bias,
-    wanted: |update| update.split().is_some(),
-    begin: |update, bias| (-bias).max(0.0) + update.split().unwrap_or(0.0),
-    lasts: false,
-};
+/// What there is a number of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Numbers {
+    Elements,
+    Rows,
+    Array,
+}
 
 /// Every kind of slot.
-pub(crate) static SLOTS: [&SlotKind; 3] = [&VELOCITY, &FISHER, &NEGATIVE];
+pub(crate) static SLOTS: [&SlotKind; 11] =
+    [&VELOCITY, &FISHER, &NEGATIVE, &FIRST, &SECOND, &LARGEST, &STEPS, &DAMPED, &DECAY, &SUM, &ROW_SUMS];
+
+impl SlotKind {
+    /// Its place in [`SLOTS`].
+    pub fn index(&self) -> usize {
+        SLOTS.into_iter().position(|kind| kind.name == self.name).expect("a kind of the list")
+    }
+
+    /// The dimensions of what it has of a parameter; none of one that does not have it.
+    pub fn dimensions<'p>(&self, parameter: &'p Parameter) -> Option<&'p [usize]> {
+        let dimensions = parameter.dimensions();
+        let here = parameter.elements() > 0 && (self.of)(parameter);
+        here.then_some(match self.numbers {
+            Numbers::Elements => dimensions,
+            Numbers::Rows => &dimensions[..1],
+            Numbers::Array => &[1],
+        })
+    }
+
+    /// How many numbers it has of a parameter.
+    pub fn len(&self, parameter: &Parameter) -> usize {
+        self.dimensions(parameter).map_or(0, |dimensions| dimensions.iter().product())
+    }
+}
 
 impl<T> Default for State<T> {
     fn default() -> Self {
-        Self { slots: vec![], gradients: None, fisher_before: None }
+        Self { slots: vec![], gradients: None, fisher_before: None, kept_before: [false; SLOTS.len()] }
     }
 }
 
@@ -97,6 +115,12 @@ impl<T> State<T> {
         Self::default()
     }
 
+    /// The arrays that are kept under a name, one for each parameter of the layer, in their order; empty for parameters
+    /// of which nothing is kept. The names are those of checkpoints: `velocity`, `moment`, `square` and so on.
+    pub fn get(&self, name: &str) -> Option<&Params<T>> {
+        self.kept().find(|slot| slot.kind.name == name).map(|slot| &slot.params)
+    }
+
     /// All that is kept.
     pub(crate) fn kept(&self) -> impl Iterator<Item = &Slot<T>> {
         self.slots.iter().filter(|slot| slot.kept)
@@ -104,7 +128,7 @@ impl<T> State<T> {
 
     /// What is kept in a kind of slot.
     pub(crate) fn slot(&self, kind: &SlotKind) -> Option<&Params<T>> {
-        self.kept().find(|slot| slot.kind.name == kind.name).map(|slot| &slot.params)
+        self.get(kind.name)
     }
 
     pub(crate) fn slot_mut(&mut self, kind: &SlotKind) -> Option<&mut Params<T>> {
@@ -119,7 +143,8 @@ impl<T: Element> State<T> {
         [&self.gradients, &self.fisher_before].into_iter().flatten().try_for_each(|kept| kept.view().check(schema))
     }
 
-    /// Makes room for what a step needs, and checks that what is kept already is of a layer of this schema.
+    /// Makes room for what a step needs, and checks that what is kept already is of a layer of this schema. A step that
+    /// then fails takes it back by [`State::undo`].
     pub(crate) fn prepare(&mut self, schema: &Schema, update: &Update, params: ParamsRef<'_, T>) -> Result<(), Error> {
         self.check(schema)?;
         let room = |wanted, place: &mut Option<_>| {
@@ -132,19 +157,40 @@ impl<T: Element> State<T> {
         room(update.needs_gradients(), &mut self.gradients)?;
         for kind in SLOTS.into_iter().filter(|kind| (kind.wanted)(update)) {
             if self.slots.iter().all(|slot| slot.kind.name != kind.name) {
-                let params = Params::zeros_where(schema, kind.of)?;
+                let params = Params::zeros_sized(schema, |parameter| kind.len(parameter))?;
                 self.slots.push(Slot { kind, params, kept: false });
             }
         }
         // From here on nothing fails.
         for slot in &mut self.slots {
+            self.kept_before[slot.kind.index()] = slot.kept;
             let wanted = (slot.kind.wanted)(update);
             if wanted && !slot.kept {
-                slot.begin(update, params);
+                slot.begin(schema, update, params);
             }
             slot.kept = wanted || slot.kept && slot.kind.lasts;
         }
         Ok(())
+    }
+
+    /// Keeps what was kept before [`State::prepare`], which filled nothing but slots that were not, and emptied none.
+    pub(crate) fn undo(&mut self) {
+        for slot in &mut self.slots {
+            slot.kept = self.kept_before[slot.kind.index()];
+        }
+    }
+
+    /// Goes on to the next step in all numbers of arrays that the step moves.
+    pub(crate) fn advance(&mut self, schema: &Schema, update: &Update) {
+        for (i, parameter) in schema.iter().enumerate().filter(|(_, parameter)| update.moves(parameter)) {
+            let damped = self.slot(&DAMPED).and_then(|steps| steps.view().iter().nth(i)?.first().copied());
+            let steps = damped.map_or(1.0, |steps| steps.to_f64() + 1.0);
+            for slot in self.slots.iter_mut().filter(|slot| (slot.kind.wanted)(update)) {
+                if let (Some(advance), [number]) = (slot.kind.advance, slot.params.array_mut(i)) {
+                    *number = T::from_f64(advance(update, parameter.role, [number.to_f64(), steps]));
+                }
+            }
+        }
     }
 
     /// Keeps `F` as it is before a batch.
@@ -176,9 +222,18 @@ impl<T: Element> State<T> {
 
 impl<T: Element> Slot<T> {
     /// Fills it with what it begins with.
-    fn begin(&mut self, update: &Update, params: ParamsRef<'_, T>) {
-        for (to, from) in self.params.view_mut().into_iter().zip(params.iter()) {
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = T::from_f64((self.kind.begin)(update, from.to_f64())));
+    fn begin(&mut self, schema: &Schema, update: &Update, params: ParamsRef<'_, T>) {
+        let begin = self.kind.begin;
+        for ((parameter, to), from) in schema.iter().zip(self.params.view_mut().into_iter()).zip(params.iter()) {
+            let each = match self.kind.numbers {
+                Numbers::Elements => 1,
+                Numbers::Rows => parameter.dimensions().iter().skip(1).product(),
+                Numbers::Array => parameter.elements(),
+            };
+            let elements = from.chunks(each.max(1));
+            to.iter_mut().zip(elements).for_each(|(to, from)| {
+                *to = T::from_f64(begin(update, &mut from.iter().map(|element| element.to_f64())));
+            });
         }
     }
 
@@ -189,9 +244,6 @@ impl<T: Element> Slot<T> {
             return Err(Error::Kind { expected: schema.names.kind });
         }
         let mut arrays = schema.iter().zip(self.params.view().iter());
-        arrays.try_for_each(|(parameter, array)| {
-            let expected = if (self.kind.of)(parameter) { parameter.elements() } else { 0 };
-            length(parameter.name, array.len(), expected)
-        })
+        arrays.try_for_each(|(parameter, array)| length(parameter.name, array.len(), self.kind.len(parameter)))
     }
 }

@@ -52,7 +52,12 @@ impl<T: Element> Params<T> {
 
     /// Arrays of zeros for some parameters, empty ones for the others.
     pub(crate) fn zeros_where(schema: &Schema, wanted: impl Fn(&Parameter) -> bool) -> Result<Self, Error> {
-        let array = |parameter: &Parameter| zeros(if wanted(parameter) { parameter.elements() } else { 0 });
+        Self::zeros_sized(schema, |parameter| if wanted(parameter) { parameter.elements() } else { 0 })
+    }
+
+    /// So many zeros for each parameter.
+    pub(crate) fn zeros_sized(schema: &Schema, len: impl Fn(&Parameter) -> usize) -> Result<Self, Error> {
+        let array = |parameter: &Parameter| zeros(len(parameter));
         Ok(Self { names: schema.names, arrays: schema.iter().map(array).collect::<Result<_, _>>()? })
     }
 }

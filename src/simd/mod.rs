@@ -84,6 +84,8 @@ pub(crate) trait Simd<T: Scalar>: Token {
     fn first(self, x: Self::V, n: usize) -> Self::V;
     /// The sum of all lanes, in a fixed order.
     fn sum(self, x: Self::V) -> T;
+    /// `x`, or 0 where it is a subnormal number.
+    fn flush(self, x: Self::V) -> Self::V;
     /// `√x`
     fn sqrt(self, x: Self::V) -> Self::V;
     /// `x`, or `−x` where the sign of `by` is negative (that of −0 is).

@@ -59,6 +59,7 @@ macro_rules! portable {
             mul_add(a, b, c) = a.mul_add(b, c);
             at_least(x, low) = x.simd_lt(low).select(low, x);
             where_positive(test, x) = test.simd_gt(<$v>::ZERO).select(x, test);
+            flush(x) = x.abs().simd_lt(<$v>::splat(<$t>::MIN_POSITIVE)).select(<$v>::ZERO, x);
             sqrt(x) = x.sqrt();
             flip(x, by) = x ^ (by & <$v>::splat(-0.0));
             times_power_of_two(x, n) = {

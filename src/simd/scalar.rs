@@ -36,6 +36,8 @@ pub trait Scalar:
     const NEG_INFINITY: Self;
     /// The largest finite value.
     const MAX: Self;
+    /// The smallest normal number above 0.
+    const MIN_POSITIVE: Self;
     /// What the exponential function of vectors needs.
     #[doc(hidden)]
     const EXP: Constants<Self>;
@@ -60,6 +62,7 @@ macro_rules! scalar {
             const ONE: Self = 1.0;
             const NEG_INFINITY: Self = $t::NEG_INFINITY;
             const MAX: Self = $t::MAX;
+            const MIN_POSITIVE: Self = $t::MIN_POSITIVE;
             const EXP: Constants<Self> = Constants::<Self>::VALUES;
 
             #[inline]

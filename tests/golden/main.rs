@@ -13,6 +13,7 @@ mod layer;
 mod loss;
 mod moments;
 mod net;
+mod opt;
 
 use case::Case;
 use common::{isas, variable};
@@ -33,6 +34,7 @@ const FAMILIES: &[Family] = &[
     Family { name: "loss", compare: loss::compare },
     Family { name: "moments", compare: moments::compare },
     Family { name: "net", compare: net::compare },
+    Family { name: "opt", compare: opt::compare },
 ];
 
 impl Family {

@@ -59,11 +59,14 @@ fn update(i: usize) -> Update {
     let decay = PerRole::all(0.01);
     [
         plain,
-        Update { momentum: 0.9, nesterov: true, decay, ..plain },
-        Update { momentum: 0.5, decay, floor: Some(1e-3), ..Update::eg(0.01) },
+        Update { momentum: PerRole::all(0.9), nesterov: true, decay, ..plain },
+        Update { momentum: PerRole::all(0.5), decay, floor: Some(1e-3), ..Update::eg(0.01) },
         Update { clip: Some(1.0), ..plain },
+        Update { decay_order: DecayOrder::Decoupled, kept_sums: Some(KeptSums::Row), ..Update::adamw_eg(0.01) },
+        Update { adam: Some(Adam { amsgrad: true, ..Adam::default() }), clip_scope: ClipScope::Array, ..plain },
+        Update::adamw(0.01),
         Update { angle: Some(Angle { lr_min: 1e-3, rates: 3, cosine_epsilon: 0.01 }), ..plain },
-    ][i % 5]
+    ][i % 8]
 }
 
 /// A matrix with `gap` elements between its rows and none after the last, for reading.
@@ -110,7 +113,7 @@ fn layer<T: Element>(
     layer.input_gradient(params.view(), &mut tape, dh, out!(dx, d)).unwrap();
     layer.forward(params.view(), &mut tape, x, out!(h, ne)).unwrap();
     layer.update(params.view_mut(), &mut State::new(), &mut tape, dh, &update(turn), Some(out!(dx, d))).unwrap();
-    update(turn).apply(&shape, params.view_mut(), gradients.view(), &mut State::new()).unwrap();
+    layer.apply(&mut params, &mut State::new(), &update(turn), &gradients).unwrap();
     (vec![params, gradients], [h, dx])
 }
 

@@ -75,6 +75,11 @@ impl_simd! {
     // The second operand where either is NaN.
     at_least(x, low) = _mm256_max_ps(low, x);
     where_positive(test, x) = _mm256_blendv_ps(test, x, _mm256_cmp_ps::<_CMP_GT_OQ>(test, _mm256_setzero_ps()));
+    // Not less, which NaN is not.
+    flush(x) = _mm256_and_ps(x, _mm256_cmp_ps::<_CMP_NLT_UQ>(
+        _mm256_andnot_ps(_mm256_set1_ps(-0.0), x),
+        _mm256_set1_ps(f32::MIN_POSITIVE),
+    ));
     sqrt(x) = _mm256_sqrt_ps(x);
     flip(x, by) = _mm256_xor_ps(x, _mm256_and_ps(by, _mm256_set1_ps(-0.0)));
     times_power_of_two(x, n) = _mm256_castsi256_ps(_mm256_add_epi32(
@@ -103,6 +108,11 @@ impl_simd! {
     // The second operand where either is NaN.
     at_least(x, low) = _mm256_max_pd(low, x);
     where_positive(test, x) = _mm256_blendv_pd(test, x, _mm256_cmp_pd::<_CMP_GT_OQ>(test, _mm256_setzero_pd()));
+    // Not less, which NaN is not.
+    flush(x) = _mm256_and_pd(x, _mm256_cmp_pd::<_CMP_NLT_UQ>(
+        _mm256_andnot_pd(_mm256_set1_pd(-0.0), x),
+        _mm256_set1_pd(f64::MIN_POSITIVE),
+    ));
     sqrt(x) = _mm256_sqrt_pd(x);
     flip(x, by) = _mm256_xor_pd(x, _mm256_and_pd(by, _mm256_set1_pd(-0.0)));
     times_power_of_two(x, n) = _mm256_castsi256_pd(_mm256_add_epi64(

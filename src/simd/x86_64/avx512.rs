@@ -52,6 +52,11 @@ impl_simd! {
     at_least(x, low) = _mm512_max_ps(low, x);
     where_positive(test, x) =
         _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(test, _mm512_setzero_ps()), test, x);
+    // Not less, which NaN is not.
+    flush(x) = _mm512_maskz_mov_ps(
+        _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(_mm512_abs_ps(x), _mm512_set1_ps(f32::MIN_POSITIVE)),
+        x,
+    );
     sqrt(x) = _mm512_sqrt_ps(x);
     flip(x, by) = _mm512_castsi512_ps(_mm512_xor_si512(
         _mm512_castps_si512(x),
@@ -84,6 +89,11 @@ impl_simd! {
     at_least(x, low) = _mm512_max_pd(low, x);
     where_positive(test, x) =
         _mm512_mask_blend_pd(_mm512_cmp_pd_mask::<_CMP_GT_OQ>(test, _mm512_setzero_pd()), test, x);
+    // Not less, which NaN is not.
+    flush(x) = _mm512_maskz_mov_pd(
+        _mm512_cmp_pd_mask::<_CMP_NLT_UQ>(_mm512_abs_pd(x), _mm512_set1_pd(f64::MIN_POSITIVE)),
+        x,
+    );
     sqrt(x) = _mm512_sqrt_pd(x);
     flip(x, by) = _mm512_castsi512_pd(_mm512_xor_si512(
         _mm512_castpd_si512(x),
