@@ -79,10 +79,10 @@ impl Architecture {
     /// With [`Scheme::Centred`] those behind a layer without ReLU are linear, too.
     ///
     /// ```
-    /// use interneuron::{Architecture, Law, Network, Scheme};
+    /// use interneuron::{Architecture, Context, Law, Network, Scheme};
     ///
     /// let scheme = Scheme::Centred(Law::Lognormal { k: 1.0 });
-    /// let net: Network<f32> = Architecture::dann(&[784, 500, 10], &[50, 1])?.init(scheme).build()?;
+    /// let net: Network<f32> = Architecture::dann(&[784, 500, 10], &[50, 1])?.init(scheme).build(&Context::new()?)?;
     /// # Ok::<(), interneuron::Error>(())
     /// ```
     #[must_use]
