@@ -3,7 +3,8 @@
 use super::buffers::{Input, LayerBuffers};
 use super::collect::{Collect, Sums, WeightGradient};
 use super::excite::{Excite, ExciteBackward, ExciteKernels};
-use super::inhibition::kernels::{Inhibit, InhibitBackward, InhibitionKernels, Interneurons};
+use super::inhibition::kernels::{CountLows, Inhibit, InhibitBackward, InhibitionKernels, Interneurons};
+use super::inhibition::low::{LowDivisors, Lows};
 use super::inhibition::{EPSILON, Inhibition};
 use super::input_gradient::InputGradient;
 #[cfg(feature = "checkpoint")]
@@ -171,6 +172,7 @@ struct Forward<T, W: Access> {
     store: ProductKernel<T, W, Store<T>>,
     interneurons: ProductKernel<T, W, Interneurons<T>>,
     inhibit: ProductKernel<T, W, Inhibit<T, W>>,
+    count_lows: ProductKernel<T, W, CountLows<T>>,
     excite: ProductKernel<T, W, Excite<T>>,
 }
 
@@ -213,6 +215,7 @@ impl<T: Element> DannPass<T> {
         // the size of the batch.
         unsafe {
             if *divisive {
+                inhibition.lows.begin_slab(ne * examples.len());
                 let epilogue = Inhibit {
                     gamma,
                     epsilon: T::from_f64(EPSILON),
@@ -221,9 +224,11 @@ impl<T: Element> DannPass<T> {
                     relu,
                     h,
                     keep: training.then(|| (inhibition.dgamma.grouped_mut(), buffers.du.grouped_mut())),
+                    any_low: &raw const inhibition.lows.any,
                 };
                 let product = Product { init: None, terms, examples, epilogue };
                 run_in_parts(team, (kernels, ne), (forward.store, forward.inhibit), product, h, after);
+                inhibition.count_lows(team, buffers, gamma, forward.count_lows);
             } else {
                 let epilogue = Excite { b: params.b.as_ptr(), relu, h, negative_from: ne };
                 let product = Product { init: None, terms, examples, epilogue };
@@ -271,6 +276,7 @@ impl<T: Element> Pass<T> for DannPass<T> {
                     store: store.along,
                     interneurons: kernels.interneurons.along,
                     inhibit: kernels.inhibit.along,
+                    count_lows: kernels.count_lows.along,
                     excite: excite.along,
                 };
                 self.forward_from(team, params, x, forward, training)
@@ -280,6 +286,7 @@ impl<T: Element> Pass<T> for DannPass<T> {
                     store: store.dots,
                     interneurons: kernels.interneurons.dots,
                     inhibit: kernels.inhibit.dots,
+                    count_lows: kernels.count_lows.dots,
                     excite: excite.dots,
                 };
                 self.forward_from(team, params, x, forward, training)
@@ -290,6 +297,14 @@ impl<T: Element> Pass<T> for DannPass<T> {
     fn standardised(&self) -> Option<Standardised<'_, T>> {
         let Self { buffers, inhibition, .. } = self;
         self.shape.divisive.then_some(Standardised { inverse: Some(&buffers.du), zhat: &inhibition.dgamma })
+    }
+
+    fn low_divisors(&self) -> Option<LowDivisors> {
+        self.shape.divisive.then(|| self.inhibition.lows.total())
+    }
+
+    fn begin_count(&mut self) {
+        self.inhibition.lows = Lows::new();
     }
 
     fn minus_zi(&self) -> Option<&Activations<T>> {

@@ -16,6 +16,7 @@
 
 use super::buffers::{Input, LayerBuffers, Scratch};
 use super::collect::{Collect, Destination};
+use super::inhibition::low::LowDivisors;
 use super::input_gradient::InputGradient;
 use crate::buffer::Activations;
 use crate::element::Element;
@@ -44,6 +45,14 @@ pub(crate) trait Pass<T: Element>: Send + Sync {
     fn standardised(&self) -> Option<Standardised<'_, T>> {
         None
     }
+
+    /// The divisors below ε since [`Pass::begin_count`], in a layer that divides.
+    fn low_divisors(&self) -> Option<LowDivisors> {
+        None
+    }
+
+    /// Begins to count divisors: before the first slab.
+    fn begin_count(&mut self) {}
 
     /// `−zI [ni, B]` of the last forward pass, in a layer with interneurons.
     fn minus_zi(&self) -> Option<&Activations<T>> {

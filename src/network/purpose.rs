@@ -29,6 +29,11 @@ pub(super) trait Purpose<T: Element>: Send + Sync {
     /// Makes what is wanted of the gradients of layer `k`, whose input is `x`, from the last layer down.
     fn finish(&mut self, team: &Team<'_>, k: usize, pass: &mut dyn Pass<T>, x: &Activations<T>);
 
+    /// Whether divisors below ε are an error.
+    fn needs_divisors(&self) -> bool {
+        true
+    }
+
     /// The error of a loss that is not finite.
     fn diverged(&self, loss: f64) -> Error {
         Error::Loss { loss }
@@ -86,6 +91,10 @@ pub(super) struct Inspection<'a, T> {
 impl<T: Element> Purpose<T> for Inspection<'_, T> {
     fn params(&self, k: usize) -> ParamsRef<'_, T> {
         self.params.layer(k)
+    }
+
+    fn needs_divisors(&self) -> bool {
+        false
     }
 
     fn observe(&mut self, k: usize, pass: &dyn Pass<T>) {

@@ -7,6 +7,7 @@ use crate::element::Element;
 use crate::error::{Error, same};
 use crate::layers::LayerShape;
 use crate::layers::entry::Entry;
+use crate::layers::inhibition::low::LowDivisors;
 use crate::layers::pass::{Pass, Standardised};
 use crate::matrix::{MatMut, MatRef};
 use crate::threads::Threads;
@@ -101,6 +102,13 @@ impl<T: Element> Tape<T> {
             to_rows(team, inverse, &mut gamma, |inverse| T::ONE / inverse);
         });
         Ok(())
+    }
+
+    /// How many divisors of the last forward pass, also of one by [`Layer::infer`], were below ε; none if there was no
+    /// pass, or for a layer that does not divide. A layer on its own computes with such divisors all the same: see
+    /// [`Error::Divisor`] for what to do about them.
+    pub fn low_divisors(&self) -> Option<LowDivisors> {
+        self.0.as_ref().and_then(|kept| kept.pass.low_divisors())
     }
 
     /// What is kept, and of how many examples.

@@ -1,16 +1,19 @@
 //! The epilogues of interneurons and of the units that they inhibit.
 
+use super::low::Lows;
 use crate::kernels::access::{Access, DotProduct, Operand, RowMajor, Transposed};
 use crate::kernels::epilogue::{Partials, Store, activate, through_activation};
 use crate::kernels::tile::{Acc, Epilogue, load, zeros};
 use crate::kernels::{ForwardKernels, KernelTable, Tiled, TransposedKernels};
 use crate::layout::{Group, Grouped};
 use crate::simd::{Scalar, Simd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The kernels of interneurons, and of units that they divide.
 pub(crate) struct InhibitionKernels<T> {
     pub interneurons: ForwardKernels<T, Interneurons<T>>,
     pub inhibit: ForwardKernels<T, Inhibit<T, RowMajor>, Inhibit<T, DotProduct>>,
+    pub count_lows: ForwardKernels<T, CountLows<T>>,
     pub receive: TransposedKernels<T, InhibitBackward<T>>,
     pub interneurons_backward: TransposedKernels<T, InterneuronsBackward<T>>,
 }
@@ -21,6 +24,7 @@ impl<T: Scalar> KernelTable<T> for InhibitionKernels<T> {
             &Self {
                 interneurons: ForwardKernels::of::<S>(),
                 inhibit: ForwardKernels::of::<S>(),
+                count_lows: ForwardKernels::of::<S>(),
                 receive: TransposedKernels::of::<S>(),
                 interneurons_backward: TransposedKernels::of::<S>(),
             }
@@ -74,6 +78,41 @@ pub(crate) struct Inhibit<T, W: Access> {
     pub h: Grouped<T>,
     /// `ẑ [ne, B]` and `1/γ [ne, B]`, for the backward pass.
     pub keep: Option<(Grouped<T>, Grouped<T>)>,
+    /// Set if a divisor is below ε.
+    pub any_low: *const AtomicBool,
+}
+
+/// Counts divisors below ε, without the padding of the batch: the accumulators come in as `γ − ε`.
+pub(crate) struct CountLows<T> {
+    /// ε
+    pub epsilon: T,
+    /// Where they are counted.
+    pub lows: *const Lows,
+}
+
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for CountLows<T> {
+    #[inline(always)]
+    unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, _: usize, group: Group) {
+        /// The most lanes of a vector.
+        const LANES: usize = 16;
+        const { assert!(S::LANES <= LANES, "a vector has its place") };
+        let (mut count, mut smallest) = (0, self.epsilon);
+        let mut lanes = [T::ZERO; LANES];
+        for gamma in acc {
+            for (j, gamma) in gamma.into_iter().enumerate() {
+                // SAFETY: there are as many lanes as a vector can have.
+                unsafe { s.store(lanes.as_mut_ptr(), s.add(gamma, s.splat(self.epsilon))) };
+                for &gamma in lanes.iter().take(S::LANES.min(group.len.saturating_sub(j * S::LANES))) {
+                    count += usize::from(gamma < self.epsilon);
+                    smallest = if gamma < smallest { gamma } else { smallest };
+                }
+            }
+        }
+        if count > 0 {
+            // SAFETY: the caller vouches for the epilogue's pointers.
+            unsafe { (*self.lows).add(count, smallest.to_f64()) };
+        }
+    }
 }
 
 impl<T: Scalar, S: Simd<T>, W: Access> Epilogue<T, S> for Inhibit<T, W> {
@@ -81,13 +120,17 @@ impl<T: Scalar, S: Simd<T>, W: Access> Epilogue<T, S> for Inhibit<T, W> {
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
         let gamma = unsafe { W::product(s, zeros::<T, S, MR, NV>(s), self.gamma, row, group) };
+        let epsilon = s.splat(self.epsilon);
+        let mut least = epsilon;
         for (i, (difference, gamma)) in acc.into_iter().zip(gamma).enumerate() {
             // SAFETY: as above.
             unsafe {
                 let g = s.splat(*self.g.add(row + i));
                 let b = s.splat(*self.b.add(row + i));
                 for (j, (difference, gamma)) in difference.into_iter().zip(gamma).enumerate() {
-                    let inverse = s.div(s.splat(T::ONE), s.add(gamma, s.splat(self.epsilon)));
+                    let gamma = s.add(gamma, epsilon);
+                    least = s.at_most(least, gamma);
+                    let inverse = s.div(s.splat(T::ONE), gamma);
                     let standardised = s.mul(difference, inverse);
                     if let Some((zhat, inv_gamma)) = self.keep {
                         s.store(zhat.at(row + i, group).add(j * S::LANES), standardised);
@@ -96,6 +139,11 @@ impl<T: Scalar, S: Simd<T>, W: Access> Epilogue<T, S> for Inhibit<T, W> {
                     activate(s, s.mul_add(g, standardised, b), self.relu, self.h.at(row + i, group), group, j);
                 }
             }
+        }
+        // No term is negative, so that none hides another. A call from here, or a count, would cost the tile a register.
+        if s.sum(s.sub(epsilon, least)) > T::ZERO {
+            // SAFETY: as above.
+            unsafe { (*self.any_low).store(true, Ordering::Relaxed) };
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod init;
 pub(super) mod kernels;
+pub(crate) mod low;
 
 use super::buffers::LayerBuffers;
 use super::collect::{Sums, WeightGradient};
@@ -19,12 +20,13 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::access::{Operand, Transposed};
 use crate::kernels::epilogue::Store;
-use crate::kernels::product::Product;
+use crate::kernels::product::{Product, ProductKernel};
 use crate::threads::Team;
-use kernels::{DivisiveBackward, InhibitionKernels, Interneurons, InterneuronsBackward, Q};
+use kernels::{CountLows, DivisiveBackward, InhibitionKernels, Interneurons, InterneuronsBackward, Q};
+use low::Lows;
 
 /// ε of γ.
-pub(super) const EPSILON: f64 = 1e-8;
+pub(crate) const EPSILON: f64 = 1e-8;
 
 /// What a pass keeps of the interneurons of a layer.
 #[derive(Clone)]
@@ -44,6 +46,8 @@ pub(super) struct Inhibition<T> {
     /// `dγ Wei` of a large layer.
     q: Activations<T>,
     pub dalpha: Sums<T>,
+    /// Divisors below ε, of all slabs of a pass.
+    pub lows: Lows,
     /// What `du` and `dgamma` held before a Fisher pass.
     saved: [Activations<T>; 2],
 }
@@ -64,6 +68,7 @@ impl<T: Element> Inhibition<T> {
             dzi: Activations::new(),
             q: Activations::new(),
             dalpha: Sums::new(ni),
+            lows: Lows::new(),
             saved: [Activations::new(), Activations::new()],
         }
     }
@@ -138,6 +143,24 @@ impl<T: Element> Inhibition<T> {
         let (minus_zi, azi) =
             if W::EXAMPLES { (&self.minus_zi_examples, &self.azi_examples) } else { (&self.minus_zi, &self.azi) };
         [W::operand(wei, self.ni, minus_zi), W::operand(wei, self.ni, azi)]
+    }
+
+    /// Counts the divisors below ε of a forward pass that found one, from what it kept: it makes them once more.
+    pub fn count_lows<W: Side>(
+        &mut self,
+        team: &Team<'_>,
+        &LayerBuffers { kernels, examples, .. }: &LayerBuffers<T>,
+        gamma: Operand<T, W>,
+        kernel: ProductKernel<T, W, CountLows<T>>,
+    ) {
+        if !*self.lows.any.get_mut() {
+            return;
+        }
+        let epilogue = CountLows { epsilon: T::from_f64(EPSILON), lows: &raw const self.lows };
+        let product = Product { init: None, terms: [Some(gamma), None], examples, epilogue };
+        // SAFETY: the caller borrows Wei, the activations are borrowed here; both were read in the forward pass. The
+        // count has its atomics.
+        unsafe { run_product(team, (kernels, self.ne), kernel, &product, |_, _| ()) };
     }
 
     /// `−zI [ni, B]` of the last forward pass.

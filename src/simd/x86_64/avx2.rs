@@ -74,6 +74,7 @@ impl_simd! {
     mul_add(a, b, c) = _mm256_fmadd_ps(a, b, c);
     // The second operand where either is NaN.
     at_least(x, low) = _mm256_max_ps(low, x);
+    at_most(x, high) = _mm256_min_ps(high, x);
     where_positive(test, x) = _mm256_blendv_ps(test, x, _mm256_cmp_ps::<_CMP_GT_OQ>(test, _mm256_setzero_ps()));
     sqrt(x) = _mm256_sqrt_ps(x);
     flip(x, by) = _mm256_xor_ps(x, _mm256_and_ps(by, _mm256_set1_ps(-0.0)));
@@ -102,6 +103,7 @@ impl_simd! {
     mul_add(a, b, c) = _mm256_fmadd_pd(a, b, c);
     // The second operand where either is NaN.
     at_least(x, low) = _mm256_max_pd(low, x);
+    at_most(x, high) = _mm256_min_pd(high, x);
     where_positive(test, x) = _mm256_blendv_pd(test, x, _mm256_cmp_pd::<_CMP_GT_OQ>(test, _mm256_setzero_pd()));
     sqrt(x) = _mm256_sqrt_pd(x);
     flip(x, by) = _mm256_xor_pd(x, _mm256_and_pd(by, _mm256_set1_pd(-0.0)));
