@@ -208,7 +208,97 @@ fn a_tape_counts() {
 #[test]
 fn the_error_names_layer_share_smallest_and_remedies() {
     let text = Error::Divisor { layer: 2, share: 0.008_123, smallest: -0.034_56 }.to_string();
-    for part in ["layer 2", "0.81 %", "-3.46e-2", "smallest value in the training data", "subtracts", "Centred"] {
+    for part in [
+        "layer 2",
+        "0.81 %",
+        "-3.46e-2",
+        "smallest value in the training data",
+        "Divisor::Floor",
+        "subtracts",
+        "Centred",
+    ] {
         assert!(text.contains(part), "{text}: {part}");
     }
+}
+
+/// With a floor, a network learns from inputs of both signs, and what was raised is counted.
+#[test]
+fn a_floor_is_a_remedy() {
+    fn check<T: Element>(isa: Isa, batch: usize) {
+        let x = inputs::<T>(batch, |example| example % 2 == 0);
+        let matrix = MatRef::new(&x, batch, DIMS[0]).unwrap();
+        let labels = labels(batch);
+        let architecture = dann().divisor_layer(0, Divisor::floor(0.25).unwrap()).unwrap();
+        let mut net: Network<T> = architecture.build(&isa.into()).unwrap();
+        let mut plain: Network<T> = dann().build(&isa.into()).unwrap();
+        assert!(net.params().eq(plain.params()));
+        let divisors: Vec<_> = net.shapes().map(|shape| shape.divisor()).collect();
+        assert_eq!(divisors[1..], [Some(Divisor::Plain); 2]);
+        plain.evaluate(matrix, &labels).unwrap();
+        let negative = plain.low_divisors().next().unwrap().unwrap();
+        for _ in 0..3 {
+            net.train_step(matrix, &labels, &Update::csgd(0.05)).unwrap();
+            if net.steps() == 1 {
+                let floored = net.low_divisors().next().unwrap().unwrap();
+                assert!(floored.count >= negative.count && floored.smallest == negative.smallest, "{isa}: {floored:?}");
+            }
+        }
+        assert!(net.params().flat_map(|params| params.arrays()).all(|(_, p)| p.iter().all(|p| p.to_f64().is_finite())));
+    }
+    for isa in isas() {
+        for batch in [2, 17, 300] {
+            check::<f32>(isa, batch);
+            check::<f64>(isa, batch);
+        }
+    }
+}
+
+/// A floor that no divisor is below changes no bit, also where a divisor is at the floor.
+#[test]
+fn a_floor_of_epsilon_changes_no_bit_for_inputs_that_are_not_negative() {
+    fn check<T: Element>(isa: Isa, batch: usize) {
+        let x = inputs::<T>(batch, |_| false);
+        let x = MatRef::new(&x, batch, DIMS[0]).unwrap();
+        let labels = labels(batch);
+        let floored = |floor| dann().divisor(Divisor::floor(floor).unwrap());
+        let mut nets = [dann(), floored(reference::EPSILON), floored(1e-20)].map(|architecture| {
+            let net: Network<T> = architecture.build(&isa.into()).unwrap();
+            net
+        });
+        for update in [Update::csgd(0.05), Update { natural: Some(Natural::default()), ..Update::sgd(0.05) }] {
+            let losses: Vec<_> =
+                nets.each_mut().map(|net| net.train_step(x, &labels, &update).unwrap().to_bits()).to_vec();
+            assert_eq!(losses, [losses[0]; 3], "{isa}, batch {batch}");
+        }
+        let [plain, others @ ..] = &nets;
+        others.iter().for_each(|net| assert!(net.params().eq(plain.params()), "{isa}, batch {batch}"));
+    }
+    for isa in isas() {
+        for batch in [1, 7, 33, 200] {
+            check::<f32>(isa, batch);
+            check::<f64>(isa, batch);
+        }
+    }
+}
+
+#[test]
+fn floors_are_checked() {
+    for floor in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-31, 1e31] {
+        let error = Floor::new(floor).unwrap_err();
+        assert!(matches!(error, Error::Policy { name: "floor", .. }), "{error}");
+        assert_eq!(error.to_string(), format!("floor is {floor}: expected from 1e-30 to 1e30"));
+        assert!(Divisor::floor(floor).is_err());
+    }
+    assert_eq!(Floor::new(0.01).unwrap().get(), 0.01);
+    assert_eq!(format!("{:?}", Divisor::floor(0.01).unwrap()), "Floor(Floor(0.01))");
+    let no_layer = dann().divisor_layer(3, Divisor::Plain).unwrap_err();
+    assert!(matches!(no_layer, Error::Dimension { name: "k", value: 3, .. }));
+    assert!(dann().subtractive_layer(3).is_err());
+    // What does not divide has no divisor.
+    let subtractive = dann().subtractive();
+    assert_eq!(subtractive.clone().divisor(Divisor::floor(1.0).unwrap()), subtractive);
+    assert_eq!(
+        DannShape::new(2, 3, 1).divisor(Divisor::floor(1.0).unwrap()).subtractive(),
+        DannShape::new(2, 3, 1).subtractive()
+    );
 }

@@ -17,7 +17,8 @@ pub struct LayerStatistics {
     pub zhat: Option<(f64, f64)>,
     /// Least and largest divisor `γ`, for layers that divide.
     pub gamma: Option<(f64, f64)>,
-    /// How many divisors are below ε, for layers that divide: a step of training would refuse them.
+    /// How many divisors are below their bound, for layers that divide: of plain ones, below ε, a step of training allows
+    /// none.
     pub low_divisors: Option<LowDivisors>,
     /// The part of the units that are silent: zero for every example. None in a layer without ReLU.
     pub silent: Option<f64>,
@@ -57,11 +58,12 @@ impl Observer {
                 *squares += zhat * zhat;
                 *count += 1.0;
             });
-            if let Some(inverse) = inverse {
+            if let Some((inverse, division)) = inverse {
                 let (least, largest) = self.gamma.get_or_insert((f64::INFINITY, f64::NEG_INFINITY));
-                for_each(inverse, |_, inverse| {
-                    *least = least.min(1.0 / inverse);
-                    *largest = largest.max(1.0 / inverse);
+                for_each(inverse, |_, kept| {
+                    let gamma = 1.0 / division.kept(T::from_f64(kept)).to_f64();
+                    *least = least.min(gamma);
+                    *largest = largest.max(gamma);
                 });
             }
         }

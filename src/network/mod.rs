@@ -254,9 +254,9 @@ impl<T: Element> Network<T> {
         self.plan.evaluate(&self.params, x, target.into())
     }
 
-    /// How many divisors of each layer were below ε in the last step, evaluation or other call that went through the
-    /// network, from the input to the output: none for a layer that does not divide. Steps refuse such divisors
-    /// ([`Error::Divisor`]); evaluation goes on and counts.
+    /// How many divisors of each layer were below their bound in the last step, evaluation or other call that went
+    /// through the network, from the input to the output: none for a layer that does not divide. Steps refuse plain
+    /// divisors below ε ([`Error::Divisor`]); evaluation goes on and counts.
     ///
     /// ```
     /// use interneuron::*;

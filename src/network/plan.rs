@@ -13,6 +13,7 @@ use crate::error::{Error, area, same};
 use crate::layers::LayerShape;
 use crate::layers::collect::Destination;
 use crate::layers::entry::Entry;
+use crate::layers::inhibition::division::Divisor;
 use crate::layers::inhibition::low::LowDivisors;
 use crate::layers::pass::Pass;
 use crate::matrix::{MatMut, MatRef};
@@ -430,10 +431,12 @@ impl<T: Element> Plan<T> {
         if loss.is_finite() { Ok(()) } else { Err(purpose.diverged(objective.finish(loss))) }
     }
 
-    /// Checks that no layer divided by less than ε since [`Plan::begin_count`].
+    /// Checks that no layer without a remedy divided by less than ε since [`Plan::begin_count`].
     fn check_divisors(&self) -> Result<(), Error> {
-        for (layer, low) in self.low_divisors().enumerate() {
-            if let Some(low @ LowDivisors { smallest: Some(smallest), .. }) = low {
+        for (layer, (shape, low)) in self.shapes().zip(self.low_divisors()).enumerate() {
+            if shape.divisor() == Some(Divisor::Plain)
+                && let Some(low @ LowDivisors { smallest: Some(smallest), .. }) = low
+            {
                 return Err(Error::Divisor { layer, share: low.share(), smallest });
             }
         }
@@ -444,7 +447,7 @@ impl<T: Element> Plan<T> {
         self.layers.iter_mut().for_each(|layer| layer.pass.begin_count());
     }
 
-    /// How many divisors of each layer were below ε in the last call that went through the network, from the input to
+    /// How many divisors of each layer were below their bound in the last call that went through the network, from the input to
     /// the output: none for a layer that does not divide. See [`Network::low_divisors`](crate::Network::low_divisors).
     pub fn low_divisors(&self) -> impl ExactSizeIterator<Item = Option<LowDivisors>> {
         self.layers.iter().map(|layer| layer.pass.low_divisors())

@@ -92,19 +92,20 @@ impl<T: Element> Tape<T> {
     /// As [`Tape::interneurons`]; [`Error::Kind`] for a layer that does not divide.
     pub fn standardised(&self, mut zhat: MatMut<'_, T>, mut gamma: MatMut<'_, T>) -> Result<(), Error> {
         let (kept, examples) = self.kept()?;
-        let Some(Standardised { inverse: Some(inverse), zhat: standardised }) = kept.pass.standardised() else {
+        let Some(Standardised { inverse: Some((inverse, division)), zhat: standardised }) = kept.pass.standardised()
+        else {
             return Err(Error::Kind { expected: "divisive DANN" });
         };
         check("zhat", &zhat, examples, "outputs", kept.shape.outputs())?;
         check("gamma", &gamma, examples, "outputs", kept.shape.outputs())?;
         Threads::Serial.region(0.0, |team| {
             to_rows(team, standardised, &mut zhat, |zhat| zhat);
-            to_rows(team, inverse, &mut gamma, |inverse| T::ONE / inverse);
+            to_rows(team, inverse, &mut gamma, |kept| T::ONE / division.kept(kept));
         });
         Ok(())
     }
 
-    /// How many divisors of the last forward pass, also of one by [`Layer::infer`], were below ε; none if there was no
+    /// How many divisors of the last forward pass, also of one by [`Layer::infer`], were below their bound; none if there was no
     /// pass, or for a layer that does not divide. A layer on its own computes with such divisors all the same: see
     /// [`Error::Divisor`] for what to do about them.
     pub fn low_divisors(&self) -> Option<LowDivisors> {

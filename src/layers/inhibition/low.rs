@@ -2,17 +2,19 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// How many divisors of a layer are below ε, which only an input below zero can make them: divisive inhibition is
-/// then negative somewhere, and what it divides has a pole between such an example and the others.
+/// How many divisors of a layer are below their bound.
 ///
-/// Inputs ≥ 0 never count: without input, a divisor is ε to the bit.
+/// Of plain divisors that is ε, and only inputs below zero can make them smaller: divisive inhibition is then negative
+/// somewhere, and what it divides has a pole between such an example and the others. Inputs ≥ 0 never count: without
+/// input, a divisor is ε to the bit. Of divisors with a floor it is the floor, and those below it are the ones through
+/// which no gradient goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LowDivisors {
     /// How many are below.
     pub count: u64,
     /// How many there are: one for each unit and example.
     pub of: u64,
-    /// The smallest of those below; none if none is.
+    /// The smallest of those below, before it was raised to a floor; none if none is below.
     pub smallest: Option<f64>,
 }
 

@@ -7,6 +7,7 @@
 //! `zI` is kept as `−zI` and as `a ⊙ zI` with `a = exp(alpha)`, so that `zE − s` is one sum of two products, and so is
 //! the gradient of `Wei`.
 
+pub(crate) mod division;
 mod init;
 pub(super) mod kernels;
 pub(crate) mod low;
@@ -22,11 +23,9 @@ use crate::kernels::access::{Operand, Transposed};
 use crate::kernels::epilogue::Store;
 use crate::kernels::product::{Product, ProductKernel};
 use crate::threads::Team;
+use division::{Division, Divisor};
 use kernels::{CountLows, DivisiveBackward, InhibitionKernels, Interneurons, InterneuronsBackward, Q};
 use low::Lows;
-
-/// ε of γ.
-pub(crate) const EPSILON: f64 = 1e-8;
 
 /// What a pass keeps of the interneurons of a layer.
 #[derive(Clone)]
@@ -34,6 +33,8 @@ pub(super) struct Inhibition<T> {
     ne: usize,
     ni: usize,
     divisive: bool,
+    /// What it divides by, if it does.
+    pub division: Division<T>,
     /// `exp(alpha)`, as of the forward pass.
     a: Buffer<T>,
     minus_zi: Activations<T>,
@@ -46,7 +47,7 @@ pub(super) struct Inhibition<T> {
     /// `dγ Wei` of a large layer.
     q: Activations<T>,
     pub dalpha: Sums<T>,
-    /// Divisors below ε, of all slabs of a pass.
+    /// Divisors below their bound, of all slabs of a pass.
     pub lows: Lows,
     /// What `du` and `dgamma` held before a Fisher pass.
     saved: [Activations<T>; 2],
@@ -54,11 +55,12 @@ pub(super) struct Inhibition<T> {
 
 impl<T: Element> Inhibition<T> {
     /// The interneurons of a layer of `ne` units.
-    pub fn new(ne: usize, ni: usize, divisive: bool) -> Self {
+    pub fn new(ne: usize, ni: usize, divisor: Option<Divisor>) -> Self {
         Self {
             ne,
             ni,
-            divisive,
+            divisive: divisor.is_some(),
+            division: Division::new(divisor.unwrap_or_default()),
             a: Buffer::default(),
             minus_zi: Activations::new(),
             azi: Activations::new(),
@@ -145,7 +147,7 @@ impl<T: Element> Inhibition<T> {
         [W::operand(wei, self.ni, minus_zi), W::operand(wei, self.ni, azi)]
     }
 
-    /// Counts the divisors below ε of a forward pass that found one, from what it kept: it makes them once more.
+    /// Counts the divisors below their bound of a forward pass that found one, from what it kept: it makes them once more.
     pub fn count_lows<W: Side>(
         &mut self,
         team: &Team<'_>,
@@ -156,7 +158,8 @@ impl<T: Element> Inhibition<T> {
         if !*self.lows.any.get_mut() {
             return;
         }
-        let epilogue = CountLows { epsilon: T::from_f64(EPSILON), lows: &raw const self.lows };
+        let [epsilon, bound] = self.division.bound();
+        let epilogue = CountLows { epsilon, bound, lows: &raw const self.lows };
         let product = Product { init: None, terms: [Some(gamma), None], examples, epilogue };
         // SAFETY: the caller borrows Wei, the activations are borrowed here; both were read in the forward pass. The
         // count has its atomics.
