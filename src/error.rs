@@ -154,6 +154,21 @@ pub enum Error {
         /// The loss.
         loss: f64,
     },
+    /// Divisors are below ε, so that divisive inhibition is negative somewhere; the step changed nothing.
+    #[error(
+        "layer {layer}: {} % of its divisors are below ε, the smallest is {smallest:.2e}: divisive inhibition needs inputs \
+         ≥ 0. Subtract from each input its smallest value in the training data, or choose another layer: with a \
+         floor (Divisor::Floor), or one that only subtracts, with exact centring (Scheme::Centred). The parameters are those before this step",
+        digits(100.0 * share)
+    )]
+    Divisor {
+        /// The layer, counted from 0 at the input.
+        layer: usize,
+        /// The part of its divisors that is below, from 0 to 1.
+        share: f64,
+        /// The smallest divisor.
+        smallest: f64,
+    },
     /// More memory than there is.
     #[error("{elements} elements do not fit in memory")]
     TooLarge {
@@ -175,6 +190,11 @@ impl Error {
     pub(crate) fn in_layer(self, index: usize) -> Self {
         Self::Layer { index, source: Box::new(self) }
     }
+}
+
+/// A number to two digits.
+fn digits(x: f64) -> f64 {
+    format!("{x:.1e}").parse().unwrap_or(x)
 }
 
 /// A number of things, which have a name in the plural.

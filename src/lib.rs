@@ -84,7 +84,13 @@
 //!   before any parameter moves. A single step can be so long that parameters overflow while its own loss, which is
 //!   that before the step, is still finite: the next step shows it. Checkpoints of such parameters are refused, so the
 //!   last one that was saved is of finite numbers.
-//! - *γ at its floor.* Without input, or without inhibition, γ is ε = 1e-8: outputs and gradients are then up to 1e8
+//! - *Inputs below zero* can make divisive inhibition negative, and what it divides then has a pole between examples. A
+//!   step of a [`Network`] that meets a divisor γ < ε in any layer ends with [`Error::Divisor`] before any parameter
+//!   moves, and so does [`Network::gradients`]; [`Network::evaluate`] and [`Network::inspect`] go on and count
+//!   ([`Network::low_divisors`]), and so does a [`Layer`] ([`Tape::low_divisors`]). Inputs ≥ 0 never do that. For others
+//!   subtract each input's smallest value in the training data, give the layer another [`Divisor`], or take a first layer
+//!   that only subtracts, with [`Scheme::Centred`].
+//! - *γ is ε.* Without input, or without inhibition, γ is ε = 1e-8: outputs and gradients are then up to 1e8
 //!   times those of others, but numbers. A constant layer `h = f(b)` is what is left without input.
 //! - *Normalisation divides by √(var + 1e-5)*, so what is constant should become 0. A mean is rounded, however, and
 //!   what is left of a constant is that rounding: up to some units in the last place of it, and in the order of sums
@@ -136,6 +142,8 @@ pub use init::{Generator, Init, InputMoments, Inputs, Law, RandomNumbers, Scheme
 pub use isa::Isa;
 pub use layers::dann::{Dann, DannMut, DannParams, DannRef, DannShape};
 pub use layers::dense::{Columns, Dense, DenseMut, DenseParams, DenseRef, DenseShape};
+pub use layers::inhibition::division::{Divisor, Floor};
+pub use layers::inhibition::low::LowDivisors;
 pub use layers::norm::{Norm, NormMut, NormParams, NormRef, NormShape, Normalisation};
 pub use layers::{LayerShape, Nonlinearity};
 pub use matrix::{MatMut, MatRef};

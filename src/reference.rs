@@ -6,6 +6,7 @@
 
 use crate::layers::dann::{Dann, DannParams, DannShape};
 use crate::layers::dense::{Dense, DenseParams, DenseShape};
+use crate::layers::inhibition::division::Divisor;
 use crate::layers::norm::{Norm, NormParams, NormShape, Normalisation};
 use crate::layers::{LayerShape, Nonlinearity};
 use crate::optim::update::{Adam, Angle, ClipScope, DecayOrder, Descent, KeptSums, Natural, Update};
@@ -112,8 +113,10 @@ pub struct DannForward {
     pub zi: Vec<f64>,
     /// `s [B, ne]`: subtractive inhibition.
     pub s: Vec<f64>,
-    /// `γ [B, ne]`: divisive inhibition, ε added; all 1 in the subtractive variant.
+    /// `γ [B, ne]`: what divides, with what is added or raised; all 1 in the subtractive variant.
     pub gamma: Vec<f64>,
+    /// Where γ was below the floor of the layer `[B, ne]`; nowhere without one.
+    pub floored: Vec<bool>,
     /// `ẑ [B, ne]`: standardised excitation.
     pub zhat: Vec<f64>,
     /// `z [B, ne]`: after gain and bias.
@@ -124,23 +127,27 @@ pub struct DannForward {
 
 /// The forward pass of a layer with inhibition.
 pub fn dann_forward(shape: &DannShape, params: &DannParams<f64>, x: &[f64]) -> DannForward {
-    let &DannShape { d, ne, ni, nonlinearity, divisive } = shape;
+    let &DannShape { d, ne, ni, nonlinearity, divisive, divisor } = shape;
     dann_lengths(shape, params);
     examples(x, d);
     let ze = times_transposed(x, &params.wex, d);
     let zi = times_transposed(x, &params.wix, d);
     let s = times_transposed(&zi, &params.wei, ni);
-    let gamma = if divisive {
+    let mut floored = vec![false; ze.len()];
+    let mut gamma = vec![1.0; ze.len()];
+    if divisive {
         let azi = elementwise(zi.len(), |i| params.alpha[i % ni].exp() * zi[i]);
-        times_transposed(&azi, &params.wei, ni).iter().map(|gamma| gamma + EPSILON).collect()
-    } else {
-        vec![1.0; ze.len()]
-    };
+        gamma = times_transposed(&azi, &params.wei, ni).iter().map(|gamma| gamma + EPSILON).collect();
+        if let Divisor::Floor(floor) = divisor {
+            floored = gamma.iter().map(|&gamma| gamma < floor.get()).collect();
+            gamma.iter_mut().for_each(|gamma| *gamma = at_least(*gamma, floor.get()));
+        }
+    }
     let zhat = elementwise(ze.len(), |i| (ze[i] - s[i]) / gamma[i]);
     let gain = |i: usize| if divisive { params.g[i % ne] } else { 1.0 };
     let z = elementwise(ze.len(), |i| gain(i) * zhat[i] + params.b[i % ne]);
     let h = activate(nonlinearity, &z);
-    DannForward { ze, zi, s, gamma, zhat, z, h }
+    DannForward { ze, zi, s, gamma, floored, zhat, z, h }
 }
 
 /// The gradients of a layer with inhibition, without corrections: `dx [B, d]` and those of the parameters, from
@@ -152,11 +159,11 @@ pub fn dann_backward(
     forward: &DannForward,
     dh: &[f64],
 ) -> (Vec<f64>, DannParams<f64>) {
-    let &DannShape { d, ne, ni, nonlinearity, divisive } = shape;
+    let &DannShape { d, ne, ni, nonlinearity, divisive, .. } = shape;
     dann_lengths(shape, params);
     let batch = examples(x, d);
     length("dh", dh.len(), batch * ne);
-    let DannForward { zi, gamma, zhat, z, .. } = forward;
+    let DannForward { zi, gamma, floored, zhat, z, .. } = forward;
     let dz = through_activation(nonlinearity, z, dh);
     let db = sum_over_batch(&dz, ne);
     let gain = |i: usize| if divisive { params.g[i % ne] } else { 1.0 };
@@ -168,7 +175,7 @@ pub fn dann_backward(
     if divisive {
         let a = |i: usize| params.alpha[i % ni].exp();
         dg = sum_over_batch(&elementwise(dz.len(), |i| dz[i] * zhat[i]), ne);
-        let dgamma = elementwise(du.len(), |i| -du[i] * zhat[i]);
+        let dgamma = elementwise(du.len(), |i| if floored[i] { 0.0 } else { -du[i] * zhat[i] });
         let q = times(&dgamma, &params.wei, ne);
         dzi = elementwise(zi.len(), |i| minus_p[i] + a(i) * q[i]);
         dalpha = sum_over_batch(&elementwise(zi.len(), |i| a(i) * zi[i] * q[i]), ni);

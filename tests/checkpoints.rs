@@ -14,7 +14,7 @@ const DIMS: [usize; 4] = [9, 13, 7, 3];
 const NIS: [usize; 3] = [4, 2, 1];
 const BATCH: usize = 6;
 
-fn architectures() -> [Architecture; 6] {
+fn architectures() -> [Architecture; 7] {
     let dann = Architecture::dann(&DIMS, &NIS).unwrap();
     let others = [
         Architecture::mlp(&DIMS),
@@ -23,7 +23,9 @@ fn architectures() -> [Architecture; 6] {
         Architecture::column_ei(&DIMS, 3, 0.5),
     ];
     let [mlp, layer_norm, batch_norm, columns] = others.map(Result::unwrap);
-    [dann.clone(), dann.subtractive(), mlp, layer_norm, batch_norm, columns].map(|architecture| architecture.seed(5))
+    let floor = dann.clone().divisor(Divisor::floor(0.1).unwrap()).subtractive_layer(1).unwrap();
+    let all = [dann.clone(), dann.subtractive(), mlp, layer_norm, batch_norm, columns, floor];
+    all.map(|architecture| architecture.seed(5))
 }
 
 /// Rules that keep something from step to step, or nothing.
@@ -289,6 +291,9 @@ fn bad_metadata_are_named() {
         ("nis", "4,2".to_owned(), "expected \"4,2,1\""),
         ("nonlinearities", "relu,identity".to_owned(), "expected relu or identity for each of 3 layers"),
         ("nonlinearities", "relu,tanh,identity".to_owned(), "expected relu or identity for each of 3 layers"),
+        ("divisors", "plain,plain".to_owned(), "expected none, plain"),
+        ("divisors", "plain,floor:0,plain".to_owned(), "expected none, plain"),
+        ("divisors", "plain,none,plain".to_owned(), "expected none for the layers that do not divide"),
         ("step", "-1".to_owned(), "expected a whole number below 2^64"),
         ("seed", "18446744073709551616".to_owned(), "expected a whole number below 2^64"),
         ("generator", key.clone(), "expected 64 hexadecimal digits, the stream and the position: KEY:0:0"),

@@ -3,7 +3,8 @@
 use interneuron::*;
 use interneuron_baseline as composed;
 
-const SHAPE: DannShape = DannShape { d: 3, ne: 4, ni: 2, nonlinearity: Nonlinearity::Relu, divisive: true };
+const SHAPE: DannShape =
+    DannShape { d: 3, ne: 4, ni: 2, nonlinearity: Nonlinearity::Relu, divisive: true, divisor: Divisor::Plain };
 
 fn layer() -> (Layer<f32>, DannParams<f32>) {
     let params = Init::first().draw_dann(&SHAPE, &mut generator(1)).unwrap();

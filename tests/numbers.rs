@@ -9,7 +9,7 @@ use interneuron::*;
 use interneuron_baseline as composed;
 
 /// All kinds of layers that treat each example on its own.
-const KINDS: [Kind; 5] = [Kind::Divisive, Kind::Subtractive, Kind::Dense, Kind::Columns, Kind::LayerNorm];
+const KINDS: [Kind; 6] = [Kind::Divisive, Kind::Subtractive, Kind::Dense, Kind::Columns, Kind::LayerNorm, Kind::Floor];
 
 /// Inputs, units and interneurons that end within tiles and vectors.
 const DIMS: (usize, usize, usize) = (33, 21, 5);
@@ -210,20 +210,22 @@ fn assert_agrees<T: Tolerance>(what: &str, problem: &Problem, isa: Isa, update: 
     got
 }
 
-/// Without input, and for a unit without inhibition, γ is ε: large quotients, but numbers.
+/// Without input, and for a unit without inhibition, γ is ε or its floor: large quotients, but numbers.
 #[test]
 fn gamma_at_its_floor() {
     for isa in isas() {
-        for (silent_input, batch) in [(true, 4), (false, 4), (true, 37), (false, 37)] {
-            let mut problem = problem(Kind::Divisive, batch, true);
+        let cases = [(true, 4), (false, 4), (true, 37), (false, 37)];
+        let kinds = [Kind::Divisive, Kind::Floor];
+        for (kind, (silent_input, batch)) in kinds.into_iter().flat_map(|kind| cases.map(|case| (kind, case))) {
+            let mut problem = problem(kind, batch, true);
             if silent_input {
                 problem.x.chunks_exact_mut(DIMS.0).step_by(2).for_each(|x| x.fill(0.0));
             } else {
                 problem.params["Wei"].chunks_exact_mut(DIMS.2).step_by(3).for_each(|wei| wei.fill(0.0));
             }
             let update = Update::csgd(1e-12);
-            let outcome = assert_agrees::<f32>("γ = ε", &problem, isa, &update);
-            assert_agrees::<f64>("γ = ε", &problem, isa, &update);
+            let outcome = assert_agrees::<f32>(&format!("least γ of {kind:?}"), &problem, isa, &update);
+            assert_agrees::<f64>(&format!("least γ of {kind:?}"), &problem, isa, &update);
             if silent_input {
                 let params = DannParams::try_from(problem.params::<f32>()).unwrap();
                 let h = params.b.iter().map(|b| b.max(0.0));

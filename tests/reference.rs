@@ -44,9 +44,11 @@ fn gradients_of_the_inhibited_layer() {
         let (batch, d, ne, ni) =
             (rng.random_range(1..5), rng.random_range(1..7), rng.random_range(1..6), rng.random_range(1..4));
         let shapes = [DannShape::new(d, ne, ni), DannShape::new(d, ne, ni).linear()];
-        for shape in shapes.into_iter().flat_map(|shape| [shape, shape.subtractive()]) {
+        let floor = |least| Divisor::floor(0.3 * least).unwrap();
+        for shape in shapes.into_iter().flat_map(|shape| [shape, shape.subtractive(), shape.divisor(floor(1.0))]) {
             let mut draw = |n: usize, low: f64| -> Vec<f64> { (0..n).map(|_| rng.random_range(low..1.0)).collect() };
-            let x = draw(batch * d, 0.1);
+            let other = shape.divisor != Divisor::Plain;
+            let x = draw(batch * d, if other { -1.0 } else { 0.1 });
             let w = draw(batch * ne, -1.0);
             let lengths = shape.lengths().unwrap();
             let params = Dann {
@@ -60,6 +62,11 @@ fn gradients_of_the_inhibited_layer() {
             let forward = dann_forward(&shape, &params, &x);
             // At the kink of the ReLU there is no derivative to compare with.
             if forward.z.iter().any(|z| z.abs() < 1e-2) {
+                continue;
+            }
+            // Nor where a divisor is at its floor.
+            let floored = |least| dann_forward(&shape.divisor(floor(least)), &params, &x).floored;
+            if shape.divisor == floor(1.0) && floored(0.99) != floored(1.01) {
                 continue;
             }
             let (dx, gradients) = dann_backward(&shape, &params, &x, &forward, &w);

@@ -374,7 +374,8 @@ fn classes_come_from_the_labels() {
     assert_refused(&bench.run("one", &["--epochs", "1"]), "one class alone, label 7: expected at least 2");
 }
 
-/// Standardised pixels, as tutorials make them: the networks that divide by inhibition get a warning, and no others.
+/// Standardised pixels, as tutorials make them: the networks that divide by inhibition are warned of and stopped, and no
+/// others.
 #[test]
 fn negative_inputs_are_not_silent() {
     let bench = Bench::new();
@@ -385,8 +386,11 @@ fn negative_inputs_are_not_silent() {
         std::fs::write(bench.path(&format!("{name}-images-idx3-ubyte")), header.chain(pixels).collect::<Vec<u8>>())
             .unwrap();
     }
-    let stderr = bench.succeed("out", &["--epochs", "1", "--model", "mlp,dann", "--lr", "0.001"]);
+    let output = bench.run("out", &["--epochs", "1", "--model", "mlp,dann", "--lr", "0.001"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{stderr}");
     assert!(stderr.contains("warning: pixels reach from -0.4"), "{stderr}");
     assert!(stderr.contains("warning: dann: divisive inhibition is negative"), "{stderr}");
+    assert!(stderr.contains("dann stopped: layer 0: ") && stderr.contains("of its divisors are below ε"), "{stderr}");
     assert!(!stderr.contains("warning: mlp:"), "{stderr}");
 }

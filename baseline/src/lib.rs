@@ -6,8 +6,8 @@
 //! after the first batch of a size.
 
 use interneuron::{
-    DannMut, DannRef, DannShape, DenseMut, DenseRef, DenseShape, Element, Error, LayerShape, Nonlinearity, Params,
-    ParamsRef, Update,
+    DannMut, DannRef, DannShape, DenseMut, DenseRef, DenseShape, Divisor, Element, Error, LayerShape, Nonlinearity,
+    Params, ParamsRef, Update,
 };
 
 /// A matrix product as `matrixmultiply` has it: `m`, `k`, `n`, then `α`, `A`, `B`, `β` and `C` of `C ← α A B + β C`,
@@ -97,10 +97,11 @@ impl<T: Gemm> Layer<T> {
     /// memory, [`Error::Unsupported`] for other layers than plain ones and those with inhibition.
     pub fn new(shape: impl Into<LayerShape>) -> Result<Self, Error> {
         let shape = shape.into();
-        if !matches!(shape, LayerShape::Dann(_) | LayerShape::Dense(DenseShape { columns: None, .. })) {
+        let known = matches!(shape, LayerShape::Dann(_) | LayerShape::Dense(DenseShape { columns: None, .. }));
+        if !known || shape.divisor().is_some_and(|divisor| divisor != Divisor::Plain) {
             return Err(Error::Unsupported {
                 what: "this kind of layer",
-                expected: "a plain layer or one with inhibition",
+                expected: "a plain layer, or one with inhibition and a plain divisor",
             });
         }
         let gradients = Params::zeros(&shape)?;
@@ -158,7 +159,7 @@ impl<T: Gemm> Layer<T> {
     }
 
     fn forward_dann(&mut self, shape: DannShape, params: DannRef<'_, T>, x: &[T]) {
-        let DannShape { d, ne, ni, nonlinearity, divisive } = shape;
+        let DannShape { d, ne, ni, nonlinearity, divisive, .. } = shape;
         let batch = x.len() / d;
         self.zi.resize(batch * ni, T::ZERO);
         self.zhat.resize(batch * ne, T::ZERO);
@@ -224,7 +225,7 @@ impl<T: Gemm> Layer<T> {
     }
 
     fn backward_dann(&mut self, shape: DannShape, params: DannRef<'_, T>, x: &[T], dh: &[T], want_dx: bool) {
-        let DannShape { d, ne, ni, nonlinearity, divisive } = shape;
+        let DannShape { d, ne, ni, nonlinearity, divisive, .. } = shape;
         let batch = x.len() / d;
         let gradients = DannMut::try_from(self.gradients.view_mut()).expect(VALID);
         through_activation(nonlinearity, &self.h, dh, &mut self.du);

@@ -301,7 +301,7 @@ impl<'a> Learner<'a> {
         match result {
             Ok(flow) if flow.is_break() => return Ok(false),
             Ok(_) => {}
-            Err(error @ Error::Diverged { .. }) => {
+            Err(error @ (Error::Diverged { .. } | Error::Divisor { .. })) => {
                 self.diverge(Diverged::new(&self.net, lr, error.to_string()));
                 return Ok(true);
             }

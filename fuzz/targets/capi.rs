@@ -644,6 +644,10 @@ impl World {
                 let update = step(&mut frame, update);
                 let loss = frame.array(loss, 1, Role::Wanted, |_| 0.0);
                 frame.excuse(INTERNEURON_DIVERGED);
+                // They may make divisors negative.
+                if frame.content(x, numbers).iter().any(|&x| x < 0.0) {
+                    frame.excuse(INTERNEURON_INVALID_ARGUMENT);
+                }
                 // SAFETY: all arguments are of the frame.
                 let status = unsafe { interneuron_network_train_step(network, batch, x, labels, update, loss) };
                 self.finish_network(frame, status, found, true);

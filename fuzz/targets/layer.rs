@@ -117,8 +117,15 @@ impl Rule {
 
 impl Input {
     fn problem(&self) -> Problem {
-        const KINDS: [Kind; 6] =
-            [Kind::Divisive, Kind::Subtractive, Kind::Dense, Kind::Columns, Kind::LayerNorm, Kind::BatchNorm];
+        const KINDS: [Kind; 7] = [
+            Kind::Divisive,
+            Kind::Subtractive,
+            Kind::Dense,
+            Kind::Columns,
+            Kind::LayerNorm,
+            Kind::BatchNorm,
+            Kind::Floor,
+        ];
         let kind = KINDS[usize::from(self.kind) % KINDS.len()];
         // Few of them large: the reference is slow, and every tile is smaller than 33.
         let size = |i: usize| 1 + usize::from(self.dims[i]) % if i == usize::from(self.seed) % 8 { 100 } else { 34 };

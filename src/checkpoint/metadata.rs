@@ -3,6 +3,7 @@
 use super::Run;
 use crate::element::Element;
 use crate::init::{Generator, generator};
+use crate::layers::inhibition::division::Divisor;
 use crate::layers::{LayerShape, Nonlinearity};
 use crate::network::Network;
 use crate::network::train_state::label_generator;
@@ -38,7 +39,8 @@ impl Metadata {
             ("generator", print_generator(generator)),
             ("labels", print_generator(&network.state().label_generator)),
         ];
-        Self { all: entries.map(|(key, value)| (format!("{PREFIX}{key}"), value)).into(), old: false }
+        let entries = entries.into_iter().chain(divisors(shapes).map(|divisors| ("divisors", divisors)));
+        Self { all: entries.map(|(key, value)| (format!("{PREFIX}{key}"), value)).collect(), old: false }
     }
 
     /// Those that a file has, of which others may be another program's.
@@ -85,7 +87,24 @@ impl Metadata {
                 return Err(self.wrong(key, &format!("{expected:?}")));
             }
         }
+        let divisors = self.divisors(shapes.len())?;
+        if divisors.is_some_and(|divisors| !divisors.into_iter().eq(shapes.iter().map(LayerShape::divisor))) {
+            return Err(self.wrong("divisors", "none for the layers that do not divide, and for no others"));
+        }
         Ok(())
+    }
+
+    /// What each layer divides by, if the file says so.
+    pub fn divisors(&self, layers: usize) -> Result<Option<Vec<Option<Divisor>>>, String> {
+        let Some(texts) = self.get("divisors") else { return Ok(None) };
+        let divisor = |text| if text == "none" { Some(None) } else { Divisor::of_text(text).map(Some) };
+        let all = texts.split(',').map(divisor).collect::<Option<Vec<_>>>();
+        let expected = || {
+            let expected =
+                format!("none, plain or a floor from 1e-30 to 1e30, floor:0.01, for each of {layers} layers");
+            self.wrong("divisors", &expected)
+        };
+        all.filter(|all| all.len() == layers).map(Some).ok_or_else(expected)
     }
 
     pub fn nonlinearities(&self, layers: usize) -> Result<Vec<Nonlinearity>, String> {
@@ -146,6 +165,13 @@ fn dims(shapes: &[LayerShape]) -> String {
 
 fn nis(shapes: &[LayerShape]) -> String {
     join(shapes.iter().map(LayerShape::interneurons))
+}
+
+/// What each layer divides by; nothing if no divisor is other than plain.
+fn divisors(shapes: &[LayerShape]) -> Option<String> {
+    let other = |shape: &LayerShape| shape.divisor().is_some_and(|divisor| divisor != Divisor::Plain);
+    let text = |shape: &LayerShape| shape.divisor().map_or("none".to_owned(), Divisor::text);
+    shapes.iter().any(other).then(|| shapes.iter().map(text).collect::<Vec<_>>().join(","))
 }
 
 fn join(numbers: impl Iterator<Item = usize>) -> String {

@@ -4,6 +4,7 @@ use super::header::{Source, dtype};
 use super::metadata::Metadata;
 use crate::element::Element;
 use crate::layers::LayerShape;
+use crate::layers::inhibition::division::Divisor;
 use crate::layers::kind::Tensors as Found;
 use crate::optim::state::{NEGATIVE, SLOTS, Slot, SlotKind, State};
 use crate::params::schema::{Parameter, Role, Schema};
@@ -47,12 +48,14 @@ pub(super) fn layers<T: Element>(source: &Source, metadata: &Metadata) -> Result
         return Err("no tensors: expected those of a layer at least".into());
     }
     let nonlinearities = metadata.nonlinearities(count)?;
+    let divisors = metadata.divisors(count)?.unwrap_or_else(|| vec![None; count]);
     let mut found = vec![];
     for ((position, nonlinearity), (k, tensors)) in nonlinearities.into_iter().enumerate().zip(tensors) {
         if k != position {
             return Err(format!("no tensors of layer {position}, but some of layer {k}"));
         }
-        let mut tensors = Tensors { source, k, tensors, element: PhantomData::<T> };
+        let divisor = divisors[position].unwrap_or_default();
+        let mut tensors = Tensors { source, k, tensors, divisor, element: PhantomData::<T> };
         let shape = LayerShape::of_tensors(&mut tensors, nonlinearity)?;
         found.push((tensors, shape));
     }
@@ -70,6 +73,7 @@ struct Tensors<'f, T> {
     source: &'f Source,
     k: usize,
     tensors: HashMap<&'f str, &'f TensorInfo>,
+    divisor: Divisor,
     element: PhantomData<T>,
 }
 
@@ -87,6 +91,10 @@ impl<T: Element> Found for Tensors<'_, T> {
         let tensor = self.tensors.get(name).ok_or_else(|| format!("no tensor {full}"))?;
         <[usize; 2]>::try_from(&tensor.shape[..])
             .map_err(|_| format!("{full} is {:?}: expected two dimensions", tensor.shape))
+    }
+
+    fn divisor(&self) -> Divisor {
+        self.divisor
     }
 
     fn take_signs(&mut self, d: usize) -> Result<usize, String> {

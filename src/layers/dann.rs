@@ -3,8 +3,10 @@
 use super::buffers::{Input, LayerBuffers};
 use super::collect::{Collect, Sums, WeightGradient};
 use super::excite::{Excite, ExciteBackward, ExciteKernels};
-use super::inhibition::kernels::{Inhibit, InhibitBackward, InhibitionKernels, Interneurons};
-use super::inhibition::{EPSILON, Inhibition};
+use super::inhibition::Inhibition;
+use super::inhibition::division::{Divide, Division, Divisor, Floored, Plain};
+use super::inhibition::kernels::{CountLows, Inhibit, InhibitBackward, InhibitionKernels, Interneurons};
+use super::inhibition::low::{LowDivisors, Lows};
 use super::input_gradient::InputGradient;
 #[cfg(feature = "checkpoint")]
 use super::kind::Tensors;
@@ -18,13 +20,15 @@ use crate::element::{Element, table};
 use crate::error::{Error, dimension};
 use crate::init::{Init, RandomNumbers};
 use crate::isa::Isa;
-use crate::kernels::access::Access;
-use crate::kernels::epilogue::Store;
+use crate::kernels::access::{Access, Operand};
+use crate::kernels::epilogue::{Partials, Store};
 use crate::kernels::product::{Product, ProductKernel};
+use crate::layout::Grouped;
 use crate::params::arrays::arrays;
 use crate::params::schema::{Names, Parameter, Role, Schema, Shape};
 use crate::params::{Params, ParamsMut, ParamsRef};
 use crate::threads::Team;
+use std::ops::Range;
 
 /// Dimensions and variant of a layer with separate excitatory and inhibitory units.
 ///
@@ -34,7 +38,7 @@ use crate::threads::Team;
 /// h  = f(g ⊙ (zE − s) / γ + b)
 /// ```
 ///
-/// The subtractive variant has neither γ, `alpha` nor `g`: `h = f(zE − s + b)`.
+/// Other divisors than this γ: see [`Divisor`]. The subtractive variant has neither γ, `alpha` nor `g`: `h = f(zE − s + b)`.
 ///
 /// Source: Cornford et al., "Learning to live with Dale's principle", ICLR 2021.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,12 +53,14 @@ pub struct DannShape {
     pub nonlinearity: Nonlinearity,
     /// Whether inhibition divides as well as subtracts.
     pub divisive: bool,
+    /// What it divides by, if it divides.
+    pub divisor: Divisor,
 }
 
 impl DannShape {
     /// A hidden layer: ReLU, subtractive and divisive inhibition.
     pub fn new(d: usize, ne: usize, ni: usize) -> Self {
-        Self { d, ne, ni, nonlinearity: Nonlinearity::Relu, divisive: true }
+        Self { d, ne, ni, nonlinearity: Nonlinearity::Relu, divisive: true, divisor: Divisor::Plain }
     }
 
     /// The same with the identity instead of ReLU, for output layers.
@@ -66,7 +72,18 @@ impl DannShape {
     /// The same without division.
     #[must_use]
     pub fn subtractive(self) -> Self {
-        Self { divisive: false, ..self }
+        Self { divisive: false, divisor: Divisor::Plain, ..self }
+    }
+
+    /// The same with another divisor, in a layer that divides: [`Divisor::floor`] for inputs of both signs.
+    #[must_use]
+    pub fn divisor(self, divisor: Divisor) -> Self {
+        Self { divisor, ..self }
+    }
+
+    /// What it divides by.
+    fn divides_by(&self) -> Option<Divisor> {
+        self.divisive.then_some(self.divisor)
     }
 
     /// The length of every parameter array. In the subtractive variant `alpha` and `g` are empty.
@@ -123,12 +140,17 @@ arrays! {
 
 impl Kind for DannShape {
     fn ports(&self) -> Ports {
-        let &Self { d, ne, ni, nonlinearity, divisive } = self;
-        Ports { inputs: d, outputs: ne, nonlinearity, interneurons: ni, divisive, ..Ports::default() }
+        let &Self { d, ne, ni, nonlinearity, .. } = self;
+        let divisor = self.divides_by();
+        Ports { inputs: d, outputs: ne, nonlinearity, interneurons: ni, divisor, ..Ports::default() }
     }
 
     fn without_division(self) -> Self {
         self.subtractive()
+    }
+
+    fn with_divisor(self, divisor: Divisor) -> Self {
+        if self.divisive { self.divisor(divisor) } else { self }
     }
 
     fn draw<T: Element>(&self, init: Init, numbers: &mut impl RandomNumbers) -> Result<Params<T>, Error> {
@@ -136,9 +158,9 @@ impl Kind for DannShape {
     }
 
     fn pass<T: Element>(&self, isa: Isa) -> Result<Box<dyn Pass<T>>, Error> {
-        let &Self { ne, ni, nonlinearity, divisive, .. } = self;
+        let &Self { ne, ni, nonlinearity, .. } = self;
         let buffers = LayerBuffers::new(self.schema()?, (self.d, ne), nonlinearity, isa);
-        let (inhibition, kernels) = (Inhibition::new(ne, ni, divisive), table::<T, _>(isa));
+        let (inhibition, kernels) = (Inhibition::new(ne, ni, self.divides_by()), table::<T, _>(isa));
         let excite = table::<T, _>(isa);
         Ok(Box::new(DannPass { shape: *self, kernels, excite, buffers, inhibition, dg: Sums::new(ne) }))
     }
@@ -149,7 +171,9 @@ impl Kind for DannShape {
             return Ok(None);
         }
         let ([ne, d], [ni, _]) = (tensors.matrix("Wex")?, tensors.matrix("Wix")?);
-        Ok(Some(Self { d, ne, ni, nonlinearity, divisive: tensors.has("alpha") }))
+        let shape = Self::new(d, ne, ni);
+        let shape = if tensors.has("alpha") { shape.divisor(tensors.divisor()) } else { shape.subtractive() };
+        Ok(Some(Self { nonlinearity, ..shape }))
     }
 }
 
@@ -170,9 +194,15 @@ struct DannPass<T: Element> {
 struct Forward<T, W: Access> {
     store: ProductKernel<T, W, Store<T>>,
     interneurons: ProductKernel<T, W, Interneurons<T>>,
-    inhibit: ProductKernel<T, W, Inhibit<T, W>>,
+    inhibit: ProductKernel<T, W, Inhibit<T, W, Plain<T>>>,
+    inhibit_other: ProductKernel<T, W, Inhibit<T, W, Floored<T>>>,
+    count_lows: ProductKernel<T, W, CountLows<T>>,
     excite: ProductKernel<T, W, Excite<T>>,
 }
+
+/// The kernels of the units' product with one kind of divisor.
+type Dividing<T, W, D> =
+    (ProductKernel<T, W, Store<T>>, ProductKernel<T, W, Inhibit<T, W, D>>, ProductKernel<T, W, CountLows<T>>);
 
 impl<T: Element> DannPass<T> {
     fn forward_from<W: Side>(
@@ -198,10 +228,9 @@ impl<T: Element> DannPass<T> {
             inhibition.assert_backward(buffers);
             buffers.assert_prepared_for_training();
         }
-        let [s, gamma] = inhibition.terms(params.wei);
-        let LayerBuffers { kernels, examples, .. } = *buffers;
-        let (relu, h) = (buffers.relu(), buffers.h.grouped_mut());
-        let terms = [Some(W::operand(params.wex, d, x)), Some(s)];
+        let [s, _] = inhibition.terms(params.wei);
+        let (division, examples, h) = (inhibition.division, buffers.examples, buffers.h.grouped_mut());
+        let excitation = [Some(W::operand(params.wex, d, x)), Some(s)];
         let to = as_examples.then(|| (buffers.h_examples.grouped_mut(), buffers.h_examples.columns()));
         let after = |rows, groups| {
             if let Some(to) = to {
@@ -209,27 +238,55 @@ impl<T: Element> DannPass<T> {
                 unsafe { transpose::to_examples(h, to, rows, examples.iter(groups)) };
             }
         };
-        // SAFETY: parameters and activations are borrowed and were checked, the outputs are borrowed mutably and have
-        // the size of the batch.
-        unsafe {
-            if *divisive {
-                let epilogue = Inhibit {
-                    gamma,
-                    epsilon: T::from_f64(EPSILON),
-                    g: params.g.as_ptr(),
-                    b: params.b.as_ptr(),
-                    relu,
-                    h,
-                    keep: training.then(|| (inhibition.dgamma.grouped_mut(), buffers.du.grouped_mut())),
-                };
-                let product = Product { init: None, terms, examples, epilogue };
-                run_in_parts(team, (kernels, ne), (forward.store, forward.inhibit), product, h, after);
-            } else {
-                let epilogue = Excite { b: params.b.as_ptr(), relu, h, negative_from: ne };
-                let product = Product { init: None, terms, examples, epilogue };
-                run_in_parts(team, (kernels, ne), (forward.store, forward.excite), product, h, after);
+        match division {
+            _ if !*divisive => {
+                let epilogue = Excite { b: params.b.as_ptr(), relu: buffers.relu(), h, negative_from: ne };
+                let product = Product { init: None, terms: excitation, examples, epilogue };
+                let kernels = (buffers.kernels, ne);
+                // SAFETY: parameters and activations are borrowed and were checked, h is borrowed mutably and has the
+                // size of the batch.
+                unsafe { run_in_parts(team, kernels, (forward.store, forward.excite), product, h, after) };
+            }
+            Division::Plain(divide) => {
+                let kernels = (forward.store, forward.inhibit, forward.count_lows);
+                self.divide(team, params, excitation, (divide, kernels), training, after);
+            }
+            Division::Other(divide) => {
+                let kernels = (forward.store, forward.inhibit_other, forward.count_lows);
+                self.divide(team, params, excitation, (divide, kernels), training, after);
             }
         }
+    }
+
+    /// The units' product, whose excitation less inhibition is divided by what is made of a sum.
+    fn divide<W: Side, D: Divide<T>>(
+        &mut self,
+        team: &Team<'_>,
+        params: DannRef<'_, T>,
+        excitation: [Option<Operand<T, W>>; 2],
+        (divide, (store, inhibit, count_lows)): (D, Dividing<T, W, D>),
+        training: bool,
+        after: impl Fn(Range<usize>, Range<usize>) + Sync,
+    ) {
+        let Self { shape: DannShape { ne, .. }, buffers, inhibition, .. } = self;
+        let ([_, sum], ne, h) = (inhibition.terms(params.wei), *ne, buffers.h.grouped_mut());
+        let LayerBuffers { kernels, examples, .. } = *buffers;
+        inhibition.lows.begin_slab(ne * examples.len());
+        let epilogue = Inhibit {
+            gamma: sum,
+            divide,
+            g: params.g.as_ptr(),
+            b: params.b.as_ptr(),
+            relu: buffers.relu(),
+            h,
+            keep: training.then(|| (inhibition.dgamma.grouped_mut(), buffers.du.grouped_mut())),
+            any_low: &raw const inhibition.lows.any,
+        };
+        let product = Product { init: None, terms: excitation, examples, epilogue };
+        // SAFETY: parameters and activations are borrowed and were checked, the outputs are borrowed mutably and have
+        // the size of the batch.
+        unsafe { run_in_parts(team, (kernels, ne), (store, inhibit), product, h, after) };
+        inhibition.count_lows(team, buffers, sum, count_lows);
     }
 
     /// Panics unless there is room for the passes of training: the last `prepare` may have been for inference.
@@ -271,6 +328,8 @@ impl<T: Element> Pass<T> for DannPass<T> {
                     store: store.along,
                     interneurons: kernels.interneurons.along,
                     inhibit: kernels.inhibit.along,
+                    inhibit_other: kernels.inhibit_other.along,
+                    count_lows: kernels.count_lows.along,
                     excite: excite.along,
                 };
                 self.forward_from(team, params, x, forward, training)
@@ -280,6 +339,8 @@ impl<T: Element> Pass<T> for DannPass<T> {
                     store: store.dots,
                     interneurons: kernels.interneurons.dots,
                     inhibit: kernels.inhibit.dots,
+                    inhibit_other: kernels.inhibit_other.dots,
+                    count_lows: kernels.count_lows.dots,
                     excite: excite.dots,
                 };
                 self.forward_from(team, params, x, forward, training)
@@ -289,7 +350,17 @@ impl<T: Element> Pass<T> for DannPass<T> {
 
     fn standardised(&self) -> Option<Standardised<'_, T>> {
         let Self { buffers, inhibition, .. } = self;
-        self.shape.divisive.then_some(Standardised { inverse: Some(&buffers.du), zhat: &inhibition.dgamma })
+        self.shape
+            .divisive
+            .then_some(Standardised { inverse: Some((&buffers.du, inhibition.division)), zhat: &inhibition.dgamma })
+    }
+
+    fn low_divisors(&self) -> Option<LowDivisors> {
+        self.shape.divisive.then(|| self.inhibition.lows.total())
+    }
+
+    fn begin_count(&mut self) {
+        self.inhibition.lows = Lows::new();
     }
 
     fn minus_zi(&self) -> Option<&Activations<T>> {
@@ -303,21 +374,24 @@ impl<T: Element> Pass<T> for DannPass<T> {
         let Self { shape: DannShape { ne, divisive, .. }, kernels, excite, buffers, inhibition, dg } = self;
         let (units, examples, squares) = (*ne, buffers.examples, buffers.squares);
         let (h, du, db) = (buffers.derivative(), buffers.du.grouped_mut(), buffers.db.partials(squares));
-        if *divisive {
-            let epilogue = InhibitBackward {
-                h,
-                g: params.g.as_ptr(),
-                inv_gamma_to_du: du,
-                zhat_to_dgamma: inhibition.dgamma.grouped_mut(),
-                db,
-                dg: dg.partials(squares),
-            };
-            // SAFETY: parameters are borrowed, what is written is borrowed mutably; all have these units and examples.
-            unsafe { dh.receive(team, &kernels.receive, (units, examples), epilogue) };
-        } else {
-            let epilogue = ExciteBackward { h, du, db, negative_from: units };
-            // SAFETY: parameters are borrowed, what is written is borrowed mutably; all have these units and examples.
-            unsafe { dh.receive(team, &excite.receive, (units, examples), epilogue) };
+        let of = (units, examples);
+        match inhibition.division {
+            _ if !*divisive => {
+                let epilogue = ExciteBackward { h, du, db, negative_from: units };
+                // SAFETY: parameters are borrowed, what is written is borrowed mutably; all have these units and
+                // examples.
+                unsafe { dh.receive(team, &excite.receive, of, epilogue) };
+            }
+            Division::Plain(divide) => {
+                let epilogue = epilogue_of(divide, h, params.g, (du, inhibition), (db, dg.partials(squares)));
+                // SAFETY: as above.
+                unsafe { dh.receive(team, &kernels.receive, of, epilogue) };
+            }
+            Division::Other(divide) => {
+                let epilogue = epilogue_of(divide, h, params.g, (du, inhibition), (db, dg.partials(squares)));
+                // SAFETY: as above.
+                unsafe { dh.receive(team, &kernels.receive_other, of, epilogue) };
+            }
         }
     }
 
@@ -359,6 +433,18 @@ impl<T: Element> Pass<T> for DannPass<T> {
     fn restore(&mut self) {
         self.inhibition.restore(&mut self.buffers);
     }
+}
+
+/// How a layer that divides receives `dh`.
+fn epilogue_of<T: Element, D: Divide<T>>(
+    divide: D,
+    h: Option<Grouped<T>>,
+    g: &[T],
+    (du, inhibition): (Grouped<T>, &mut Inhibition<T>),
+    (db, dg): (Partials<T>, Partials<T>),
+) -> InhibitBackward<T, D> {
+    let zhat_to_dgamma = inhibition.dgamma.grouped_mut();
+    InhibitBackward { divide, h, g: g.as_ptr(), inv_gamma_to_du: du, zhat_to_dgamma, db, dg }
 }
 
 #[cfg(test)]

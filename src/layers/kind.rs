@@ -1,5 +1,6 @@
 //! What a kind of layer tells of a layer.
 
+use super::inhibition::division::Divisor;
 use super::nonlinearity::Nonlinearity;
 use super::pass::Pass;
 use crate::element::Element;
@@ -19,8 +20,8 @@ pub(crate) struct Ports {
     pub nonlinearity: Nonlinearity,
     /// Interneurons `ni`.
     pub interneurons: usize,
-    /// Whether inhibition divides.
-    pub divisive: bool,
+    /// What inhibition divides by, if it divides.
+    pub divisor: Option<Divisor>,
     /// How many of the inputs, and of the outputs, the last ones, come in and go out with a negative sign, in a kind
     /// that has such inputs and outputs.
     pub inhibitory: Option<[usize; 2]>,
@@ -36,6 +37,12 @@ pub(crate) trait Kind: Shape + Copy + Send + Sync + 'static {
     /// The same without division.
     #[must_use]
     fn without_division(self) -> Self {
+        self
+    }
+
+    /// The same with another divisor, if it divides.
+    #[must_use]
+    fn with_divisor(self, _: Divisor) -> Self {
         self
     }
 
@@ -67,6 +74,8 @@ pub(crate) trait Tensors {
     fn has(&self, name: &str) -> bool;
     /// The dimensions of a matrix.
     fn matrix(&self, name: &str) -> Result<[usize; 2], String>;
+    /// What it divides by, if it divides.
+    fn divisor(&self) -> Divisor;
     /// Takes the signs of `d` inputs out of the file: how many, the last ones, are negative.
     fn take_signs(&mut self, d: usize) -> Result<usize, String>;
 }

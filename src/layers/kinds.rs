@@ -3,6 +3,7 @@
 use super::dann::DannShape;
 use super::dense::DenseShape;
 use super::excite::ExciteKernels;
+use super::inhibition::division::Divisor;
 use super::inhibition::kernels::InhibitionKernels;
 #[cfg(feature = "checkpoint")]
 use super::kind::Tensors;
@@ -124,7 +125,12 @@ impl LayerShape {
 
     /// Whether inhibition divides.
     pub fn divisive(&self) -> bool {
-        self.ports().divisive
+        self.divisor().is_some()
+    }
+
+    /// What inhibition divides by, if it divides.
+    pub fn divisor(&self) -> Option<Divisor> {
+        self.ports().divisor
     }
 
     /// The nonlinearity at its end.
@@ -151,6 +157,11 @@ impl LayerShape {
     /// The same without division.
     pub(crate) fn without_division(self) -> Self {
         each!(self, shape => shape.without_division().into())
+    }
+
+    /// The same with another divisor, if it divides.
+    pub(crate) fn with_divisor(self, divisor: Divisor) -> Self {
+        each!(self, shape => shape.with_divisor(divisor).into())
     }
 
     /// Its arrays in their order: their names, dimensions, roles and signs.

@@ -19,7 +19,7 @@ pub(crate) mod dann;
 pub(crate) mod dense;
 pub(crate) mod entry;
 mod excite;
-mod inhibition;
+pub(crate) mod inhibition;
 pub(crate) mod input_gradient;
 pub(crate) mod kind;
 pub(crate) mod kinds;

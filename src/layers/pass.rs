@@ -16,6 +16,8 @@
 
 use super::buffers::{Input, LayerBuffers, Scratch};
 use super::collect::{Collect, Destination};
+use super::inhibition::division::Division;
+use super::inhibition::low::LowDivisors;
 use super::input_gradient::InputGradient;
 use crate::buffer::Activations;
 use crate::element::Element;
@@ -44,6 +46,14 @@ pub(crate) trait Pass<T: Element>: Send + Sync {
     fn standardised(&self) -> Option<Standardised<'_, T>> {
         None
     }
+
+    /// The divisors below their bound since [`Pass::begin_count`], in a layer that divides.
+    fn low_divisors(&self) -> Option<LowDivisors> {
+        None
+    }
+
+    /// Begins to count divisors: before the first slab.
+    fn begin_count(&mut self) {}
 
     /// `−zI [ni, B]` of the last forward pass, in a layer with interneurons.
     fn minus_zi(&self) -> Option<&Activations<T>> {
@@ -77,8 +87,8 @@ pub(crate) trait Pass<T: Element>: Send + Sync {
 
 /// What inhibition or normalisation did.
 pub(crate) struct Standardised<'a, T> {
-    /// One divided by the divisor `γ [ne, B]`, in a layer that divides.
-    pub inverse: Option<&'a Activations<T>>,
+    /// What is kept of `1/γ [ne, B]`, and the divisor by which it is to be read, in a layer that divides.
+    pub inverse: Option<(&'a Activations<T>, Division<T>)>,
     /// `ẑ [ne, B]`
     pub zhat: &'a Activations<T>,
 }

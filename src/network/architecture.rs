@@ -4,12 +4,18 @@ use crate::context::Context;
 use crate::element::Element;
 use crate::error::{Error, dimension, same};
 use crate::init::{Init, Inputs, Scheme, generator};
+use crate::layers::inhibition::division::Divisor;
 use crate::layers::{LayerShape, Nonlinearity};
 use crate::network::Network;
 use crate::network::plan::Plan;
 use crate::network::train_state::TrainState;
 use crate::params::Params;
 use crate::params::schema::Parameter;
+
+/// The error of a layer that is not there.
+fn no_layer(k: usize) -> Error {
+    Error::Dimension { name: "k", value: k, expected: "less than the number of layers" }
+}
 
 /// What a network is made of, before its parameters are drawn.
 ///
@@ -73,6 +79,51 @@ impl Architecture {
         self
     }
 
+    /// Takes the division out of layer `k`, if it has inhibition.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if there is no such layer.
+    ///
+    /// ```
+    /// use interneuron::{Architecture, Law, Scheme};
+    ///
+    /// // For inputs of both signs: a first layer that subtracts, and centres every input exactly.
+    /// let architecture = Architecture::dann(&[784, 500, 10], &[50, 1])?
+    ///     .subtractive_layer(0)?
+    ///     .init_layer(0, Scheme::Centred(Law::Exponential))?;
+    /// # Ok::<(), interneuron::Error>(())
+    /// ```
+    pub fn subtractive_layer(mut self, k: usize) -> Result<Self, Error> {
+        let layer = self.layers.get_mut(k).ok_or_else(|| no_layer(k))?;
+        *layer = layer.without_division();
+        Ok(self)
+    }
+
+    /// What every layer that divides divides by: [`Divisor::Plain`] if never called.
+    ///
+    /// ```
+    /// use interneuron::{Architecture, Divisor};
+    ///
+    /// let architecture = Architecture::dann(&[784, 500, 10], &[50, 1])?.divisor(Divisor::floor(0.01)?);
+    /// # Ok::<(), interneuron::Error>(())
+    /// ```
+    #[must_use]
+    pub fn divisor(mut self, divisor: Divisor) -> Self {
+        self.layers.iter_mut().for_each(|layer| *layer = layer.with_divisor(divisor));
+        self
+    }
+
+    /// What layer `k` divides by, if it divides: as [`Architecture::divisor`], for one layer. Layers behind a ReLU need no
+    /// other divisor than the plain one.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if there is no such layer.
+    pub fn divisor_layer(mut self, k: usize, divisor: Divisor) -> Result<Self, Error> {
+        let layer = self.layers.get_mut(k).ok_or_else(|| no_layer(k))?;
+        *layer = layer.with_divisor(divisor);
+        Ok(self)
+    }
+
     /// How the weights of every layer with inhibition are drawn; matched to the excitation if never called.
     ///
     /// What the inputs of a layer are goes by what lies before it: linear for the first, and rectified for the others.
@@ -96,10 +147,7 @@ impl Architecture {
     /// # Errors
     /// [`Error::Dimension`] if there is no such layer.
     pub fn init_layer(mut self, k: usize, scheme: Scheme) -> Result<Self, Error> {
-        let Some(of_layer) = self.schemes.get_mut(k) else {
-            return Err(Error::Dimension { name: "k", value: k, expected: "less than the number of layers" });
-        };
-        *of_layer = scheme;
+        *self.schemes.get_mut(k).ok_or_else(|| no_layer(k))? = scheme;
         Ok(self)
     }
 

@@ -2,6 +2,7 @@
 
 use crate::buffer::Activations;
 use crate::element::Element;
+use crate::layers::inhibition::low::LowDivisors;
 use crate::layers::pass::{Pass, Standardised};
 use crate::layers::{LayerShape, Nonlinearity};
 use crate::optim::update::Update;
@@ -16,6 +17,9 @@ pub struct LayerStatistics {
     pub zhat: Option<(f64, f64)>,
     /// Least and largest divisor `γ`, for layers that divide.
     pub gamma: Option<(f64, f64)>,
+    /// How many divisors are below their bound, for layers that divide: of plain ones, below ε, a step of training allows
+    /// none.
+    pub low_divisors: Option<LowDivisors>,
     /// The part of the units that are silent: zero for every example. None in a layer without ReLU.
     pub silent: Option<f64>,
     /// The part of the weights that are zero.
@@ -33,6 +37,8 @@ pub(crate) struct Observer {
     /// Sums of ẑ and its square, and how many there were.
     zhat: Option<[f64; 3]>,
     gamma: Option<(f64, f64)>,
+    /// Of all slabs so far.
+    low_divisors: Option<LowDivisors>,
     /// Whether each unit of a layer with ReLU has been active.
     active: Option<Vec<bool>>,
 }
@@ -40,7 +46,7 @@ pub(crate) struct Observer {
 impl Observer {
     pub fn new(shape: &LayerShape) -> Self {
         let active = (shape.nonlinearity() == Nonlinearity::Relu).then(|| vec![false; shape.outputs()]);
-        Self { zhat: None, gamma: None, active }
+        Self { zhat: None, gamma: None, low_divisors: None, active }
     }
 
     /// Looks at a layer between a forward pass of training and its backward pass.
@@ -52,14 +58,16 @@ impl Observer {
                 *squares += zhat * zhat;
                 *count += 1.0;
             });
-            if let Some(inverse) = inverse {
+            if let Some((inverse, division)) = inverse {
                 let (least, largest) = self.gamma.get_or_insert((f64::INFINITY, f64::NEG_INFINITY));
-                for_each(inverse, |_, inverse| {
-                    *least = least.min(1.0 / inverse);
-                    *largest = largest.max(1.0 / inverse);
+                for_each(inverse, |_, kept| {
+                    let gamma = 1.0 / division.kept(T::from_f64(kept)).to_f64();
+                    *least = least.min(gamma);
+                    *largest = largest.max(gamma);
                 });
             }
         }
+        self.low_divisors = pass.low_divisors();
         if let Some(active) = &mut self.active {
             for_each(&pass.buffers().h, |unit, h| active[unit] |= h != 0.0);
         }
@@ -91,6 +99,7 @@ impl Observer {
                 (mean, (squares / count - mean * mean).max(0.0))
             }),
             gamma: self.gamma,
+            low_divisors: self.low_divisors,
             silent: self.active.map(|active| share(active.iter().filter(|&&active| !active).count(), active.len())),
             zero_weights: share(zeros, weights),
             cosine: cosine(schema, params, gradients, update),

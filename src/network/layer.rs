@@ -134,6 +134,7 @@ impl<T: Element> Layer<T> {
         same("h", "columns", h.cols(), "the layer", "outputs", self.shape.outputs())?;
         let kept = tape.of(self)?;
         kept.examples = None;
+        kept.pass.begin_count();
         // Without a backward pass nothing need stay, so a large batch goes through in slabs.
         // Room for the largest slab first, so that nothing is half-written when there is none.
         kept.prepare(if training { x.rows() } else { largest_slab(x.rows()) }, training)?;

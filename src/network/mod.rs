@@ -18,6 +18,7 @@ use crate::element::Element;
 use crate::error::{Error, length};
 use crate::isa::Isa;
 use crate::layers::LayerShape;
+use crate::layers::inhibition::low::LowDivisors;
 use crate::matrix::{MatMut, MatRef};
 use crate::network::inspect::LayerStatistics;
 use crate::network::loss::Evaluation;
@@ -147,7 +148,9 @@ impl<T: Element> Network<T> {
     /// [`Error::Value`] if an element of `x` is not finite, [`Error::LearningRate`], [`Error::Factor`] or
     /// [`Error::Policy`] if the update cannot be used, [`Error::Unsupported`] if it is a natural gradient and the
     /// network has batch normalisation, whose examples have no gradients of their own, or the loss is not that of a
-    /// softmax, [`Error::Diverged`] if the loss is not finite, [`Error::TooLarge`] if the scratch does not fit in memory. Parameters are then as they were.
+    /// softmax, [`Error::Divisor`] if a divisor of a layer is below ε, as inputs below zero can make it,
+    /// [`Error::Diverged`] if the loss is not finite, [`Error::TooLarge`] if the scratch does not fit in memory.
+    /// Parameters, and what is kept beside them, are then as they were.
     pub fn train_step<'t>(
         &mut self,
         x: MatRef<'_, T>,
@@ -216,7 +219,7 @@ impl<T: Element> Network<T> {
     /// corrections, factors and floor of `update`. Nothing is changed.
     ///
     /// # Errors
-    /// As [`Network::gradients`]; any update can be asked about.
+    /// As [`Network::gradients`], but divisors below ε are counted, and no error; any update can be asked about.
     pub fn inspect<'t>(
         &mut self,
         x: MatRef<'_, T>,
@@ -249,6 +252,25 @@ impl<T: Element> Network<T> {
     /// [`Error::TooLarge`] if the scratch does not fit in memory.
     pub fn evaluate<'t>(&mut self, x: MatRef<'_, T>, target: impl Into<Target<'t, T>>) -> Result<Evaluation, Error> {
         self.plan.evaluate(&self.params, x, target.into())
+    }
+
+    /// How many divisors of each layer were below their bound in the last step, evaluation or other call that went
+    /// through the network, from the input to the output: none for a layer that does not divide. Steps refuse plain
+    /// divisors below ε ([`Error::Divisor`]); evaluation goes on and counts.
+    ///
+    /// ```
+    /// use interneuron::*;
+    ///
+    /// let mut net: Network<f32> = Architecture::dann(&[2, 8, 2], &[2, 1])?.build(&Context::new()?)?;
+    /// let x = MatRef::new(&[-0.5, -1.5, 0.5, 1.5], 2, 2)?;
+    /// net.evaluate(x, &[0, 1])?;
+    /// let low = net.low_divisors().next().flatten().expect("the first layer divides");
+    /// assert_eq!((low.count, low.of), (8, 16));
+    /// assert!(matches!(net.train_step(x, &[0, 1], &Update::csgd(0.1)), Err(Error::Divisor { layer: 0, .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn low_divisors(&self) -> impl ExactSizeIterator<Item = Option<LowDivisors>> {
+        self.plan.low_divisors()
     }
 
     /// The outputs before the softmax: from `x [B, inputs]` to `logits [B, outputs]`, which is overwritten, for any B.

@@ -13,6 +13,8 @@ use crate::error::{Error, area, same};
 use crate::layers::LayerShape;
 use crate::layers::collect::Destination;
 use crate::layers::entry::Entry;
+use crate::layers::inhibition::division::Divisor;
+use crate::layers::inhibition::low::LowDivisors;
 use crate::layers::pass::Pass;
 use crate::matrix::{MatMut, MatRef};
 use crate::optim::apply::apply;
@@ -227,6 +229,7 @@ impl<T: Element> Plan<T> {
         let forwarded = self.has_batch_statistics() || slabs(rows).len() == 1;
         if forwarded {
             self.prepare(rows, true)?;
+            self.begin_count();
             let threads = self.context.threads().clone();
             threads.region(self.flops(rows, |shape, batch, _| shape.forward_flops(batch)), |team| {
                 self.forward(team, params, x, true);
@@ -237,6 +240,7 @@ impl<T: Element> Plan<T> {
                 to_rows(team, piece, &mut out.slice_mut(start, piece.columns().len()), |output| output);
             })?;
         }
+        self.check_divisors()?;
         Ok((loss(MatRef::new(outputs, rows, cols)?, MatMut::new(doutputs, rows, cols)?), forwarded))
     }
 
@@ -375,6 +379,9 @@ impl<T: Element> Plan<T> {
         for layer in &mut self.layers {
             layer.pass.prepare_slabs(count)?;
         }
+        if !objective.is_forwarded() {
+            self.begin_count();
+        }
         let mut labels_before = None;
         if let Some((_, state)) = purpose.fisher() {
             for layer in &mut self.layers {
@@ -397,12 +404,12 @@ impl<T: Element> Plan<T> {
                 self.estimate_fisher(team, purpose, objective, (start == 0, batch))?;
                 loss += self.backward(team, &|k| purpose.params(k), objective);
                 let last = start + len == batch;
-                if last && !loss.is_finite() {
+                if last && let Err(error) = self.check_pass(purpose, objective, loss) {
                     if let (Some((_, state)), Some(before)) = (purpose.fisher(), labels_before) {
                         state.restore_fisher();
                         state.label_generator = before;
                     }
-                    return Err(purpose.diverged(objective.finish(loss)));
+                    return Err(error);
                 }
                 self.for_each_down(|k, pass, x| {
                     if last {
@@ -415,6 +422,36 @@ impl<T: Element> Plan<T> {
             purpose.end(team, &|k| self.layers[k].pass.buffers());
             Ok(objective.finish(loss))
         })
+    }
+
+    /// Checks what a whole batch made, before anything is made of its gradients.
+    fn check_pass(&self, purpose: &dyn Purpose<T>, objective: Objective<'_, T>, loss: f64) -> Result<(), Error> {
+        if purpose.needs_divisors() {
+            self.check_divisors()?;
+        }
+        if loss.is_finite() { Ok(()) } else { Err(purpose.diverged(objective.finish(loss))) }
+    }
+
+    /// Checks that no layer without a remedy divided by less than ε since [`Plan::begin_count`].
+    fn check_divisors(&self) -> Result<(), Error> {
+        for (layer, (shape, low)) in self.shapes().zip(self.low_divisors()).enumerate() {
+            if shape.divisor() == Some(Divisor::Plain)
+                && let Some(low @ LowDivisors { smallest: Some(smallest), .. }) = low
+            {
+                return Err(Error::Divisor { layer, share: low.share(), smallest });
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_count(&mut self) {
+        self.layers.iter_mut().for_each(|layer| layer.pass.begin_count());
+    }
+
+    /// How many divisors of each layer were below their bound in the last call that went through the network, from the input to
+    /// the output: none for a layer that does not divide. See [`Network::low_divisors`](crate::Network::low_divisors).
+    pub fn low_divisors(&self) -> impl ExactSizeIterator<Item = Option<LowDivisors>> {
+        self.layers.iter().map(|layer| layer.pass.low_divisors())
     }
 
     /// Calls `f` with each layer's pass and its input `x [B, d]`, from the last layer down.
@@ -574,6 +611,7 @@ impl<T: Element> Plan<T> {
         mut each: impl FnMut(&Team<'_>, usize, &Activations<T>, &mut [T]) + Send,
     ) -> Result<(), Error> {
         self.prepare(largest_slab(x.rows()), false)?;
+        self.begin_count();
         let flops = self.flops(x.rows(), |shape, batch, _| shape.forward_flops(batch));
         let threads = self.context.threads().clone();
         threads.region(flops, |team| {

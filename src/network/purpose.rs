@@ -35,6 +35,11 @@ pub(super) trait Purpose<T: Element>: Send + Sync {
     /// After all layers were finished.
     fn end(&mut self, _team: &Team<'_>, _buffers: BuffersOf<'_, T>) {}
 
+    /// Whether divisors below ε are an error.
+    fn needs_divisors(&self) -> bool {
+        true
+    }
+
     /// The error of a loss that is not finite.
     fn diverged(&self, loss: f64) -> Error {
         Error::Loss { loss }
@@ -116,6 +121,10 @@ pub(super) struct Inspection<'a, T> {
 impl<T: Element> Purpose<T> for Inspection<'_, T> {
     fn params(&self, k: usize) -> ParamsRef<'_, T> {
         self.params.layer(k)
+    }
+
+    fn needs_divisors(&self) -> bool {
+        false
     }
 
     fn observe(&mut self, k: usize, pass: &dyn Pass<T>) {

@@ -7,6 +7,7 @@ use crate::element::Element;
 use crate::error::{Error, same};
 use crate::layers::LayerShape;
 use crate::layers::entry::Entry;
+use crate::layers::inhibition::low::LowDivisors;
 use crate::layers::pass::{Pass, Standardised};
 use crate::matrix::{MatMut, MatRef};
 use crate::threads::Threads;
@@ -91,16 +92,24 @@ impl<T: Element> Tape<T> {
     /// As [`Tape::interneurons`]; [`Error::Kind`] for a layer that does not divide.
     pub fn standardised(&self, mut zhat: MatMut<'_, T>, mut gamma: MatMut<'_, T>) -> Result<(), Error> {
         let (kept, examples) = self.kept()?;
-        let Some(Standardised { inverse: Some(inverse), zhat: standardised }) = kept.pass.standardised() else {
+        let Some(Standardised { inverse: Some((inverse, division)), zhat: standardised }) = kept.pass.standardised()
+        else {
             return Err(Error::Kind { expected: "divisive DANN" });
         };
         check("zhat", &zhat, examples, "outputs", kept.shape.outputs())?;
         check("gamma", &gamma, examples, "outputs", kept.shape.outputs())?;
         Threads::Serial.region(0.0, |team| {
             to_rows(team, standardised, &mut zhat, |zhat| zhat);
-            to_rows(team, inverse, &mut gamma, |inverse| T::ONE / inverse);
+            to_rows(team, inverse, &mut gamma, |kept| T::ONE / division.kept(kept));
         });
         Ok(())
+    }
+
+    /// How many divisors of the last forward pass, also of one by [`Layer::infer`], were below their bound; none if there was no
+    /// pass, or for a layer that does not divide. A layer on its own computes with such divisors all the same: see
+    /// [`Error::Divisor`] for what to do about them.
+    pub fn low_divisors(&self) -> Option<LowDivisors> {
+        self.0.as_ref().and_then(|kept| kept.pass.low_divisors())
     }
 
     /// What is kept, and of how many examples.

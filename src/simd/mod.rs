@@ -78,6 +78,8 @@ pub(crate) trait Simd<T: Scalar>: Token {
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `low` where `x < low`, else `x`; a NaN in `x` stays.
     fn at_least(self, x: Self::V, low: Self::V) -> Self::V;
+    /// `high` where `x > high`, else `x`; a NaN in `high` is passed over.
+    fn at_most(self, x: Self::V, high: Self::V) -> Self::V;
     /// `x` where `test > 0`, else `test`.
     fn where_positive(self, test: Self::V, x: Self::V) -> Self::V;
     /// The first `n` lanes of `x`, zero in the others (`n` may exceed `LANES`).

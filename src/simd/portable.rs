@@ -58,6 +58,7 @@ macro_rules! portable {
             div(a, b) = a / b;
             mul_add(a, b, c) = a.mul_add(b, c);
             at_least(x, low) = x.simd_lt(low).select(low, x);
+            at_most(x, high) = high.simd_lt(x).select(high, x);
             where_positive(test, x) = test.simd_gt(<$v>::ZERO).select(x, test);
             flush(x) = x.abs().simd_lt(<$v>::splat(<$t>::MIN_POSITIVE)).select(<$v>::ZERO, x);
             sqrt(x) = x.sqrt();

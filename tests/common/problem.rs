@@ -23,14 +23,35 @@ pub enum Kind {
     Columns,
     LayerNorm,
     BatchNorm,
+    /// Divisive, with a floor that some divisors are below, of inputs of both signs.
+    Floor,
 }
 
-pub const KINDS: [Kind; 7] =
-    [Kind::Divisive, Kind::Divisive, Kind::Subtractive, Kind::Dense, Kind::Columns, Kind::LayerNorm, Kind::BatchNorm];
+impl Kind {
+    /// What inhibition divides by, if it divides.
+    fn divisor(self) -> Option<Divisor> {
+        match self {
+            Self::Divisive => Some(Divisor::Plain),
+            Self::Floor => Some(Divisor::floor(0.25).unwrap()),
+            _ => None,
+        }
+    }
+}
+
+pub const KINDS: [Kind; 8] = [
+    Kind::Divisive,
+    Kind::Divisive,
+    Kind::Subtractive,
+    Kind::Dense,
+    Kind::Columns,
+    Kind::LayerNorm,
+    Kind::BatchNorm,
+    Kind::Floor,
+];
 
 /// Layers that are large enough for sums in parts and for weights in panels: long sums with many examples, rows that
 /// are a power of two apart, and the same just missed. Inputs, units, interneurons, batch.
-pub const LARGE: [((usize, usize, usize, usize), Kind); 19] = [
+pub const LARGE: [((usize, usize, usize, usize), Kind); 21] = [
     ((1300, 70, 13, 200), Kind::Divisive),
     ((256, 150, 17, 64), Kind::Divisive),
     ((512, 290, 50, 33), Kind::Subtractive),
@@ -54,6 +75,8 @@ pub const LARGE: [((usize, usize, usize, usize), Kind); 19] = [
     ((1300, 70, 13, 200), Kind::LayerNorm),
     ((793, 700, 9, 40), Kind::BatchNorm),
     ((512, 290, 50, 200), Kind::Columns),
+    ((793, 700, 9, 40), Kind::Floor),
+    ((64, 130, 256, 40), Kind::Floor),
 ];
 
 /// The shape of a layer of this kind: inputs, units, interneurons (or inhibitory columns), batch.
@@ -64,7 +87,11 @@ pub fn shape((d, ne, ni, _): (usize, usize, usize, usize), kind: Kind, relu: boo
         Kind::Columns => DenseShape { d, ne, nonlinearity, columns: None }.columns(ni.min(d) / 2, ni.min(ne)).into(),
         Kind::LayerNorm => NormShape { d, ne, nonlinearity, over: Normalisation::Layer }.into(),
         Kind::BatchNorm => NormShape { d, ne, nonlinearity, over: Normalisation::Batch }.into(),
-        _ => DannShape { d, ne, ni, nonlinearity, divisive: kind == Kind::Divisive }.into(),
+        _ => {
+            let divisor = kind.divisor();
+            let (divisive, divisor) = (divisor.is_some(), divisor.unwrap_or_default());
+            DannShape { nonlinearity, divisive, divisor, ..DannShape::new(d, ne, ni) }.into()
+        }
     }
 }
 
@@ -99,7 +126,8 @@ impl Problem {
             }
         }
         let mut normal = || f64::from(Distribution::<f32>::sample(&StandardNormal, &mut rng));
-        let mut x: Vec<f64> = (0..batch * d).map(|_| normal().max(0.0)).collect();
+        let signed = kind == Kind::Floor;
+        let mut x: Vec<f64> = (0..batch * d).map(|_| if signed { normal() } else { normal().max(0.0) }).collect();
         let dh = (0..batch * ne).map(|_| normal()).collect();
         // Inhibitory units have a negative sign.
         if let LayerShape::Dense(DenseShape { columns: Some(columns), .. }) = shape {
@@ -156,7 +184,11 @@ impl Problem {
         let mut updated = self.params.clone();
         reference::update(&self.shape, &mut updated, &gradients, update, &mut reference::Kept::default());
         let (z, h) = (forward.z().to_vec(), forward.h().to_vec());
-        Solution { z, outcome: Outcome { h, dx, gradients, updated } }
+        let floored = match forward {
+            reference::Forward::Dann(forward) => forward.floored,
+            _ => vec![],
+        };
+        Solution { z, floored, outcome: Outcome { h, dx, gradients, updated } }
     }
 }
 
@@ -192,6 +224,8 @@ impl<T: Element> Outcome<T> {
 /// What the reference makes of a problem.
 pub struct Solution {
     pub z: Vec<f64>,
+    /// Where a divisor was below its floor.
+    pub floored: Vec<bool>,
     pub outcome: Outcome<f64>,
 }
 
@@ -201,7 +235,7 @@ pub struct Expected {
     /// For each array, a scale for each of its rows: one for an example of h and dx, because an example without input
     /// has a γ of ε and a gradient 1e8 times that of others; one for a whole parameter.
     scales: Vec<Vec<f64>>,
-    /// A unit is so close to the kink of its ReLU that rounding could carry it across: there the gradient jumps, and
+    /// A unit is so close to the kink of its ReLU, or a divisor to its floor, that rounding could carry it across: there the gradient jumps, and
     /// two right answers differ.
     pub at_a_kink: bool,
 }
@@ -210,7 +244,7 @@ impl Expected {
     pub fn new(problem: &Problem, update: &Update) -> Self {
         /// A hundred times the rounding of f32: what is to be compared must not change its course within that.
         const CHANGE: f64 = 1e-5;
-        let Solution { z, outcome } = problem.solve(update, None);
+        let Solution { z, floored, outcome } = problem.solve(update, None);
         let rows = |array: usize| if array < 2 { problem.batch } else { 1 };
         let mut scales: Vec<Vec<f64>> = vec![];
         for (k, (_, array)) in outcome.arrays().into_iter().enumerate() {
@@ -222,6 +256,7 @@ impl Expected {
         for seed in 0..8 {
             let rng = &mut generator(seed);
             let moved = problem.perturbed(CHANGE, rng).solve(update, Some((CHANGE, rng)));
+            at_a_kink |= floored != moved.floored;
             at_a_kink |= z.iter().zip(&moved.z).any(|(z, moved)| (*z > 0.0) != (*moved > 0.0));
             let pairs = outcome.arrays().into_iter().zip(moved.outcome.arrays());
             for (scales, ((_, here), (_, moved))) in scales.iter_mut().zip(pairs) {

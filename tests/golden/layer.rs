@@ -12,12 +12,31 @@ pub fn compare(case: &Case) -> bool {
     true
 }
 
-fn layer<T: Tolerance>(case: &Case, isa: Isa) {
-    let [relu, d, ne, ni, batch] = ["relu", "d", "ne", "ni", "batch"].map(|name| case.integer(name));
+/// What a case is computed from.
+pub const INPUTS: [&str; 14] =
+    ["x", "Wex", "Wix", "Wei", "alpha", "g", "b", "dh", "relu", "d", "ne", "ni", "batch", "lr"];
+
+/// The shape of a case, with a plain divisor.
+pub fn shape(case: &Case) -> DannShape {
+    let [relu, d, ne, ni] = ["relu", "d", "ne", "ni"].map(|name| case.integer(name));
     let shape = DannShape::new(d, ne, ni);
-    let shape = if relu == 1 { shape } else { shape.linear() };
+    if relu == 1 { shape } else { shape.linear() }
+}
+
+/// The low divisors of a forward pass of a layer of another shape with the parameters of the case.
+pub fn low_divisors<T: Element>(case: &Case, isa: Isa, shape: DannShape) -> LowDivisors {
+    let (batch, x, params) = (case.integer("batch"), case.cast::<T>("x"), case.dann::<T>(str::to_owned));
+    let (mut tape, mut h) = (Tape::new(), vec![T::ZERO; batch * shape.ne]);
+    let x = MatRef::new(&x, batch, shape.d).unwrap();
+    let out = MatMut::new(&mut h, batch, shape.ne).unwrap();
+    Layer::<T>::new(shape, &isa.into()).unwrap().forward(params.view(), &mut tape, x, out).unwrap();
+    tape.low_divisors().unwrap()
+}
+
+/// Compares a pass forward and backward and a corrected step; returns the parameters before it and after it.
+pub fn passes<T: Tolerance>(case: &Case, isa: Isa, shape: DannShape, ledger: &mut Ledger<'_>) -> [DannParams<T>; 2] {
+    let (DannShape { d, ne, ni, .. }, batch) = (shape, case.integer("batch"));
     let params = case.dann::<T>(str::to_owned);
-    let mut ledger = Ledger::new::<T>(case, &format!("on {isa}"), T::LAYER);
     let (x, dh) = (case.cast::<T>("x"), case.cast::<T>("dh"));
     let (x, dh) = (MatRef::new(&x, batch, d).unwrap(), MatRef::new(&dh, batch, ne).unwrap());
     let zeros = |n: usize| vec![T::ZERO; n];
@@ -47,21 +66,31 @@ fn layer<T: Tolerance>(case: &Case, isa: Isa) {
     ledger.close("dx", &dx);
     gradients.view().zip(Dann::<()>::NAMES).map(|(got, name)| ledger.close(&format!("d{name}"), got));
 
-    let lr = case.number("lr");
-    let mut step = |update: Update| {
-        let mut after = params.clone();
-        let h = MatMut::new(&mut h, batch, ne).unwrap();
-        layer.forward(params.view(), &mut tape, x, h).unwrap();
-        layer.update(after.view_mut(), &mut State::new(), &mut tape, dh, &update, None).unwrap();
-        after
-    };
-    let (corrected, plain) = (step(Update::csgd(lr)), step(Update::sgd(lr)));
-    corrected.view().zip(Dann::<()>::NAMES).map(|(got, name)| ledger.close(&format!("{name}1"), got));
+    let mut after = params.clone();
+    let h = MatMut::new(&mut h, batch, ne).unwrap();
+    layer.forward(params.view(), &mut tape, x, h).unwrap();
+    let update = Update::csgd(case.number("lr"));
+    layer.update(after.view_mut(), &mut State::new(), &mut tape, dh, &update, None).unwrap();
+    after.view().zip(Dann::<()>::NAMES).map(|(got, name)| ledger.close(&format!("{name}1"), got));
+    [params, after]
+}
+
+fn layer<T: Tolerance>(case: &Case, isa: Isa) {
+    let shape = shape(case);
+    let mut ledger = Ledger::new::<T>(case, &format!("on {isa}"), T::LAYER);
+    let [params, corrected] = passes::<T>(case, isa, shape, &mut ledger);
+
+    let (DannShape { d, ne, .. }, batch) = (shape, case.integer("batch"));
+    let (x, dh) = (case.cast::<T>("x"), case.cast::<T>("dh"));
+    let (x, dh) = (MatRef::new(&x, batch, d).unwrap(), MatRef::new(&dh, batch, ne).unwrap());
+    let layer = Layer::<T>::new(shape, &isa.into()).unwrap();
+    let (mut tape, mut h, mut plain) = (Tape::new(), vec![T::ZERO; batch * ne], params.clone());
+    layer.forward(params.view(), &mut tape, x, MatMut::new(&mut h, batch, ne).unwrap()).unwrap();
+    let update = Update::sgd(case.number("lr"));
+    layer.update(plain.view_mut(), &mut State::new(), &mut tape, dh, &update, None).unwrap();
     ledger.close("Wix1_sgd", &plain.wix);
     ledger.close("Wei1_sgd", &plain.wei);
     ledger.close("alpha1_sgd", &plain.alpha);
     assert_eq!((plain.wex, plain.g, plain.b), (corrected.wex, corrected.g, corrected.b), "uncorrected parameters");
-
-    let inputs = ["x", "Wex", "Wix", "Wei", "alpha", "g", "b", "dh", "relu", "d", "ne", "ni", "batch", "lr"];
-    ledger.close_all(&inputs);
+    ledger.close_all(&INPUTS);
 }

@@ -8,6 +8,7 @@
 mod case;
 #[path = "../common/mod.rs"]
 mod common;
+mod guard;
 mod init;
 mod layer;
 mod loss;
@@ -29,6 +30,7 @@ struct Family {
 }
 
 const FAMILIES: &[Family] = &[
+    Family { name: "guard", compare: guard::compare },
     Family { name: "init", compare: init::compare },
     Family { name: "layer", compare: layer::compare },
     Family { name: "loss", compare: loss::compare },

@@ -1,19 +1,29 @@
 //! The epilogues of interneurons and of the units that they inhibit.
 
+use super::division::{Divide, Floored, Plain};
+use super::low::Lows;
 use crate::kernels::access::{Access, DotProduct, Operand, RowMajor, Transposed};
 use crate::kernels::epilogue::{Partials, Store, activate, through_activation};
 use crate::kernels::tile::{Acc, Epilogue, load, zeros};
 use crate::kernels::{ForwardKernels, KernelTable, Tiled, TransposedKernels};
 use crate::layout::{Group, Grouped};
 use crate::simd::{Scalar, Simd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The kernels of interneurons, and of units that they divide.
 pub(crate) struct InhibitionKernels<T> {
     pub interneurons: ForwardKernels<T, Interneurons<T>>,
-    pub inhibit: ForwardKernels<T, Inhibit<T, RowMajor>, Inhibit<T, DotProduct>>,
-    pub receive: TransposedKernels<T, InhibitBackward<T>>,
+    pub inhibit: DividingKernels<T, Plain<T>>,
+    /// For divisors other than the plain one.
+    pub inhibit_other: DividingKernels<T, Floored<T>>,
+    pub count_lows: ForwardKernels<T, CountLows<T>>,
+    pub receive: TransposedKernels<T, InhibitBackward<T, Plain<T>>>,
+    pub receive_other: TransposedKernels<T, InhibitBackward<T, Floored<T>>>,
     pub interneurons_backward: TransposedKernels<T, InterneuronsBackward<T>>,
 }
+
+/// The forward kernels of units that one kind of divisor divides.
+type DividingKernels<T, D> = ForwardKernels<T, Inhibit<T, RowMajor, D>, Inhibit<T, DotProduct, D>>;
 
 impl<T: Scalar> KernelTable<T> for InhibitionKernels<T> {
     fn of<S: Tiled<T>>() -> &'static Self {
@@ -21,7 +31,10 @@ impl<T: Scalar> KernelTable<T> for InhibitionKernels<T> {
             &Self {
                 interneurons: ForwardKernels::of::<S>(),
                 inhibit: ForwardKernels::of::<S>(),
+                inhibit_other: ForwardKernels::of::<S>(),
+                count_lows: ForwardKernels::of::<S>(),
                 receive: TransposedKernels::of::<S>(),
+                receive_other: TransposedKernels::of::<S>(),
                 interneurons_backward: TransposedKernels::of::<S>(),
             }
         }
@@ -55,15 +68,15 @@ impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for Interneurons<T> {
     }
 }
 
-/// `h = f(g ⊙ (zE − s) / γ + b)` with `γ = (a ⊙ zI) Weiᵀ + ε`: the accumulators come in as `zE − s`.
+/// `h = f(g ⊙ (zE − s) / γ + b)` with a γ made of `(a ⊙ zI) Weiᵀ`: the accumulators come in as `zE − s`.
 ///
 /// γ is a second product of the same tile. Its registers are free because the compiler parks `zE − s` on the stack,
 /// one store and one load per vector, against `d + 2·ni` multiply-adds.
-pub(crate) struct Inhibit<T, W: Access> {
+pub(crate) struct Inhibit<T, W: Access, D> {
     /// `Wei [ne, ni]` and `a ⊙ zI [ni, B]`
     pub gamma: Operand<T, W>,
-    /// ε
-    pub epsilon: T,
+    /// What is made of the sum.
+    pub divide: D,
     /// `g [ne]`
     pub g: *const T,
     /// `b [ne]`
@@ -72,43 +85,91 @@ pub(crate) struct Inhibit<T, W: Access> {
     pub relu: bool,
     /// `h [ne, B]`
     pub h: Grouped<T>,
-    /// `ẑ [ne, B]` and `1/γ [ne, B]`, for the backward pass.
+    /// `ẑ [ne, B]` and what is kept of `1/γ [ne, B]`, for the backward pass.
     pub keep: Option<(Grouped<T>, Grouped<T>)>,
+    /// Set if a divisor is below its bound.
+    pub any_low: *const AtomicBool,
 }
 
-impl<T: Scalar, S: Simd<T>, W: Access> Epilogue<T, S> for Inhibit<T, W> {
+/// Counts divisors below their bound, without the padding of the batch: the accumulators come in as `γ − ε`.
+pub(crate) struct CountLows<T> {
+    /// ε
+    pub epsilon: T,
+    /// The bound.
+    pub bound: T,
+    /// Where they are counted.
+    pub lows: *const Lows,
+}
+
+impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for CountLows<T> {
+    #[inline(always)]
+    unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, _: usize, group: Group) {
+        /// The most lanes of a vector.
+        const LANES: usize = 16;
+        const { assert!(S::LANES <= LANES, "a vector has its place") };
+        let (mut count, mut smallest) = (0, self.bound);
+        let mut lanes = [T::ZERO; LANES];
+        for gamma in acc {
+            for (j, gamma) in gamma.into_iter().enumerate() {
+                // SAFETY: there are as many lanes as a vector can have.
+                unsafe { s.store(lanes.as_mut_ptr(), s.add(gamma, s.splat(self.epsilon))) };
+                for &gamma in lanes.iter().take(S::LANES.min(group.len.saturating_sub(j * S::LANES))) {
+                    count += usize::from(gamma < self.bound);
+                    smallest = if gamma < smallest { gamma } else { smallest };
+                }
+            }
+        }
+        if count > 0 {
+            // SAFETY: the caller vouches for the epilogue's pointers.
+            unsafe { (*self.lows).add(count, smallest.to_f64()) };
+        }
+    }
+}
+
+impl<T: Scalar, S: Simd<T>, W: Access, D: Divide<T>> Epilogue<T, S> for Inhibit<T, W, D> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
         let gamma = unsafe { W::product(s, zeros::<T, S, MR, NV>(s), self.gamma, row, group) };
+        let bound = s.splat(self.divide.bound());
+        let mut least = bound;
         for (i, (difference, gamma)) in acc.into_iter().zip(gamma).enumerate() {
             // SAFETY: as above.
             unsafe {
                 let g = s.splat(*self.g.add(row + i));
                 let b = s.splat(*self.b.add(row + i));
                 for (j, (difference, gamma)) in difference.into_iter().zip(gamma).enumerate() {
-                    let inverse = s.div(s.splat(T::ONE), s.add(gamma, s.splat(self.epsilon)));
+                    let gamma = self.divide.unbounded(s, gamma);
+                    least = s.at_most(least, gamma);
+                    let [inverse, kept] = self.divide.inverse(s, gamma);
                     let standardised = s.mul(difference, inverse);
                     if let Some((zhat, inv_gamma)) = self.keep {
                         s.store(zhat.at(row + i, group).add(j * S::LANES), standardised);
-                        s.store(inv_gamma.at(row + i, group).add(j * S::LANES), inverse);
+                        s.store(inv_gamma.at(row + i, group).add(j * S::LANES), kept);
                     }
                     activate(s, s.mul_add(g, standardised, b), self.relu, self.h.at(row + i, group), group, j);
                 }
             }
         }
+        // No term is negative, so that none hides another. A call from here, or a count, would cost the tile a register.
+        if s.sum(s.sub(bound, least)) > T::ZERO {
+            // SAFETY: as above.
+            unsafe { (*self.any_low).store(true, Ordering::Relaxed) };
+        }
     }
 }
 
 /// From `dh`, the accumulators, to `du`, `dγ`, `db` and `dg` of a layer that divides.
-pub(crate) struct InhibitBackward<T> {
+pub(crate) struct InhibitBackward<T, D> {
+    /// What was made of the sum that divides.
+    pub divide: D,
     /// `h [ne, B]`, read for ReLU's derivative; none for the identity.
     pub h: Option<Grouped<T>>,
     /// `g [ne]`
     pub g: *const T,
-    /// `1/γ [ne, B]` comes in, `du` goes out.
+    /// What was kept of `1/γ [ne, B]` comes in, `du` goes out.
     pub inv_gamma_to_du: Grouped<T>,
-    /// `ẑ [ne, B]` comes in, `dγ` goes out.
+    /// `ẑ [ne, B]` comes in, the gradient by the sum goes out: `dγ` where ε is added to it.
     pub zhat_to_dgamma: Grouped<T>,
     /// `db`, written.
     pub db: Partials<T>,
@@ -116,7 +177,7 @@ pub(crate) struct InhibitBackward<T> {
     pub dg: Partials<T>,
 }
 
-impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for InhibitBackward<T> {
+impl<T: Scalar, S: Simd<T>, D: Divide<T>> Epilogue<T, S> for InhibitBackward<T, D> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         for (i, dh) in acc.into_iter().enumerate() {
@@ -129,12 +190,12 @@ impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for InhibitBackward<T> {
                     let dz = through_activation(s, dh, self.h, row + i, group, j * S::LANES);
                     let du = self.inv_gamma_to_du.at(row + i, group).add(j * S::LANES);
                     let dgamma = self.zhat_to_dgamma.at(row + i, group).add(j * S::LANES);
-                    let (inv_gamma, zhat) = (s.load(du), s.load(dgamma));
+                    let (kept, zhat) = (s.load(du), s.load(dgamma));
                     db = self.db.add(s, db, dz);
                     dg = self.dg.mul_add(s, dz, zhat, dg);
-                    let du_vector = s.mul(s.mul(dz, g), inv_gamma);
+                    let du_vector = s.mul(s.mul(dz, g), self.divide.kept(s, kept));
                     s.store(du, du_vector);
-                    s.store(dgamma, s.sub(s.zero(), s.mul(du_vector, zhat)));
+                    s.store(dgamma, self.divide.dsum(s, s.mul(du_vector, zhat), kept));
                 }
                 *self.db.at(row + i, group) = s.sum(db);
                 *self.dg.at(row + i, group) = s.sum(dg);

@@ -7,8 +7,10 @@
 //! `zI` is kept as `−zI` and as `a ⊙ zI` with `a = exp(alpha)`, so that `zE − s` is one sum of two products, and so is
 //! the gradient of `Wei`.
 
+pub(crate) mod division;
 mod init;
 pub(super) mod kernels;
+pub(crate) mod low;
 
 use super::buffers::LayerBuffers;
 use super::collect::{Sums, WeightGradient};
@@ -19,12 +21,11 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::access::{Operand, Transposed};
 use crate::kernels::epilogue::Store;
-use crate::kernels::product::Product;
+use crate::kernels::product::{Product, ProductKernel};
 use crate::threads::Team;
-use kernels::{DivisiveBackward, InhibitionKernels, Interneurons, InterneuronsBackward, Q};
-
-/// ε of γ.
-pub(super) const EPSILON: f64 = 1e-8;
+use division::{Division, Divisor};
+use kernels::{CountLows, DivisiveBackward, InhibitionKernels, Interneurons, InterneuronsBackward, Q};
+use low::Lows;
 
 /// What a pass keeps of the interneurons of a layer.
 #[derive(Clone)]
@@ -32,6 +33,8 @@ pub(super) struct Inhibition<T> {
     ne: usize,
     ni: usize,
     divisive: bool,
+    /// What it divides by, if it does.
+    pub division: Division<T>,
     /// `exp(alpha)`, as of the forward pass.
     a: Buffer<T>,
     minus_zi: Activations<T>,
@@ -44,17 +47,20 @@ pub(super) struct Inhibition<T> {
     /// `dγ Wei` of a large layer.
     q: Activations<T>,
     pub dalpha: Sums<T>,
+    /// Divisors below their bound, of all slabs of a pass.
+    pub lows: Lows,
     /// What `du` and `dgamma` held before a Fisher pass.
     saved: [Activations<T>; 2],
 }
 
 impl<T: Element> Inhibition<T> {
     /// The interneurons of a layer of `ne` units.
-    pub fn new(ne: usize, ni: usize, divisive: bool) -> Self {
+    pub fn new(ne: usize, ni: usize, divisor: Option<Divisor>) -> Self {
         Self {
             ne,
             ni,
-            divisive,
+            divisive: divisor.is_some(),
+            division: Division::new(divisor.unwrap_or_default()),
             a: Buffer::default(),
             minus_zi: Activations::new(),
             azi: Activations::new(),
@@ -64,6 +70,7 @@ impl<T: Element> Inhibition<T> {
             dzi: Activations::new(),
             q: Activations::new(),
             dalpha: Sums::new(ni),
+            lows: Lows::new(),
             saved: [Activations::new(), Activations::new()],
         }
     }
@@ -138,6 +145,25 @@ impl<T: Element> Inhibition<T> {
         let (minus_zi, azi) =
             if W::EXAMPLES { (&self.minus_zi_examples, &self.azi_examples) } else { (&self.minus_zi, &self.azi) };
         [W::operand(wei, self.ni, minus_zi), W::operand(wei, self.ni, azi)]
+    }
+
+    /// Counts the divisors below their bound of a forward pass that found one, from what it kept: it makes them once more.
+    pub fn count_lows<W: Side>(
+        &mut self,
+        team: &Team<'_>,
+        &LayerBuffers { kernels, examples, .. }: &LayerBuffers<T>,
+        gamma: Operand<T, W>,
+        kernel: ProductKernel<T, W, CountLows<T>>,
+    ) {
+        if !*self.lows.any.get_mut() {
+            return;
+        }
+        let [epsilon, bound] = self.division.bound();
+        let epilogue = CountLows { epsilon, bound, lows: &raw const self.lows };
+        let product = Product { init: None, terms: [Some(gamma), None], examples, epilogue };
+        // SAFETY: the caller borrows Wei, the activations are borrowed here; both were read in the forward pass. The
+        // count has its atomics.
+        unsafe { run_product(team, (kernels, self.ne), kernel, &product, |_, _| ()) };
     }
 
     /// `−zI [ni, B]` of the last forward pass.

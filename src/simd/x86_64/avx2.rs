@@ -74,6 +74,7 @@ impl_simd! {
     mul_add(a, b, c) = _mm256_fmadd_ps(a, b, c);
     // The second operand where either is NaN.
     at_least(x, low) = _mm256_max_ps(low, x);
+    at_most(x, high) = _mm256_min_ps(high, x);
     where_positive(test, x) = _mm256_blendv_ps(test, x, _mm256_cmp_ps::<_CMP_GT_OQ>(test, _mm256_setzero_ps()));
     // Not less, which NaN is not.
     flush(x) = _mm256_and_ps(x, _mm256_cmp_ps::<_CMP_NLT_UQ>(
@@ -107,6 +108,7 @@ impl_simd! {
     mul_add(a, b, c) = _mm256_fmadd_pd(a, b, c);
     // The second operand where either is NaN.
     at_least(x, low) = _mm256_max_pd(low, x);
+    at_most(x, high) = _mm256_min_pd(high, x);
     where_positive(test, x) = _mm256_blendv_pd(test, x, _mm256_cmp_pd::<_CMP_GT_OQ>(test, _mm256_setzero_pd()));
     // Not less, which NaN is not.
     flush(x) = _mm256_and_pd(x, _mm256_cmp_pd::<_CMP_NLT_UQ>(

@@ -50,6 +50,7 @@ impl_simd! {
     mul_add(a, b, c) = _mm512_fmadd_ps(a, b, c);
     // The second operand where either is NaN.
     at_least(x, low) = _mm512_max_ps(low, x);
+    at_most(x, high) = _mm512_min_ps(high, x);
     where_positive(test, x) =
         _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(test, _mm512_setzero_ps()), test, x);
     // Not less, which NaN is not.
@@ -87,6 +88,7 @@ impl_simd! {
     mul_add(a, b, c) = _mm512_fmadd_pd(a, b, c);
     // The second operand where either is NaN.
     at_least(x, low) = _mm512_max_pd(low, x);
+    at_most(x, high) = _mm512_min_pd(high, x);
     where_positive(test, x) =
         _mm512_mask_blend_pd(_mm512_cmp_pd_mask::<_CMP_GT_OQ>(test, _mm512_setzero_pd()), test, x);
     // Not less, which NaN is not.
