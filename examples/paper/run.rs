@@ -147,11 +147,15 @@ impl<'a> Learner<'a> {
     /// One epoch; none if somebody wants the program to end.
     fn epoch(&mut self, number: usize, learnt: &impl Fn(usize)) -> Result<Option<Epoch>, End> {
         let (mut sum, mut steps) = (0.0, 0);
-        let flow = self.course.epoch(&mut self.net, &self.update, |step| {
-            sum += step.loss;
-            steps += 1;
-            learnt(step.images);
-        })?;
+        let flow = self.course.epoch(
+            &mut self.net,
+            |_| self.update,
+            |step| {
+                sum += step.loss;
+                steps += 1;
+                learnt(step.images);
+            },
+        )?;
         if flow.is_break() {
             return Ok(None);
         }
