@@ -13,7 +13,7 @@ fn batches(all: &Dataset, images: usize, batch: usize, last: LastBatch) -> Vec<u
     let mut course = Course::new(&data, batch, last, 1);
     let mut net: Network<f32> = Architecture::mlp(&[784, 10]).unwrap().build(&Context::new().unwrap()).unwrap();
     let mut sizes = vec![];
-    let flow = course.epoch(&mut net, &Update::sgd(0.01), |step| sizes.push(step.images)).unwrap();
+    let flow = course.epoch(&mut net, |_| Update::sgd(0.01), |step| sizes.push(step.images)).unwrap();
     assert!(flow.is_continue() && sizes.len() == course.steps());
     sizes
 }
@@ -57,7 +57,7 @@ fn one_image_more_does_not_ruin_training() {
             let mut course = Course::new(&train, 32, last, seed);
             let mut sum = 0.0;
             for epoch in 0..EPOCHS {
-                let _ = course.epoch(&mut net, &Update::sgd(0.1), |_| ()).unwrap();
+                let _ = course.epoch(&mut net, |_| Update::sgd(0.1), |_| ()).unwrap();
                 if epoch >= EPOCHS - COUNTED {
                     sum += course.examples.evaluate(&mut net, &data.test).unwrap().error_percent();
                 }
@@ -85,7 +85,7 @@ fn epochs_that_are_passed_over_leave_the_same_order() {
         course.skip(passed);
         for epoch in passed..epochs {
             let rate = if epoch == 2 { 0.01 } else { 0.0 };
-            let _ = course.epoch(&mut net, &Update::sgd(rate), |_| ()).unwrap();
+            let _ = course.epoch(&mut net, |_| Update::sgd(rate), |_| ()).unwrap();
         }
         (course.generator().clone(), net.params().map(|params| params.to_owned()).collect::<Vec<_>>())
     };

@@ -75,6 +75,13 @@ impl Bench {
         output
     }
 
+    /// As [`Bench::succeed`], but runs may have diverged.
+    #[track_caller]
+    fn succeed_or_diverge(&self, out: &str, args: &[&str]) {
+        let output = self.run(out, args);
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     fn read(&self, out: &str, name: &str) -> String {
         let path = self.path(out).join(name);
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -239,6 +246,75 @@ fn every_network_is_trained_and_its_layers_recorded() {
 }
 
 #[test]
+fn optimisers_schedules_and_schemes_are_part_of_the_settings() {
+    let bench = Bench::new();
+    let networks = "mlp,layer-norm,batch-norm,column-ei,dann,dann-one,dann-iid,dann-sub,dann-ngd";
+    let config = bench.file("rates.toml", "[rates.dann-ngd]\nknown = 1.0\n");
+    let short = ["--config", &config, "--networks", networks, "--trials", "0", "--epochs", "2", "--seeds", "1"];
+    let short = [&short[..], &["--natural-batch", "50"]].concat();
+    let cases: [&[&str]; 4] = [
+        &["--optimiser", "adamw", "--weight-decay", "0.01", "--schedule", "cosine", "--warmup", "0.5"],
+        &["--optimiser", "eg", "--momentum", "0.5", "--clip", "1", "--scheme", "centred"],
+        &["--optimiser", "adamw-eg", "--schedule", "linear", "--scheme", "lognormal"],
+        &["--momentum", "0.9", "--schedule", "step", "--step-every", "1", "--scheme", "independent"],
+    ];
+    let mut seen = vec![];
+    for (index, case) in cases.into_iter().enumerate() {
+        let out = index.to_string();
+        bench.succeed_or_diverge(&out, &[&short[..], case].concat());
+        let results = bench.results(&out);
+        let common = results["runs"][0]["settings"]["common"].clone();
+        assert_eq!(common["training"]["optimiser"], results["config"]["optimiser"]);
+        assert!(!seen.contains(&common), "{case:?}");
+        seen.push(common);
+        let csv = bench.read(&out, "results.csv");
+        bench.succeed_or_diverge(&out, &["--resume"]);
+        assert_eq!(csv, bench.read(&out, "results.csv"));
+    }
+}
+
+/// The defaults of the rates depend on the optimiser; those that a file has do not.
+#[test]
+fn rates_follow_the_optimiser() {
+    let bench = Bench::new();
+    let file = bench.file("rates.toml", "optimiser = \"adamw\"\n[rates.dann]\nknown = 0.5\n");
+    let output = example("paper").args(["--config", &file, "--print-config"]).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    for (network, rates) in [
+        ("mlp", "low = 0.0001\nhigh = 0.03\nknown = 0.001"),
+        ("dann", "low = 0.0001\nhigh = 0.03\nknown = 0.5"),
+        ("dann-ngd", "low = 10.0\nhigh = 1000.0\nknown = 300.0"),
+    ] {
+        assert!(printed.contains(&format!("[rates.{network}]\n{rates}\n")), "{printed}");
+    }
+}
+
+/// An experiment that was begun before there were optimisers, schedules and schemes to choose goes on, and repeats
+/// nothing.
+#[test]
+fn experiments_of_older_versions_go_on() {
+    let bench = Bench::new();
+    bench.succeed("out", &["--trials", "1", "--networks", "dann", "--seeds", "1"]);
+    let newer = ["optimiser", "momentum", "weight_decay", "clip", "schedule", "warmup", "step_every", "step_factor"];
+    let of = |line: &str| [&newer[..], &["scheme"]].concat().iter().any(|name| line.starts_with(&format!("{name} = ")));
+    let config = bench.read("out", "config.toml");
+    let old: Vec<&str> = config.lines().filter(|line| !of(line)).collect();
+    assert_eq!(old.len() + 9, config.lines().count());
+    fs::write(bench.path("out/config.toml"), old.join("\n")).unwrap();
+    for path in bench.runs("out").keys() {
+        let mut record: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        let common = record["settings"]["common"].as_object_mut().unwrap();
+        assert!(common.remove("training").is_some() && common.remove("scheme").is_some());
+        fs::write(path, record.to_string()).unwrap();
+    }
+    let before = bench.runs("out");
+    let refused = bench.run("out", &["--resume", "--optimiser", "adamw"]);
+    assert_refused(&refused, "optimiser is \"adamw\": expected \"sgd\"");
+    bench.succeed("out", &["--resume"]);
+    assert_eq!(bench.runs("out"), before);
+}
+
+#[test]
 fn the_printed_configuration_is_used_as_it_is() {
     let bench = Bench::new();
     let print = |args: &[&str]| {
@@ -295,6 +371,16 @@ fn bad_input_gets_one_line_and_exit_code_2() {
         (&["--networks", "dann-ngd", "--natural-batch", "61"], "natural_batch is 61: expected at most 60"),
         (&["--natural-f-lambda", "NaN"], "--natural-f-lambda is NaN: expected a finite number above 0"),
         (&["--natural-c", "1.5"], "--natural-c is 1.5: expected a number above 0, at most 1"),
+        (&["--optimiser", "adam"], "--optimiser is adam: expected sgd, adamw, eg or adamw-eg"),
+        (&["--schedule", "slow"], "--schedule is slow: expected constant, step, linear or cosine"),
+        (&["--scheme", "iid"], "--scheme is iid: expected matched, independent, centred or lognormal"),
+        (&["--momentum", "1"], "--momentum is 1: expected a number from 0 to 0.9999"),
+        (&["--weight-decay", "NaN"], "--weight-decay is NaN: expected a number from 0 to 1"),
+        (&["--clip", "-1"], "--clip is -1: expected 0, or a number from 1e-9 to 1e9"),
+        (&["--step-every", "0"], "--step-every is 0: expected a whole number from 1 to"),
+        (&["--step-factor", "2"], "--step-factor is 2: expected a number from 0 to 1"),
+        (&["--warmup", "3", "--epochs", "2", "--trials", "0"], "warmup is 3: expected at most 2, the epochs"),
+        (&["--optimiser", "adamw", "--momentum", "0.5"], "momentum is 0.5: expected 0 with adamw, which has moments"),
         (&["--record=perhaps"], "--record is perhaps: expected true or false"),
         (&["--checkpoints=2"], "--checkpoints"),
         (&["--threads", "-1"], "--threads"),

@@ -310,6 +310,40 @@ fn an_interrupted_training_leaves_what_there_is() {
     }
 }
 
+/// The number of a step is in the checkpoint, so that its learning rate is the same after an interruption; and so are
+/// velocities and moments.
+#[test]
+fn schedules_go_on_to_the_same_bits() {
+    let bench = Bench::new();
+    let cases: [&[&str]; 3] = [
+        &["--schedule", "cosine", "--warmup", "9.5", "--momentum", "0.9", "--clip", "1"],
+        &["--schedule", "linear", "--optimiser", "adamw", "--weight-decay", "0.01"],
+        &["--schedule", "step", "--step-every", "7", "--step-factor", "0.9", "--optimiser", "eg"],
+    ];
+    for (index, case) in cases.into_iter().enumerate() {
+        let [whole, parts] = ["whole", "parts"].map(|name| format!("{name}-{index}"));
+        let long = ["--epochs", "300", "--model", "dann", "--batch", "16", "--lr", "0.005", "--threads", "1"];
+        let args = [&long[..], case].concat();
+        let output = bench.train(&whole, &args).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let args = [&args[..], &["--checkpoints"]].concat();
+        let saved = bench.path(&parts).join("networks/dann-last.safetensors");
+        let child = start(bench.train(&parts, &args).stderr(Stdio::piped()), || saved.exists());
+        signal(&child, libc::SIGINT);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+        let output = bench.train(&parts, &[&args[..], &["--resume"]].concat()).output().unwrap();
+        assert!(output.status.success() && stderr(&output).contains("goes on after epoch"), "{}", stderr(&output));
+        let losses = |name: &str| -> Vec<[Value; 2]> {
+            let results = bench.results(name);
+            let epochs = results["runs"][0]["epochs"].as_array().unwrap().clone();
+            epochs.iter().map(|epoch| ["train_loss", "test_loss"].map(|key| epoch[key].clone())).collect()
+        };
+        assert_eq!(losses(&whole).len(), 300);
+        assert!(losses(&whole) == losses(&parts), "{case:?}");
+    }
+}
+
 #[test]
 fn an_interrupted_experiment_says_how_to_go_on() {
     let bench = Bench::new();

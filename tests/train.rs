@@ -97,6 +97,25 @@ fn bad_input_gets_one_line_and_exit_code_2() {
         (&["--hidden", "1000000000000", "--data", data], "do not fit in memory"),
         (&["--hidden", "18446744073709551615", "--data", data], "fits in memory"),
         (&["--threads", "0"], "--threads"),
+        (&["--optimiser", "adam"], "--optimiser <NAME>': expected one of sgd, adamw, eg, adamw-eg"),
+        (&["--schedule", "exponential"], "--schedule <NAME>': expected one of constant, step, linear, cosine"),
+        (&["--preset", "slow"], "--preset <NAME>': expected fast"),
+        (&["--momentum", "1"], "--momentum <M>': expected a number from 0 to 0.9999"),
+        (&["--momentum", "NaN"], "--momentum"),
+        (&["--weight-decay", "-0.1"], "--weight-decay <L>': expected a number from 0 to 1"),
+        (&["--clip", "-1"], "--clip <NORM>': expected 0, or a number from 1e-9 to 1e9"),
+        (&["--step-every", "0"], "--step-every"),
+        (&["--step-factor", "1.5"], "--step-factor <F>': expected a number from 0 to 1"),
+        (&["--warmup", "1e9"], "--warmup <EPOCHS>': expected a number from 0 to 100000"),
+        (&["--data", data, "--warmup", "2.5", "--epochs", "2"], "--warmup is 2.5: expected at most 2, the epochs"),
+        (
+            &["--data", data, "--optimiser", "adamw", "--momentum", "0.9"],
+            "--momentum is 0.9: expected 0 with adamw, which has moments",
+        ),
+        (
+            &["--data", data, "--optimiser", "adamw-eg", "--lr", "5", "--weight-decay", "0.5"],
+            "--weight-decay is 0.5: expected at most 1 / 5, the rate, with adamw-eg",
+        ),
         (&["--isa", "mmx"], "unknown instruction set \"mmx\""),
         (&["--data", "/no/such/folder"], "/no/such/folder: no such folder"),
         (&["--data", empty], "train-images-idx3-ubyte: no such file"),
@@ -269,6 +288,83 @@ fn resuming_refuses_other_settings_and_keeps_other_networks() {
     std::fs::write(bench.path("t10k-labels-idx1-ubyte"), whole).unwrap();
     let stderr = bench.succeed("out", &["--epochs", "2", "--model", "dann"]);
     assert!(stderr.contains("the results of an earlier run will be replaced"), "{stderr}");
+}
+
+#[test]
+fn optimisers_schedules_and_clipping_are_recorded() {
+    let bench = Bench::new();
+    let short = ["--epochs", "2", "--model", "mlp,dann"];
+    let losses = |name: &str, args: &[&str]| {
+        bench.succeed(name, &[&short[..], args].concat());
+        let results = results(&bench.path(name));
+        let runs = results["runs"].as_array().unwrap().clone();
+        let losses = runs.iter().map(|run| run["epochs"][1]["train_loss"].as_f64().unwrap()).collect::<Vec<_>>();
+        assert!(losses.iter().all(|loss| loss.is_finite()));
+        (results["settings"]["training"].clone(), losses)
+    };
+    let (plain, first) = losses("plain", &[]);
+    assert_eq!((&plain["optimiser"], &plain["schedule"]), (&"sgd".into(), &"constant".into()));
+    let mut seen = vec![first];
+    type Case = (&'static [&'static str], [(&'static str, Value); 2]);
+    let cases: [Case; 8] = [
+        (&["--momentum", "0.9"], [("momentum", 0.9.into()), ("optimiser", "sgd".into())]),
+        (
+            &["--optimiser", "adamw", "--weight-decay", "0.01"],
+            [("weight_decay", 0.01.into()), ("momentum", 0.0.into())],
+        ),
+        (&["--optimiser", "eg", "--momentum", "0.5"], [("optimiser", "eg".into()), ("momentum", 0.5.into())]),
+        (&["--optimiser", "adamw-eg"], [("optimiser", "adamw-eg".into()), ("clip", 0.0.into())]),
+        (&["--clip", "0.1"], [("clip", 0.1.into()), ("optimiser", "sgd".into())]),
+        (&["--schedule", "linear"], [("schedule", "linear".into()), ("warmup", 0.0.into())]),
+        (&["--schedule", "cosine", "--warmup", "0.5"], [("schedule", "cosine".into()), ("warmup", 0.5.into())]),
+        (
+            &["--schedule", "step", "--step-every", "1", "--step-factor", "0.5"],
+            [("step_every", 1.into()), ("step_factor", 0.5.into())],
+        ),
+    ];
+    for (index, (args, fields)) in cases.iter().enumerate() {
+        let (training, losses) = losses(&index.to_string(), args);
+        fields.iter().for_each(|(name, value)| assert_eq!(&training[name], value, "{args:?}: {name}"));
+        assert!(!seen.contains(&losses), "{args:?} does something");
+        seen.push(losses);
+    }
+}
+
+/// What older versions wrote says nothing of optimisers: these were plain steps.
+#[test]
+fn results_of_older_versions_are_gone_on_with() {
+    let bench = Bench::new();
+    bench.succeed("out", &["--epochs", "2", "--model", "mlp", "--checkpoints"]);
+    let path = bench.path("out/results.json");
+    let mut old: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert!(old["settings"].as_object_mut().unwrap().remove("training").is_some());
+    std::fs::write(&path, old.to_string()).unwrap();
+    let resume = ["--epochs", "3", "--model", "mlp", "--resume"];
+    for (args, expected) in [
+        (["--momentum", "0.9"], "momentum is 0.9: expected 0"),
+        (["--optimiser", "adamw"], "optimiser is adamw: expected sgd"),
+        (["--schedule", "cosine"], "schedule is cosine: expected constant"),
+        (["--clip", "2"], "clip is 2: expected 0"),
+    ] {
+        assert_refused(&bench.run("out", &[&resume[..], &args].concat()), &format!("results.json: {expected}"));
+    }
+    let stderr = bench.succeed("out", &resume);
+    assert!(stderr.contains("mlp: goes on after epoch 2"), "{stderr}");
+}
+
+/// A preset is a set of defaults; a schedule that ends elsewhere is another one.
+#[test]
+fn the_fast_preset_may_be_overridden() {
+    let bench = Bench::new();
+    bench.succeed("fast", &["--preset", "fast", "--epochs", "2", "--checkpoints"]);
+    let results = results(&bench.path("fast"));
+    let settings = &results["settings"];
+    assert_eq!((&settings["hidden"], &settings["training"]["optimiser"]), (&vec![12].into(), &"adamw".into()));
+    assert_eq!((&settings["training"]["schedule"], &settings["schedule_epochs"]), (&"linear".into(), &2.into()));
+    let models: Vec<_> = results["runs"].as_array().unwrap().iter().map(|run| run["model"].clone()).collect();
+    assert_eq!(models, ["mlp", "dann"]);
+    let output = bench.run("fast", &["--preset", "fast", "--epochs", "3", "--resume"]);
+    assert_refused(&output, "results.json: epochs is 3: expected 2");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Command lines: what users type, with its bounds, and errors of one line.
 
+use super::bounds::CLIPS;
 use super::{interrupt, output};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
@@ -56,6 +57,19 @@ pub fn units(text: &str) -> Result<usize, String> {
 pub fn rate(text: &str) -> Result<f64, String> {
     let valid = |lr: &f64| *lr >= 0.0 && (*lr as f32).is_finite();
     text.parse().ok().filter(valid).ok_or_else(|| "expected a finite number, at least 0".to_owned())
+}
+
+/// A number from `low` to `high`, bounds included.
+pub fn number(low: f64, high: f64) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync {
+    let expected = move || format!("expected a number from {low} to {high}");
+    move |text| text.parse().ok().filter(|number| (low..=high).contains(number)).ok_or_else(expected)
+}
+
+/// The largest norm of gradients, or 0 for none.
+pub fn clip(text: &str) -> Result<f64, String> {
+    let [low, high] = CLIPS;
+    let valid = |&clip: &f64| clip == 0.0 || (low..=high).contains(&clip);
+    text.parse().ok().filter(valid).ok_or_else(|| format!("expected 0, or a number from {low:e} to {high:e}"))
 }
 
 /// A text. What is not UTF-8 is refused everywhere: a configuration could not hold it.

@@ -8,3 +8,9 @@ pub const MOST_IMAGES: u64 = 1_000_000_000;
 pub const MOST_SEED: u64 = i64::MAX as u64;
 /// Threads: more is a mistake rather than a machine.
 pub const MOST_THREADS: u64 = 1024;
+/// Momentum: steps that are ten thousand times as long as plain ones.
+pub const MOST_MOMENTUM: f64 = 0.9999;
+/// Weight decay: with more nothing would be left after a few steps.
+pub const MOST_DECAY: f64 = 1.0;
+/// Norms that gradients are clipped to. Outside of these nothing is, or nothing is left.
+pub const CLIPS: [f64; 2] = [1e-9, 1e9];

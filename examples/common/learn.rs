@@ -194,11 +194,11 @@ impl<'a> Course<'a> {
     }
 
     /// One epoch, which ends early if somebody wants the program to end. A loss that is not finite ends it with
-    /// [`Error::Diverged`].
+    /// [`Error::Diverged`]. `update` has the number of a step, counted from 1 through all epochs.
     pub fn epoch(
         &mut self,
         net: &mut Network<f32>,
-        update: &Update,
+        update: impl Fn(u64) -> Update,
         mut each: impl FnMut(Step),
     ) -> Result<ControlFlow<()>, Error> {
         self.order.shuffle(&mut self.rng);
@@ -206,7 +206,7 @@ impl<'a> Course<'a> {
             let (begin, end) = self.last.bounds(self.data.len(), self.batch, step);
             let (x, labels) = self.examples.load(self.data, self.order[begin..end].iter().copied())?;
             let start = Instant::now();
-            let loss = net.train_step(x, labels, update)?;
+            let loss = net.train_step(x, labels, &update(net.steps() + 1))?;
             each(Step { loss, images: end - begin, time: start.elapsed() });
             if interrupt::requested() {
                 return Ok(ControlFlow::Break(()));

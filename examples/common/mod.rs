@@ -13,3 +13,4 @@ pub mod output;
 pub mod plot;
 pub mod progress;
 pub mod threads;
+pub mod training;

@@ -1,11 +1,13 @@
 //! The configuration: a list of fields, each with its comment and what it may hold, from which the file, the flags,
 //! the checks and `--print-config` all follow.
 
-use super::common::bounds::{MOST_EPOCHS, MOST_IMAGES, MOST_SEED, MOST_THREADS};
+use super::common::bounds::{CLIPS, MOST_DECAY, MOST_EPOCHS, MOST_IMAGES, MOST_MOMENTUM, MOST_SEED, MOST_THREADS};
 use super::common::files::read_text;
 use super::common::images::Fingerprint;
 use super::common::learn::LastBatch;
+use super::common::training::{Course, Optimiser, Training};
 use super::networks;
+use interneuron::{Law, Scheme};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,6 +27,9 @@ pub struct Config {
     pub batch: usize,
     pub last_batch: LastBatch,
     pub epochs: usize,
+    #[serde(flatten)]
+    pub training: Training,
+    pub scheme: Start,
     pub seeds: usize,
     pub seed: u64,
     pub trials: usize,
@@ -42,6 +47,30 @@ pub struct Config {
     /// What the data are; none before they were read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
+}
+
+/// How the parameters of networks with interneurons are drawn: [`Scheme`], by its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    #[default]
+    Matched,
+    Independent,
+    Centred,
+    Lognormal,
+}
+
+impl Start {
+    const NAMES: &[&str] = &["matched", "independent", "centred", "lognormal"];
+
+    pub fn scheme(self) -> Scheme {
+        match self {
+            Self::Matched => Scheme::Matched,
+            Self::Independent => Scheme::Independent,
+            Self::Centred => Scheme::Centred(Law::Exponential),
+            Self::Lognormal => Scheme::Centred(Law::Lognormal { k: 1.0 }),
+        }
+    }
 }
 
 /// Learning rates of a network.
@@ -69,6 +98,10 @@ pub enum Holds {
     /// At least one whole number and at most [`MOST_LAYERS`], each from 1 to a bound.
     Wholes(i64),
     Positive,
+    /// A number in a range, bounds included.
+    Number(f64, f64),
+    /// The largest norm of gradients, or 0 for none.
+    Clip,
     /// Above 0, at most 1.
     Fraction,
     /// One of some words.
@@ -77,7 +110,7 @@ pub enum Holds {
     Networks,
 }
 
-use Holds::{Fraction, Networks, Positive, Text, Whole, Wholes, Word, YesOrNo};
+use Holds::{Clip, Fraction, Networks, Number, Positive, Text, Whole, Wholes, Word, YesOrNo};
 
 /// Units of a layer: two such layers need terabytes.
 const MOST_UNITS: i64 = 1_000_000;
@@ -109,6 +142,36 @@ pub const FIELDS: &[Field] = &[
          experiments",
     ),
     field("epochs", Whole(1, MOST_EPOCHS as i64), "Passes over the training images in a final run"),
+    field(
+        "optimiser",
+        Word(Optimiser::NAMES),
+        "What a step makes of the gradients, but for dann-ngd; eg is exponentiated gradient",
+    ),
+    field("momentum", Number(0.0, MOST_MOMENTUM), "Momentum of sgd and eg, but for dann-ngd"),
+    field(
+        "weight_decay",
+        Number(0.0, MOST_DECAY),
+        "Weight decay of all parameters, but for dann-ngd; decoupled with adamw and adamw-eg (PyTorch has 0.01 there)",
+    ),
+    field("clip", Clip, "Largest norm of the gradients of a network; 0 does not clip"),
+    field(
+        "schedule",
+        Word(Course::NAMES),
+        "What the learning rate does: linear and cosine go down to 0 at the end of the last epoch of a run",
+    ),
+    field(
+        "warmup",
+        Number(0.0, MOST_EPOCHS as f64),
+        "Epochs, or a part of one, in which the learning rate grows first",
+    ),
+    field("step_every", Whole(1, MOST_EPOCHS as i64), "Epochs after which schedule step multiplies the learning rate"),
+    field("step_factor", Number(0.0, 1.0), "What schedule step multiplies it by"),
+    field(
+        "scheme",
+        Word(Start::NAMES),
+        "How networks with interneurons are drawn, but for dann-iid: matched, as originally; centred or lognormal, so \
+         that subtraction centres every input; independent",
+    ),
     field("seeds", Whole(1, 10_000), "Final runs of each network, at seed, seed + 1, ..."),
     field(
         "seed",
@@ -138,7 +201,8 @@ pub const FIELDS: &[Field] = &[
 ];
 
 const RATES: &str = "Learning rates: trials are spread evenly on a logarithmic scale from low to high, at random; \
-                     known is used if trials is 0";
+                     known is used if trials is 0. The \
+                     defaults depend on optimiser and momentum";
 
 const FINGERPRINT: &str =
     "What the data are, wherever they lie: hashes, by which an experiment that goes on knows them";
@@ -146,6 +210,9 @@ const FINGERPRINT: &str =
 /// Fields that may differ when an experiment goes on: they change no result. What the data are is seen from their
 /// fingerprint.
 const FREE: [&str; 3] = ["threads", "out", "data"];
+/// Fields that older versions did not have.
+const NEWER: [&str; 9] =
+    ["optimiser", "momentum", "weight_decay", "clip", "schedule", "warmup", "step_every", "step_factor", "scheme"];
 /// Fields that may grow: what was done stays as it is, and more is done.
 const GROWING: [&str; 2] = ["seeds", "trials"];
 
@@ -159,8 +226,13 @@ impl Holds {
             Whole(low, high) => format!("a whole number from {low} to {high}"),
             Wholes(high) => format!("whole numbers, 1 to {MOST_LAYERS} of them, each from 1 to {high}"),
             Positive => "a finite number above 0".into(),
+            Number(low, high) => format!("a number from {low} to {high}"),
+            Clip => format!("0, or a number from {:e} to {:e}", CLIPS[0], CLIPS[1]),
             Fraction => "a number above 0, at most 1".into(),
-            Word(words) => words.join(" or "),
+            Word(words) => {
+                let (last, others) = words.split_last().expect("a word at least");
+                format!("{} or {last}", others.join(", "))
+            }
             Networks => format!("different names out of {}", networks::names()),
         }
     }
@@ -181,6 +253,12 @@ impl Holds {
                 few && each(&|value| value.as_integer().is_some_and(|number| (1..=*high).contains(&number)))
             }
             Positive => return number().filter(|&number| positive(number)).map(Value::Float),
+            Number(low, high) => return number().filter(|number| (*low..=*high).contains(number)).map(Value::Float),
+            Clip => {
+                let [low, high] = CLIPS;
+                let held = |&clip: &f64| clip == 0.0 || (low..=high).contains(&clip);
+                return number().filter(held).map(Value::Float);
+            }
             Fraction => return number().filter(|&number| positive(number) && number <= 1.0).map(Value::Float),
             Networks => {
                 let names: Vec<&str> = value.as_array()?.iter().filter_map(Value::as_str).collect();
@@ -199,7 +277,7 @@ impl Holds {
             YesOrNo => Value::Boolean(text.parse().ok()?),
             Whole(..) => Value::Integer(text.parse().ok()?),
             Wholes(_) => Value::Array(list(&|text| Some(Value::Integer(text.parse().ok()?)))?),
-            Positive | Fraction => Value::Float(text.parse().ok()?),
+            Positive | Number(..) | Clip | Fraction => Value::Float(text.parse().ok()?),
             Networks => Value::Array(list(&|text| Some(Value::String(text.into())))?),
         };
         self.admit(value)
@@ -240,6 +318,8 @@ impl Preset {
             batch: 32,
             last_batch: LastBatch::Spread,
             epochs: 50,
+            training: Training::default(),
+            scheme: Start::Matched,
             seeds: 5,
             seed: 1,
             trials: 20,
@@ -253,7 +333,7 @@ impl Preset {
             threads: 0,
             isa: String::new(),
             out: "runs/paper".into(),
-            rates: networks::ALL.iter().map(|kind| (kind.name.to_owned(), kind.rates)).collect(),
+            rates: rates_for(&Training::default()),
             fingerprint: None,
         };
         match self {
@@ -272,6 +352,11 @@ impl Preset {
             },
         }
     }
+}
+
+/// The learning rates of all networks for an optimiser.
+fn rates_for(training: &Training) -> BTreeMap<String, Rates> {
+    networks::ALL.iter().map(|kind| (kind.name.to_owned(), kind.rates_for(training))).collect()
 }
 
 /// A file of fields, read but not yet believed.
@@ -314,11 +399,12 @@ impl Source {
         Ok(Self { name, table })
     }
 
-    /// Reads the configuration that an experiment was begun with: no field may be missing.
+    /// Reads the configuration that an experiment was begun with: no field may be missing but those that older versions
+    /// did not have, which were as the defaults are.
     pub fn read_whole(path: &Path) -> Result<Self, String> {
         let source = Self::read(path)?;
         let mut names = FIELDS.iter().map(|field| field.name).chain(["rates", "fingerprint"]);
-        match names.find(|&name| !source.table.contains_key(name)) {
+        match names.find(|name| !source.table.contains_key(*name) && !NEWER.contains(name)) {
             Some(name) => Err(format!("{}: {name} is missing: expected all fields", source.name)),
             None => Ok(source),
         }
@@ -334,14 +420,9 @@ impl Config {
     /// value, and what was expected.
     pub fn new(preset: Preset, source: Source, flags: &[(&'static Field, String)]) -> Result<Self, String> {
         let mut table = to_table(&preset.config());
-        let Source { name: file, table: fields } = source;
+        let Source { name: file, table: mut fields } = source;
+        let given_rates = fields.remove("rates");
         for (name, value) in fields {
-            if name == "rates" {
-                let rates =
-                    table.get_mut("rates").and_then(Value::as_table_mut).expect("every configuration has rates");
-                override_rates(rates, value).map_err(|error| format!("{file}: {error}"))?;
-                continue;
-            }
             if name == "fingerprint" {
                 let known = value.clone().try_into::<Fingerprint>().is_ok();
                 let wrong = || format!("{file}: fingerprint is {}: expected four hashes", one_line(&value.to_string()));
@@ -361,6 +442,13 @@ impl Config {
             let wrong = || format!("{} is {text}: expected {}", flag(field), field.holds.expected());
             table.insert(field.name.into(), field.holds.parse(text).ok_or_else(wrong)?);
         }
+        let training = table.clone().try_into::<Self>().map(|config| config.training);
+        let training = training.map_err(|error| one_line(error.message()))?;
+        let mut rates = Table::try_from(rates_for(&training)).expect("numbers");
+        if let Some(given) = given_rates {
+            override_rates(&mut rates, given).map_err(|error| format!("{file}: {error}"))?;
+        }
+        table.insert("rates".into(), Value::Table(rates));
         table.try_into().map_err(|error: toml::de::Error| one_line(error.message()))
     }
 

@@ -2,7 +2,8 @@
 
 use super::common::images::{Data, FNV, Fingerprint, fnv};
 use super::common::learn::{LastBatch, check_batches};
-use super::config::{Config, Rates};
+use super::common::training::Training;
+use super::config::{Config, Rates, Start};
 use super::networks::{self, Kind, Sizes};
 use super::store::CONFIG;
 use interneuron::{Generator, Isa, LayerShape, Network, generator};
@@ -54,6 +55,11 @@ pub struct Common {
     pub validation: usize,
     pub split_seed: u64,
     pub record: bool,
+    /// Missing in records of older versions, as the next: plain steps, networks as in the original experiments.
+    #[serde(default)]
+    pub training: Training,
+    #[serde(default)]
+    pub scheme: Start,
 }
 
 /// What networks learn and are tested on in a phase, and the sizes that follow.
@@ -119,6 +125,8 @@ impl Experiment {
             validation: config.validation,
             split_seed: config.seed,
             record: config.record,
+            training: config.training.clone(),
+            scheme: config.scheme,
         };
         let search = if config.trials > 0 { Some(split(&data.sets.train, &config)?) } else { None };
         let outputs = data.classes.outputs();
@@ -131,6 +139,11 @@ impl Experiment {
 
     /// Batches must fit the data, and networks must fit in memory.
     fn check(&self) -> Result<(), Box<dyn Error>> {
+        let Config { epochs, search_epochs, trials, training, .. } = &self.config;
+        let fewest = if *trials > 0 { epochs.min(search_epochs) } else { epochs };
+        let rates = self.kinds.iter().map(|kind| self.config.rates[kind.name]);
+        let largest = rates.map(|rates| if *trials > 0 { rates.high } else { rates.known }).fold(0.0, f64::max);
+        training.check(*fewest, largest)?;
         let search = self.search.as_ref().map(|stage| (stage, "the training images without those for validation"));
         let stages = || search.into_iter().chain([(&self.last, "the training images")]);
         for kind in &self.kinds {

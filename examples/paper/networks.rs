@@ -1,7 +1,8 @@
 //! The networks that are compared. Everything that is particular to one is in its entry of [`ALL`].
 
+use super::common::training::{Optimiser, Training};
 use super::config::{Config, Rates};
-use interneuron::{Architecture, Error, Natural, Update};
+use interneuron::{Architecture, Error, Natural, Scheme, Update};
 use interneuron_datasets::TrainTest;
 
 /// A kind of network, and how it is trained.
@@ -14,6 +15,44 @@ pub struct Kind {
     pub update: fn(f64, &Config) -> Update,
     /// The field of the configuration that holds its batch, and what it holds.
     pub batch: fn(&Config) -> (&'static str, usize),
+}
+
+impl Kind {
+    /// Its learning rates where another optimiser takes the steps. Those of the natural gradient stay as they are, as
+    /// does its update.
+    pub fn rates_for(&self, training: &Training) -> Rates {
+        let plain = self.rates;
+        if self.has_own_update() {
+            return plain;
+        }
+        match training.optimiser {
+            Optimiser::Sgd => {
+                let [low, high, known] = [plain.low, plain.high, plain.known].map(|rate| training.scaled(rate));
+                Rates { low, high, known }
+            }
+            Optimiser::Eg => {
+                let [low, high, known] = [0.01, 3.0, 0.1].map(|rate| training.scaled(rate));
+                Rates { low, high, known }
+            }
+            Optimiser::Adamw => Rates { low: 1e-4, high: 0.03, known: 0.001 },
+            Optimiser::AdamwEg => Rates { low: 0.001, high: 0.1, known: 0.01 },
+        }
+    }
+
+    /// Whether no other optimiser takes the place of its own.
+    fn has_own_update(&self) -> bool {
+        self.name == "dann-ngd"
+    }
+
+    /// Its update at a learning rate.
+    pub fn update_at(&self, rate: f64, config: &Config) -> Update {
+        let own = (self.update)(rate, config);
+        if self.has_own_update() {
+            let steps = Training { clip: config.training.clip, ..Training::default() }.update(own);
+            return Update { clip: steps.clip, clip_scope: steps.clip_scope, ..own };
+        }
+        config.training.update(own)
+    }
 }
 
 /// All networks, in the order of the table. The known rates of mlp, column-ei, dann, dann-nc and dann-ngd are those of
@@ -72,7 +111,7 @@ pub const ALL: &[Kind] = &[
         name: "dann-one",
         about: "dann with one interneuron a layer",
         rates: Rates { low: 0.01, high: 1.0, known: 0.1107 },
-        architecture: |sizes| Architecture::dann(&sizes.dims, &sizes.one_each()),
+        architecture: dann_of_one,
         update: |rate, _| Update::csgd(rate),
         batch: ordinary_batch,
     },
@@ -96,7 +135,7 @@ pub const ALL: &[Kind] = &[
         name: "dann-ngd",
         about: "dann with one interneuron a layer, by the diagonal natural gradient",
         rates: Rates { low: 10.0, high: 1000.0, known: 300.0 },
-        architecture: |sizes| Architecture::dann(&sizes.dims, &sizes.one_each()),
+        architecture: dann_of_one,
         update: |rate, &Config { natural_f_lambda: f_lambda, natural_c: c, .. }| {
             Update::natural(rate, Natural { f_lambda, c, ..Natural::default() })
         },
@@ -105,7 +144,11 @@ pub const ALL: &[Kind] = &[
 ];
 
 fn dann(sizes: &Sizes) -> Result<Architecture, Error> {
-    Architecture::dann(&sizes.dims, &sizes.interneurons)
+    Ok(Architecture::dann(&sizes.dims, &sizes.interneurons)?.init(sizes.scheme))
+}
+
+fn dann_of_one(sizes: &Sizes) -> Result<Architecture, Error> {
+    Ok(Architecture::dann(&sizes.dims, &vec![1; sizes.interneurons.len()])?.init(sizes.scheme))
 }
 
 fn ordinary_batch(config: &Config) -> (&'static str, usize) {
@@ -131,12 +174,15 @@ pub struct Sizes {
     pub column_ratio: usize,
     /// Mean of the training pixels, between 0 and 1.
     pub mean_input: f64,
+    /// How networks with interneurons are drawn.
+    pub scheme: Scheme,
 }
 
 impl Sizes {
     pub fn new(config: &Config, data: &TrainTest, outputs: usize) -> Self {
         Self {
             column_ratio: config.column_ratio,
+            scheme: config.scheme.scheme(),
             mean_input: data.train.images.mean(),
             dims: [&[data.train.images.size()][..], &config.hidden, &[outputs]].concat(),
             interneurons: [vec![config.interneurons; config.hidden.len()], vec![1]].concat(),
@@ -151,9 +197,5 @@ impl Sizes {
             usize::saturating_add(units, interneurons)
         };
         self.dims.iter().enumerate().map(with).collect()
-    }
-
-    fn one_each(&self) -> Vec<usize> {
-        vec![1; self.interneurons.len()]
     }
 }

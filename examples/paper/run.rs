@@ -4,7 +4,7 @@ use super::common::learn::{self, Course};
 use super::experiment::{Experiment, Settings};
 use super::layers::Layer;
 use super::networks;
-use interneuron::{Error, Network, Update, checkpoint, generator};
+use interneuron::{Error, Network, Schedule, Update, checkpoint, generator};
 use interneuron_datasets::{Dataset, TrainTest};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -82,6 +82,7 @@ struct Learner<'a> {
     data: &'a TrainTest,
     net: Network<f32>,
     update: Update,
+    schedule: Schedule,
     course: Course<'a>,
 }
 
@@ -116,13 +117,16 @@ impl<'a> Learner<'a> {
     fn new(experiment: &'a Experiment, settings: &'a Settings) -> Result<Self, Error> {
         let kind = networks::find(&settings.network).expect("settings are made of known networks");
         let data = &experiment.stage(settings.phase).data;
+        let course = Course::new(&data.train, settings.batch, settings.last_batch, settings.seed);
+        let training = &experiment.config.training;
         Ok(Self {
             experiment,
             settings,
             data,
             net: experiment.network(kind, settings)?,
-            update: (kind.update)(settings.rate, &experiment.config),
-            course: Course::new(&data.train, settings.batch, settings.last_batch, settings.seed),
+            update: kind.update_at(settings.rate, &experiment.config),
+            schedule: training.schedule(settings.rate, settings.epochs, course.steps())?,
+            course,
         })
     }
 
@@ -147,11 +151,15 @@ impl<'a> Learner<'a> {
     /// One epoch; none if somebody wants the program to end.
     fn epoch(&mut self, number: usize, learnt: &impl Fn(usize)) -> Result<Option<Epoch>, End> {
         let (mut sum, mut steps) = (0.0, 0);
-        let flow = self.course.epoch(&mut self.net, &self.update, |step| {
-            sum += step.loss;
-            steps += 1;
-            learnt(step.images);
-        })?;
+        let flow = self.course.epoch(
+            &mut self.net,
+            |step| Update { lr: self.schedule.rate(step), ..self.update },
+            |step| {
+                sum += step.loss;
+                steps += 1;
+                learnt(step.images);
+            },
+        )?;
         if flow.is_break() {
             return Ok(None);
         }
@@ -163,7 +171,8 @@ impl<'a> Learner<'a> {
     /// The error on a set after so many epochs, in percent.
     fn error(&mut self, data: &Dataset, epoch: usize) -> Result<f64, End> {
         let result = self.course.examples.evaluate(&mut self.net, data)?;
-        match learn::diverged(&self.net, result.loss, epoch, self.settings.rate) {
+        let rate = self.schedule.rate(self.net.steps());
+        match learn::diverged(&self.net, result.loss, epoch, rate) {
             Some(why) => Err(End::Diverged(why)),
             None => Ok(result.error_percent()),
         }

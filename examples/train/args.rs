@@ -1,8 +1,9 @@
 //! The command line.
 
-use super::common::args::{count, one_line, path, rate, text, units, whole};
-use super::common::bounds::{MOST_EPOCHS, MOST_IMAGES, MOST_SEED, MOST_THREADS};
+use super::common::args::{clip, count, number, one_line, path, rate, text, units, whole};
+use super::common::bounds::{MOST_DECAY, MOST_EPOCHS, MOST_IMAGES, MOST_MOMENTUM, MOST_SEED, MOST_THREADS};
 use super::common::learn::LastBatch;
+use super::common::training::{Course, Optimiser, Training};
 use clap::Parser;
 use interneuron::Isa;
 use std::error::Error;
@@ -20,28 +21,39 @@ pub struct Args {
     /// Folder with IDX files named as MNIST's or EMNIST's, plain or .gz; without it, digit-like images are drawn
     #[arg(long, value_name = "DIR", value_parser = path())]
     pub data: Option<PathBuf>,
+    /// Defaults of everything below: fast (98 % of MNIST's test images in seconds)
+    #[arg(long, value_name = "NAME", value_parser = Preset::find)]
+    preset: Option<Preset>,
     /// Networks to train: mlp, dann (with corrections), dann-nc (without)
     #[arg(long = "model", value_name = "LIST", value_delimiter = ',', default_value = "mlp,dann,dann-nc")]
+    #[arg(default_value_if("preset", "fast", fast::MODELS))]
     pub models: Vec<Model>,
     /// Units of each hidden layer
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "500,500,500", value_parser = units)]
+    #[arg(default_value_if("preset", "fast", fast::HIDDEN))]
     pub hidden: Vec<usize>,
     /// Interneurons of each hidden layer; the output layer has one
     #[arg(long, value_name = "N", default_value = "50", value_parser = units)]
+    #[arg(default_value_if("preset", "fast", fast::INHIBITORY))]
     pub inhibitory: usize,
     /// Passes over the training images
     #[arg(long, value_name = "N", default_value = "12", value_parser = count(MOST_EPOCHS))]
+    #[arg(default_value_if("preset", "fast", fast::EPOCHS))]
     pub epochs: usize,
     /// Images of a step
     #[arg(long, value_name = "N", default_value = "32", value_parser = count(MOST_IMAGES))]
+    #[arg(default_value_if("preset", "fast", fast::BATCH))]
     pub batch: usize,
     /// Images that do not fill a batch: spread over the steps of an epoch, or a short last step as in the original
     /// experiments: spread or short
     #[arg(long, value_name = "HOW", default_value = "spread", value_parser = LastBatch::find)]
     pub last_batch: LastBatch,
-    /// Learning rate of all networks; the default depends on the network: mlp 0.2976, dann 0.1107, dann-nc 0.003981
+    /// Largest learning rate of all networks; the default depends on network and optimiser. For sgd: mlp 0.2976, dann
+    /// 0.1107, dann-nc 0.003981, each times 1 - MOMENTUM
     #[arg(long, value_name = "RATE", value_parser = rate, allow_negative_numbers = true)]
-    pub lr: Option<f64>,
+    lr: Option<f64>,
+    #[command(flatten)]
+    training: TrainingArgs,
     /// Seed of the parameters, of the order of the images and of drawn images
     #[arg(long, value_name = "N", default_value = "1", value_parser = whole(0, MOST_SEED))]
     pub seed: u64,
@@ -68,10 +80,85 @@ pub struct Args {
     pub list_isas: bool,
 }
 
+/// The optimiser, the schedule and clipping.
+#[derive(clap::Args)]
+struct TrainingArgs {
+    /// sgd, adamw, eg (exponentiated gradient) or adamw-eg; dann corrects the steps of each
+    #[arg(long, value_name = "NAME", default_value = "sgd", value_parser = Optimiser::find)]
+    #[arg(default_value_if("preset", "fast", fast::OPTIMISER))]
+    optimiser: Optimiser,
+    /// Momentum of sgd and eg
+    #[arg(long, value_name = "M", default_value = "0", value_parser = number(0.0, MOST_MOMENTUM))]
+    #[arg(allow_negative_numbers = true)]
+    momentum: f64,
+    /// Weight decay of all parameters, decoupled with adamw and adamw-eg, for which PyTorch has 0.01
+    #[arg(long, value_name = "L", default_value = "0", value_parser = number(0.0, MOST_DECAY))]
+    #[arg(allow_negative_numbers = true)]
+    weight_decay: f64,
+    /// Largest norm of the gradients of a network; 0 does not clip
+    #[arg(long, value_name = "NORM", default_value = "0", value_parser = clip, allow_negative_numbers = true)]
+    clip: f64,
+    /// What the learning rate does: constant, step, or linear or cosine down to 0 at the end of the last epoch
+    #[arg(long, value_name = "NAME", default_value = "constant", value_parser = Course::find)]
+    #[arg(default_value_if("preset", "fast", fast::SCHEDULE))]
+    schedule: Course,
+    /// Epochs, or a part of one, in which the learning rate grows from 0 at first
+    #[arg(long, value_name = "EPOCHS", default_value = "0", value_parser = number(0.0, MOST_EPOCHS as f64))]
+    #[arg(allow_negative_numbers = true)]
+    warmup: f64,
+    /// Epochs after which --schedule step multiplies the learning rate, again and again
+    #[arg(long, value_name = "EPOCHS", default_value = "10", value_parser = count(MOST_EPOCHS))]
+    step_every: usize,
+    /// What --schedule step multiplies it by
+    #[arg(long, value_name = "F", default_value = "0.1", value_parser = number(0.0, 1.0))]
+    #[arg(allow_negative_numbers = true)]
+    step_factor: f64,
+}
+
+/// A set of defaults.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Preset {
+    /// A good network in seconds.
+    Fast,
+}
+
+impl Preset {
+    fn find(name: &str) -> Result<Self, String> {
+        if name == "fast" { Ok(Self::Fast) } else { Err("expected fast".to_owned()) }
+    }
+}
+
+/// What `--preset fast` is: see RESULTS.md.
+mod fast {
+    pub const MODELS: &str = "mlp,dann";
+    pub const HIDDEN: &str = "256,256";
+    pub const INHIBITORY: &str = "30";
+    pub const EPOCHS: &str = "4";
+    pub const BATCH: &str = "64";
+    pub const OPTIMISER: &str = "adamw";
+    pub const SCHEDULE: &str = "linear";
+    /// With this optimiser.
+    pub const LR: f64 = 0.004;
+}
+
 impl Args {
     /// Reads the command line; an error is one line.
     pub fn read() -> Result<Self, Box<dyn Error>> {
         Self::try_parse().map_err(one_line)
+    }
+
+    /// How the networks are trained.
+    pub fn training(&self) -> Training {
+        let TrainingArgs { optimiser, momentum, weight_decay, clip, schedule, warmup, step_every, step_factor } =
+            self.training;
+        Training { optimiser, momentum, weight_decay, clip, schedule, warmup, step_every, step_factor }
+    }
+
+    /// The largest learning rate of a network.
+    pub fn lr(&self, model: Model) -> f64 {
+        let training = self.training();
+        let fast = self.preset == Some(Preset::Fast) && training.optimiser == Optimiser::Adamw;
+        self.lr.unwrap_or(if fast { fast::LR } else { model.default_lr(&training) })
     }
 
     /// The instruction set asked for, by the option or the environment.
@@ -99,12 +186,16 @@ impl Model {
         }
     }
 
-    /// The learning rate that the original experiments found for MNIST.
-    pub fn default_lr(self) -> f64 {
-        match self {
-            Self::Mlp => 0.2976,
-            Self::Dann => 0.1107,
-            Self::DannNc => 0.003981,
+    /// The learning rate that the original experiments found for MNIST, or one that is known to do for another
+    /// optimiser.
+    fn default_lr(self, training: &Training) -> f64 {
+        match (training.optimiser, self) {
+            (Optimiser::Sgd, Self::Mlp) => training.scaled(0.2976),
+            (Optimiser::Sgd, Self::Dann) => training.scaled(0.1107),
+            (Optimiser::Sgd, Self::DannNc) => training.scaled(0.003981),
+            (Optimiser::Eg, _) => training.scaled(0.1),
+            (Optimiser::Adamw, _) => 0.001,
+            (Optimiser::AdamwEg, _) => 0.01,
         }
     }
 }

@@ -49,15 +49,21 @@ fn curves_of(runs: &[&Run], value: impl Fn(&Epoch) -> f64) -> Vec<Curve> {
 }
 
 fn table(runs: &[&Run]) -> String {
-    let mut table = "\nnetwork        lr    test error  train error  train loss  time a step    images/s\n".to_owned();
+    let mut table =
+        "\nnetwork        lr    test error  train error  train loss  time a step    images/s  training\n".to_owned();
     for run in runs {
         // Writing to a string cannot fail.
         let _ = write!(table, "{:8} {:>8}", run.model, run.lr);
         let _ = match run.epochs.last() {
             Some(last) => write!(
                 table,
-                "  {:>8.2} %  {:>9.2} %  {:>10.5}  {:>8.0} µs  {:>10.0}",
-                last.test_error, last.train_error, last.train_loss, run.step_us_median, run.images_per_second
+                "  {:>8.2} %  {:>9.2} %  {:>10.5}  {:>8.0} µs  {:>10.0}  {:>6.1} s",
+                last.test_error,
+                last.train_error,
+                last.train_loss,
+                run.step_us_median,
+                run.images_per_second,
+                run.epochs.iter().map(|epoch| epoch.seconds).sum::<f64>()
             ),
             None => write!(table, "  no epoch was finished"),
         };

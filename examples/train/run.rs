@@ -5,8 +5,9 @@ use super::common::images::Data;
 use super::common::learn::{self, Course};
 use super::common::output::note;
 use super::common::progress::{Bar, Screen, brief, left};
+use super::common::training::Training;
 use super::store::{Common, Store, Which};
-use interneuron::{Architecture, Context, Error, Isa, LayerShape, Network, Threads, Update, checkpoint};
+use interneuron::{Architecture, Context, Error, Isa, LayerShape, Network, Schedule, Threads, Update, checkpoint};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Instant;
@@ -18,7 +19,8 @@ pub struct Settings {
     dims: Vec<usize>,
     nis: Vec<usize>,
     epochs: usize,
-    lr: Option<f64>,
+    /// Of each network, in the order of `models`.
+    rates: Vec<f64>,
     isa: Isa,
 }
 
@@ -77,7 +79,11 @@ impl Settings {
         let train = &data.sets.train;
         learn::check_batches([], train.len(), args.batch, args.last_batch)
             .map_err(|expected| format!("--batch is {}: {expected}, the training images", args.batch))?;
-        let Args { epochs, batch, lr, seed, last_batch, .. } = *args;
+        let Args { epochs, batch, seed, last_batch, .. } = *args;
+        let rates: Vec<f64> = args.models.iter().map(|&model| args.lr(model)).collect();
+        let training = args.training();
+        let largest = rates.iter().copied().fold(0.0, f64::max);
+        training.check(epochs, largest).map_err(|error| format!("--{error}"))?;
         Ok(Self {
             common: Common {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -88,19 +94,21 @@ impl Settings {
                 batch,
                 last_batch,
                 seed,
+                schedule_epochs: training.ends().then_some(epochs),
+                training,
             },
             models: args.models.clone(),
             dims: [&[train.images.size()][..], &args.hidden, &[data.classes.outputs()]].concat(),
             nis: [vec![args.inhibitory; args.hidden.len()], vec![1]].concat(),
             epochs,
-            lr,
+            rates,
             isa,
         })
     }
 
-    /// The learning rate of a network.
-    pub fn lr(&self, model: Model) -> f64 {
-        self.lr.unwrap_or(model.default_lr())
+    /// The largest learning rate of the network at a place of the list.
+    pub fn lr(&self, index: usize) -> f64 {
+        self.rates[index]
     }
 
     /// Names the first setting that differs from what was `before`.
@@ -119,8 +127,12 @@ impl Settings {
                 ("last-batch", last_batch(common)),
                 ("seed", common.seed.to_string()),
             ]
+            .into_iter()
+            .chain(fields_of(&common.training))
+            // A schedule that ends is another one if it ends elsewhere.
+            .chain(common.schedule_epochs.map(|epochs| ("epochs", epochs.to_string())))
         };
-        match fields(now).into_iter().zip(fields(before)).find(|(now, before)| now != before) {
+        match fields(now).zip(fields(before)).find(|(now, before)| now != before) {
             Some(((name, now), (_, before))) => Err(format!("{name} is {now}: expected {before}")),
             None => Ok(()),
         }
@@ -134,12 +146,27 @@ impl Settings {
         architecture.seed(self.common.seed).build(context)
     }
 
-    fn update(&self, model: Model) -> Update {
-        match model {
-            Model::Mlp | Model::DannNc => Update::sgd(self.lr(model)),
-            Model::Dann => Update::csgd(self.lr(model)),
-        }
+    fn update(&self, model: Model, lr: f64) -> Update {
+        self.common.training.update(match model {
+            Model::Mlp | Model::DannNc => Update::sgd(lr),
+            Model::Dann => Update::csgd(lr),
+        })
     }
+}
+
+/// The options that a training is made of, with their values.
+fn fields_of(training: &Training) -> [(&'static str, String); 8] {
+    let Training { optimiser, momentum, weight_decay, clip, schedule, warmup, step_every, step_factor } = training;
+    [
+        ("optimiser", optimiser.name().to_owned()),
+        ("momentum", momentum.to_string()),
+        ("weight-decay", weight_decay.to_string()),
+        ("clip", clip.to_string()),
+        ("schedule", schedule.name().to_owned()),
+        ("warmup", warmup.to_string()),
+        ("step-every", step_every.to_string()),
+        ("step-factor", step_factor.to_string()),
+    ]
 }
 
 impl Diverged {
@@ -157,6 +184,7 @@ struct Learner<'a> {
     screen: &'a Screen,
     net: Network<f32>,
     course: Course<'a>,
+    schedule: Schedule,
     run: Run,
     step_us: Vec<f64>,
 }
@@ -198,7 +226,7 @@ impl<'a> Learner<'a> {
         let run = Run {
             model: model.name().to_owned(),
             seed,
-            lr: settings.lr(model),
+            lr: settings.lr(index),
             isa: settings.isa.name().to_owned(),
             threads: threads.count(),
             status: Status::Unfinished,
@@ -211,7 +239,8 @@ impl<'a> Learner<'a> {
         let context = Context::from(settings.isa).with_threads(threads.clone());
         let net = settings.network(model, &context)?;
         let course = Course::new(&data.sets.train, batch, last_batch, seed);
-        Ok(Self { model, index, settings, data, screen, net, course, run, step_us: vec![] })
+        let schedule = settings.common.training.schedule(run.lr, settings.epochs, course.steps())?;
+        Ok(Self { model, index, settings, data, screen, net, course, schedule, run, step_us: vec![] })
     }
 
     /// Goes on where a run was left, if there is a checkpoint of it; says what it does.
@@ -291,13 +320,19 @@ impl<'a> Learner<'a> {
     /// One epoch and its test. False if it was interrupted.
     fn epoch(&mut self, bar: &Bar) -> Result<bool, Error> {
         let start = Instant::now();
-        let (model, lr) = (self.model, self.run.lr);
+        let (model, settings, schedule) = (self.model, self.settings, self.schedule);
         let step_us = &mut self.step_us;
-        let result = self.course.epoch(&mut self.net, &self.settings.update(model), |step| {
-            step_us.push(step.time.as_secs_f64() * 1e6);
-            bar.advance(step.images as u64);
-        });
+        let result = self.course.epoch(
+            &mut self.net,
+            |step| settings.update(model, schedule.rate(step)),
+            |step| {
+                step_us.push(step.time.as_secs_f64() * 1e6);
+                bar.advance(step.images as u64);
+            },
+        );
         let seconds = start.elapsed().as_secs_f64();
+        // A step that diverged was not counted.
+        let lr = schedule.rate(self.net.steps() + u64::from(result.is_err()));
         match result {
             Ok(flow) if flow.is_break() => return Ok(false),
             Ok(_) => {}

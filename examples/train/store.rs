@@ -5,6 +5,7 @@ use super::common::files::{self, read_text, write_whole};
 use super::common::images::{Data, Fingerprint};
 use super::common::learn::LastBatch;
 use super::common::output::note;
+use super::common::training::Training;
 use super::run::{Run, Settings, Status};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -29,6 +30,12 @@ pub struct Common {
     pub batch: usize,
     pub last_batch: LastBatch,
     pub seed: u64,
+    /// Missing in files of older versions: plain steps at a constant rate.
+    #[serde(default)]
+    pub training: Training,
+    /// The epochs after which the schedule ends, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_epochs: Option<usize>,
 }
 
 /// What the file holds.
@@ -87,10 +94,10 @@ impl Store {
     fn resume(&mut self, args: &Args, settings: &Settings, data: &Data, file: &Path) -> Result<(), Box<dyn Error>> {
         let Results { settings: before, mut runs } = serde_json::from_str(&read_text(file, LONGEST)?)?;
         settings.check_same(&before, data)?;
-        for (place, &model) in self.asked.iter_mut().zip(&args.models) {
-            let Some(index) = runs.iter().position(|run| run.model == model.name()) else { continue };
-            let run = runs.remove(index);
-            let (lr, epochs) = (settings.lr(model), run.epochs.len());
+        for (index, (place, &model)) in self.asked.iter_mut().zip(&args.models).enumerate() {
+            let Some(found) = runs.iter().position(|run| run.model == model.name()) else { continue };
+            let run = runs.remove(found);
+            let (lr, epochs) = (settings.lr(index), run.epochs.len());
             if run.lr != lr {
                 return Err(format!("lr of {model} is {lr}: expected {}", run.lr).into());
             }
