@@ -158,7 +158,8 @@ pub enum Error {
     #[error(
         "layer {layer}: {} % of its divisors are below ε, the smallest is {smallest:.2e}: divisive inhibition needs inputs \
          ≥ 0. Subtract from each input its smallest value in the training data, or choose another layer: with a \
-         floor (Divisor::Floor), or one that only subtracts, with exact centring (Scheme::Centred). The parameters are those before this step",
+         floor or a root (Divisor), or one that only subtracts, with exact centring (Scheme::Centred). The parameters \
+         are those before this step",
         digits(100.0 * share)
     )]
     Divisor {

@@ -18,6 +18,8 @@ use std::f64::consts::PI;
 pub const EPSILON: f64 = 1e-8;
 /// ε beside the variance in layer and batch normalisation.
 pub const NORM_EPSILON: f64 = 1e-5;
+/// What is added under the root, where a root divides.
+pub const ROOT_EPSILON: f64 = 1e-5;
 
 /// Panics unless an array of the caller has the length that the shape prescribes.
 #[track_caller]
@@ -138,9 +140,17 @@ pub fn dann_forward(shape: &DannShape, params: &DannParams<f64>, x: &[f64]) -> D
     if divisive {
         let azi = elementwise(zi.len(), |i| params.alpha[i % ni].exp() * zi[i]);
         gamma = times_transposed(&azi, &params.wei, ni).iter().map(|gamma| gamma + EPSILON).collect();
-        if let Divisor::Floor(floor) = divisor {
-            floored = gamma.iter().map(|&gamma| gamma < floor.get()).collect();
-            gamma.iter_mut().for_each(|gamma| *gamma = at_least(*gamma, floor.get()));
+        match divisor {
+            Divisor::Plain => {}
+            Divisor::Floor(floor) => {
+                floored = gamma.iter().map(|&gamma| gamma < floor.get()).collect();
+                gamma.iter_mut().for_each(|gamma| *gamma = at_least(*gamma, floor.get()));
+            }
+            Divisor::Root => {
+                let squares: Vec<f64> = azi.iter().map(|azi| azi * azi).collect();
+                let variance = times_transposed(&squares, &params.wei, ni);
+                gamma = variance.iter().map(|variance| (variance + ROOT_EPSILON).sqrt()).collect();
+            }
         }
     }
     let zhat = elementwise(ze.len(), |i| (ze[i] - s[i]) / gamma[i]);
@@ -172,7 +182,17 @@ pub fn dann_backward(
     let du_t = transposed(&du, ne);
     let minus_du_zi: Vec<f64> = times(&du_t, zi, batch).iter().map(|x| -x).collect();
     let (dg, dalpha, dzi, dwei);
-    if divisive {
+    if divisive && shape.divisor == Divisor::Root {
+        let a = |i: usize| params.alpha[i % ni].exp();
+        dg = sum_over_batch(&elementwise(dz.len(), |i| dz[i] * zhat[i]), ne);
+        let dvariance = elementwise(du.len(), |i| -du[i] * zhat[i] / (2.0 * gamma[i]));
+        let q = times(&dvariance, &params.wei, ne);
+        let squares = elementwise(zi.len(), |i| (a(i) * zi[i]).powi(2));
+        dzi = elementwise(zi.len(), |i| minus_p[i] + 2.0 * a(i).powi(2) * zi[i] * q[i]);
+        dalpha = sum_over_batch(&elementwise(zi.len(), |i| 2.0 * squares[i] * q[i]), ni);
+        let from_squares = times(&transposed(&dvariance, ne), &squares, batch);
+        dwei = elementwise(ne * ni, |i| minus_du_zi[i] + from_squares[i]);
+    } else if divisive {
         let a = |i: usize| params.alpha[i % ni].exp();
         dg = sum_over_batch(&elementwise(dz.len(), |i| dz[i] * zhat[i]), ne);
         let dgamma = elementwise(du.len(), |i| if floored[i] { 0.0 } else { -du[i] * zhat[i] });

@@ -24,6 +24,7 @@ fn architectures() -> [Architecture; 7] {
     ];
     let [mlp, layer_norm, batch_norm, columns] = others.map(Result::unwrap);
     let floor = dann.clone().divisor(Divisor::floor(0.1).unwrap()).subtractive_layer(1).unwrap();
+    let floor = floor.divisor_layer(2, Divisor::Root).unwrap();
     let all = [dann.clone(), dann.subtractive(), mlp, layer_norm, batch_norm, columns, floor];
     all.map(|architecture| architecture.seed(5))
 }

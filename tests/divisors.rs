@@ -213,7 +213,7 @@ fn the_error_names_layer_share_smallest_and_remedies() {
         "0.81 %",
         "-3.46e-2",
         "smallest value in the training data",
-        "Divisor::Floor",
+        "floor or a root",
         "subtracts",
         "Centred",
     ] {
@@ -301,4 +301,28 @@ fn floors_are_checked() {
         DannShape::new(2, 3, 1).divisor(Divisor::floor(1.0).unwrap()).subtractive(),
         DannShape::new(2, 3, 1).subtractive()
     );
+}
+
+/// A root is a remedy, too: nothing is below its bound.
+#[test]
+fn a_root_is_a_remedy() {
+    fn check<T: Element>(isa: Isa, batch: usize) {
+        let x = inputs::<T>(batch, |example| example % 2 == 0);
+        let x = MatRef::new(&x, batch, DIMS[0]).unwrap();
+        let architecture = dann().divisor_layer(0, Divisor::Root).unwrap();
+        let mut net: Network<T> = architecture.build(&isa.into()).unwrap();
+        for _ in 0..3 {
+            net.train_step(x, &labels(batch), &Update::csgd(0.05)).unwrap();
+            let low = net.low_divisors().next().unwrap().unwrap();
+            assert_eq!((low.count, low.of, low.smallest), (0, 24 * batch as u64, None));
+        }
+        let least = net.inspect(x, &labels(batch), &Update::csgd(0.05)).unwrap()[0].gamma.unwrap().0;
+        assert!(least >= 0.99 * reference::ROOT_EPSILON.sqrt(), "{isa}: {least}");
+    }
+    for isa in isas() {
+        for batch in [2, 17, 300] {
+            check::<f32>(isa, batch);
+            check::<f64>(isa, batch);
+        }
+    }
 }

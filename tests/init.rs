@@ -169,13 +169,23 @@ fn one_unit_is_centred_away() {
 #[test]
 fn moments_of_a_half_normal_distribution() {
     let m1 = (2.0 * std::f64::consts::PI).sqrt().recip();
-    let moments = InputMoments { m1, m2: 0.5, v: 0.5 - m1 * m1, unit_variance: false };
+    let moments = InputMoments {
+        m1,
+        m2: 0.5,
+        v: 0.5 - m1 * m1,
+        sum2: 30.0 * (0.5 - m1 * m1) + 900.0 * m1 * m1,
+        unit_variance: false,
+    };
     let init = Init { inputs: Inputs::Measured(moments), ..Init::default() };
     let shape = DannShape::new(30, 4, 2);
     let measured = init.draw_dann::<f64>(&shape, &mut generator(1)).unwrap();
     let fixed = Init::deeper().draw_dann::<f64>(&shape, &mut generator(1)).unwrap();
     assert_close("alpha", &measured.alpha, &fixed.alpha, 1e-15);
     assert_eq!(measured.wei, fixed.wei);
+    let root = shape.divisor(Divisor::Root);
+    let [of_moments, of_root] =
+        [init, Init::deeper()].map(|init| init.draw_dann::<f64>(&root, &mut generator(1)).unwrap());
+    assert_close("alpha of a root", &of_moments.alpha, &of_root.alpha, 1e-15);
     // The weights are the same numbers on another scale.
     let ratio = measured.wex[0] / fixed.wex[0];
     let scaled: Vec<f64> = fixed.wex.iter().chain(&fixed.wix).map(|w| ratio * w).collect();
@@ -206,6 +216,31 @@ fn measured_moments_standardise() {
         // √(2/15000), of which five, and the square has a third from 150 independent chances: a third of √(2/150).
         assert!((variance / of_variance - 1.0).abs() < 0.06, "variance {variance}, predicted {of_variance}");
         assert!((square / of_square - 1.0).abs() < 5.0 * 0.04, "square {square}, predicted {of_square}");
+    }
+}
+
+/// With a root, the variance of `ẑ` over the units is about 1, for inputs of both signs as for others.
+#[test]
+fn a_root_standardises() {
+    const SEEDS: u64 = 30;
+    let shape = DannShape::new(200, 100, 30).linear().divisor(Divisor::Root);
+    for (common, low) in [(0.0, f64::NEG_INFINITY), (1.0, f64::NEG_INFINITY), (0.0, 0.0)] {
+        // Inputs that go up and down together, as the pixels of an image do.
+        let together = signed(8, 3);
+        let x: Vec<f64> = signed(8 * shape.d, 7);
+        let x: Vec<f64> = x.iter().enumerate().map(|(i, x)| (x + common * together[i / shape.d]).max(low)).collect();
+        let inputs = Inputs::Measured(InputMoments::of(MatRef::new(&x, 8, shape.d).unwrap()).unwrap());
+        let mut ratio = 0.0;
+        for seed in 0..SEEDS {
+            let params = Init { inputs, ..Init::default() }.draw_dann::<f64>(&shape, &mut generator(seed)).unwrap();
+            let forward = reference::dann_forward(&shape, &params, &x);
+            let difference: Vec<f64> = forward.ze.iter().zip(&forward.s).map(|(ze, s)| ze - s).collect();
+            let variance: f64 = difference.chunks(shape.ne).map(|u| mean_and_variance(u).1).sum();
+            let square: f64 = forward.gamma.iter().map(|gamma| gamma * gamma).sum::<f64>() / shape.ne as f64;
+            ratio += variance / square / SEEDS as f64;
+        }
+        // 1/100 of the variance is the mean's; γ² is a mean of 30 chances in each of 30 draws.
+        assert!((ratio - 0.99).abs() < 0.12, "common part {common}, above {low}: {ratio}");
     }
 }
 
@@ -262,7 +297,7 @@ fn refusals() {
         let text = refused(Init { inputs: Inputs::Recurrent, scheme, ..Init::default() });
         assert!(text.contains("recurrent") && text.contains("Scheme::Centred"), "{text}");
     }
-    let moments = InputMoments { m1: 0.4, m2: 0.5, v: 0.3, unit_variance: false };
+    let moments = InputMoments { m1: 0.4, m2: 0.5, v: 0.3, sum2: 2.0, unit_variance: false };
     let measured = |moments| Init { inputs: Inputs::Measured(moments), ..Init::default() };
     let text = refused(Init { scheme: Scheme::Centred(Law::Exponential), ..measured(moments) });
     assert!(text.contains("moments") && text.contains("Inputs::Linear"), "{text}");
@@ -290,9 +325,20 @@ fn moments_that_nothing_can_be_drawn_from() {
     let of = |x: &[f64], rows| InputMoments::of(MatRef::new(x, rows, x.len() / rows).unwrap()).unwrap_err().to_string();
     assert_eq!(of(&[0.5, 1.0], 1), "rows is 1: expected at least 2");
     assert_eq!(of(&[0.5, 1.0, f64::NAN, 0.0], 2), "x[2] is NaN: expected a finite number");
-    assert_eq!(of(&[0.5, -1.0, 0.0, -0.5], 2), "m1 is -0.25: expected a finite number > 0");
     assert_eq!(of(&[0.5, 1.0, 0.5, 1.0], 2), "v is 0: expected a finite number > 0");
     assert_eq!(of(&[1e300, 1.0, 0.5, 1.0], 2), "m2 is inf: expected a finite number > 0");
+
+    // Inputs whose mean is not above 0: only the divisors that it makes refuse them.
+    let x = [0.5, -1.0, 0.0, -0.5];
+    let inputs = Inputs::Measured(InputMoments::of(MatRef::new(&x, 2, 2).unwrap()).unwrap());
+    let draw = |shape: DannShape| Init { inputs, ..Init::default() }.draw_dann::<f64>(&shape, &mut generator(1));
+    let shape = DannShape::new(2, 3, 2);
+    for refused in [shape, shape.divisor(Divisor::floor(0.1).unwrap())] {
+        assert_eq!(draw(refused).unwrap_err().to_string(), "m1 is -0.25: expected a finite number > 0");
+    }
+    assert!(draw(shape.subtractive()).is_ok());
+    // E‖x‖² = 0.75, E(Σx)² = 0.25
+    assert!((draw(shape.divisor(Divisor::Root)).unwrap().alpha[0].exp() - 0.75_f64.sqrt()).abs() < 1e-15);
 }
 
 /// The same seed draws the same parameters in every version.

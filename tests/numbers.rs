@@ -9,7 +9,8 @@ use interneuron::*;
 use interneuron_baseline as composed;
 
 /// All kinds of layers that treat each example on its own.
-const KINDS: [Kind; 6] = [Kind::Divisive, Kind::Subtractive, Kind::Dense, Kind::Columns, Kind::LayerNorm, Kind::Floor];
+const KINDS: [Kind; 7] =
+    [Kind::Divisive, Kind::Subtractive, Kind::Dense, Kind::Columns, Kind::LayerNorm, Kind::Floor, Kind::Root];
 
 /// Inputs, units and interneurons that end within tiles and vectors.
 const DIMS: (usize, usize, usize) = (33, 21, 5);
@@ -215,7 +216,7 @@ fn assert_agrees<T: Tolerance>(what: &str, problem: &Problem, isa: Isa, update: 
 fn gamma_at_its_floor() {
     for isa in isas() {
         let cases = [(true, 4), (false, 4), (true, 37), (false, 37)];
-        let kinds = [Kind::Divisive, Kind::Floor];
+        let kinds = [Kind::Divisive, Kind::Floor, Kind::Root];
         for (kind, (silent_input, batch)) in kinds.into_iter().flat_map(|kind| cases.map(|case| (kind, case))) {
             let mut problem = problem(kind, batch, true);
             if silent_input {

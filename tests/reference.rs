@@ -45,7 +45,10 @@ fn gradients_of_the_inhibited_layer() {
             (rng.random_range(1..5), rng.random_range(1..7), rng.random_range(1..6), rng.random_range(1..4));
         let shapes = [DannShape::new(d, ne, ni), DannShape::new(d, ne, ni).linear()];
         let floor = |least| Divisor::floor(0.3 * least).unwrap();
-        for shape in shapes.into_iter().flat_map(|shape| [shape, shape.subtractive(), shape.divisor(floor(1.0))]) {
+        for shape in shapes
+            .into_iter()
+            .flat_map(|shape| [shape, shape.subtractive(), shape.divisor(floor(1.0)), shape.divisor(Divisor::Root)])
+        {
             let mut draw = |n: usize, low: f64| -> Vec<f64> { (0..n).map(|_| rng.random_range(low..1.0)).collect() };
             let other = shape.divisor != Divisor::Plain;
             let x = draw(batch * d, if other { -1.0 } else { 0.1 });
@@ -62,6 +65,10 @@ fn gradients_of_the_inhibited_layer() {
             let forward = dann_forward(&shape, &params, &x);
             // At the kink of the ReLU there is no derivative to compare with.
             if forward.z.iter().any(|z| z.abs() < 1e-2) {
+                continue;
+            }
+            // Near the least root the curvature is too large for the differences.
+            if shape.divisor == Divisor::Root && forward.gamma.iter().any(|&gamma| gamma < 0.05) {
                 continue;
             }
             // Nor where a divisor is at its floor.

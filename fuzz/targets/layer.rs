@@ -117,7 +117,7 @@ impl Rule {
 
 impl Input {
     fn problem(&self) -> Problem {
-        const KINDS: [Kind; 7] = [
+        const KINDS: [Kind; 8] = [
             Kind::Divisive,
             Kind::Subtractive,
             Kind::Dense,
@@ -125,6 +125,7 @@ impl Input {
             Kind::LayerNorm,
             Kind::BatchNorm,
             Kind::Floor,
+            Kind::Root,
         ];
         let kind = KINDS[usize::from(self.kind) % KINDS.len()];
         // Few of them large: the reference is slow, and every tile is smaller than 33.

@@ -101,7 +101,7 @@ impl Metadata {
         let all = texts.split(',').map(divisor).collect::<Option<Vec<_>>>();
         let expected = || {
             let expected =
-                format!("none, plain or a floor from 1e-30 to 1e30, floor:0.01, for each of {layers} layers");
+                format!("none, plain, root or a floor from 1e-30 to 1e30, floor:0.01, for each of {layers} layers");
             self.wrong("divisors", &expected)
         };
         all.filter(|all| all.len() == layers).map(Some).ok_or_else(expected)

@@ -27,7 +27,7 @@
 //! | `interneuron.dims` | the inputs and then the units of each layer: `784,500,10` | as the tensors are |
 //! | `interneuron.nis` | the interneurons of each layer, 0 where there are none: `50,1` | as the tensors are |
 //! | `interneuron.nonlinearities` | `relu` or `identity` for each layer | `relu` for all but the last |
-//! | `interneuron.divisors` | what each layer divides by: `plain` or `floor:0.01`, `none` where nothing is | `plain` |
+//! | `interneuron.divisors` | what each layer divides by: `plain`, `root` or `floor:0.01`, `none` where nothing is | `plain` |
 //! | `interneuron.step` | the steps taken | 0 |
 //! | `interneuron.seed` | that of the run | 0 |
 //! | `interneuron.generator` | the state of its generator: key in hexadecimal, stream and position | that of the seed |

@@ -13,7 +13,7 @@ use crate::error::Error;
 /// Wex ~ Exp(scale)
 /// ni = 1:  Wix = mean of the rows of Wex,  Wei = 1
 /// ni > 1:  Wix ~ Exp(scale),               Wei = 1/ni
-/// alpha = ln √((2π−1)/d),  g = 1,  b = 0
+/// alpha = ln √((2π−1)/d),  with a root ln √(π/(d + 2π − 1)),  g = 1,  b = 0
 /// ```
 ///
 /// The subtraction then removes the mean of the excitation, up to the chance of few interneurons, and the division its
@@ -29,14 +29,15 @@ use crate::error::Error;
 /// Wex ~ a law of mean k s and deviation s
 /// Wix = mean of the rows of Wex, in each of its rows
 /// Wei ~ the same law, each row divided by its sum
-/// alpha = ln (√((2π−1)/d)/k),  g = 1,  b = 0
+/// alpha = that of a matched layer less ln k,  g = 1,  b = 0
 /// ```
 ///
 /// Whatever `Wei` is, `Wex − Wei Wix` is `Wex` without its mean row. So excitation less inhibition sums up to 0 over the
 /// units for *every* input, also a negative one, and the square of it is `n · mean x²` on average. A layer of one unit
 /// gives nothing but its bias.
 ///
-/// Division needs inputs ≥ 0 by every scheme. For inputs of both signs there are layers that only subtract:
+/// Division needs inputs ≥ 0 by every scheme. For inputs of both signs there are other divisors
+/// ([`Divisor`](crate::Divisor)) and layers that only subtract:
 /// [`DannShape::subtractive`](crate::DannShape::subtractive).
 ///
 /// Sources: Cornford et al., ICLR 2021, section 3 and appendix; for exact centring the code that the same group has

@@ -4,7 +4,7 @@ use super::buffers::{Input, LayerBuffers};
 use super::collect::{Collect, Sums, WeightGradient};
 use super::excite::{Excite, ExciteBackward, ExciteKernels};
 use super::inhibition::Inhibition;
-use super::inhibition::division::{Divide, Division, Divisor, Floored, Plain};
+use super::inhibition::division::{Divide, Division, Divisor, Other, Plain};
 use super::inhibition::kernels::{CountLows, Inhibit, InhibitBackward, InhibitionKernels, Interneurons};
 use super::inhibition::low::{LowDivisors, Lows};
 use super::input_gradient::InputGradient;
@@ -82,7 +82,7 @@ impl DannShape {
     }
 
     /// What it divides by.
-    fn divides_by(&self) -> Option<Divisor> {
+    pub(super) fn divides_by(&self) -> Option<Divisor> {
         self.divisive.then_some(self.divisor)
     }
 
@@ -195,7 +195,7 @@ struct Forward<T, W: Access> {
     store: ProductKernel<T, W, Store<T>>,
     interneurons: ProductKernel<T, W, Interneurons<T>>,
     inhibit: ProductKernel<T, W, Inhibit<T, W, Plain<T>>>,
-    inhibit_other: ProductKernel<T, W, Inhibit<T, W, Floored<T>>>,
+    inhibit_other: ProductKernel<T, W, Inhibit<T, W, Other<T>>>,
     count_lows: ProductKernel<T, W, CountLows<T>>,
     excite: ProductKernel<T, W, Excite<T>>,
 }

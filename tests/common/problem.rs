@@ -25,6 +25,8 @@ pub enum Kind {
     BatchNorm,
     /// Divisive, with a floor that some divisors are below, of inputs of both signs.
     Floor,
+    /// Divisive, by a root, of inputs of both signs.
+    Root,
 }
 
 impl Kind {
@@ -33,12 +35,13 @@ impl Kind {
         match self {
             Self::Divisive => Some(Divisor::Plain),
             Self::Floor => Some(Divisor::floor(0.25).unwrap()),
+            Self::Root => Some(Divisor::Root),
             _ => None,
         }
     }
 }
 
-pub const KINDS: [Kind; 8] = [
+pub const KINDS: [Kind; 9] = [
     Kind::Divisive,
     Kind::Divisive,
     Kind::Subtractive,
@@ -47,11 +50,12 @@ pub const KINDS: [Kind; 8] = [
     Kind::LayerNorm,
     Kind::BatchNorm,
     Kind::Floor,
+    Kind::Root,
 ];
 
 /// Layers that are large enough for sums in parts and for weights in panels: long sums with many examples, rows that
 /// are a power of two apart, and the same just missed. Inputs, units, interneurons, batch.
-pub const LARGE: [((usize, usize, usize, usize), Kind); 21] = [
+pub const LARGE: [((usize, usize, usize, usize), Kind); 23] = [
     ((1300, 70, 13, 200), Kind::Divisive),
     ((256, 150, 17, 64), Kind::Divisive),
     ((512, 290, 50, 33), Kind::Subtractive),
@@ -77,6 +81,8 @@ pub const LARGE: [((usize, usize, usize, usize), Kind); 21] = [
     ((512, 290, 50, 200), Kind::Columns),
     ((793, 700, 9, 40), Kind::Floor),
     ((64, 130, 256, 40), Kind::Floor),
+    ((793, 700, 9, 40), Kind::Root),
+    ((64, 130, 256, 40), Kind::Root),
 ];
 
 /// The shape of a layer of this kind: inputs, units, interneurons (or inhibitory columns), batch.
@@ -126,7 +132,7 @@ impl Problem {
             }
         }
         let mut normal = || f64::from(Distribution::<f32>::sample(&StandardNormal, &mut rng));
-        let signed = kind == Kind::Floor;
+        let signed = matches!(kind, Kind::Floor | Kind::Root);
         let mut x: Vec<f64> = (0..batch * d).map(|_| if signed { normal() } else { normal().max(0.0) }).collect();
         let dh = (0..batch * ne).map(|_| normal()).collect();
         // Inhibitory units have a negative sign.

@@ -8,6 +8,7 @@ use interneuron::*;
 pub fn compare(case: &Case) -> bool {
     let divisor = match case.kind() {
         "floor" => Divisor::floor(case.number("floor")).unwrap(),
+        "root" => Divisor::Root,
         _ => return false,
     };
     for isa in isas() {

@@ -6,17 +6,22 @@ use crate::simd::{Scalar, Simd};
 
 /// ε of γ.
 pub(crate) const EPSILON: f64 = 1e-8;
+/// What is added under the root.
+const ROOT_EPSILON: f64 = 1e-5;
 
-/// What a layer with inhibition divides by, of `σ = (exp(alpha) ⊙ zI) Weiᵀ`.
+/// What a layer with inhibition divides by, with `a = exp(alpha)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Divisor {
-    /// `γ = σ + ε` with ε = 1e-8: for inputs ≥ 0.
+    /// `γ = (a ⊙ zI) Weiᵀ + ε` with ε = 1e-8: for inputs ≥ 0.
     #[default]
     Plain,
-    /// `γ = max(σ + ε, γ_min)`, and no gradient through a divisor that was below `γ_min`. For inputs of both signs, and
+    /// `γ = max((a ⊙ zI) Weiᵀ + ε, γ_min)`, and no gradient through a divisor that was below `γ_min`. For inputs of both signs, and
     /// for examples without input, whose gradients are then at most `1/γ_min` times those of others. 0.01 is a floor
     /// that inputs ≥ 0 do not meet; from 1e-4 to 1 all serve, and 1e-6 does not.
     Floor(Floor),
+    /// `γ = √((a ⊙ zI)² Weiᵀ + 1e-5)`, the squares elementwise: for inputs of both signs. `alpha` begins where the mean
+    /// square of γ is the variance of what it divides.
+    Root,
 }
 
 impl Divisor {
@@ -29,19 +34,21 @@ impl Divisor {
     }
 }
 
-/// As checkpoints have it: `plain` or `floor:0.01`.
+/// As checkpoints have it: `plain`, `root` or `floor:0.01`.
 #[cfg(feature = "checkpoint")]
 impl Divisor {
     pub(crate) fn text(self) -> String {
         match self {
             Self::Plain => "plain".to_owned(),
             Self::Floor(floor) => format!("floor:{:e}", floor.get()),
+            Self::Root => "root".to_owned(),
         }
     }
 
     pub(crate) fn of_text(text: &str) -> Option<Self> {
         match text {
             "plain" => Some(Self::Plain),
+            "root" => Some(Self::Root),
             _ => Self::floor(text.strip_prefix("floor:")?.parse().ok()?).ok(),
         }
     }
@@ -83,14 +90,15 @@ impl std::fmt::Debug for Floor {
 #[derive(Clone, Copy)]
 pub(crate) enum Division<T> {
     Plain(Plain<T>),
-    Other(Floored<T>),
+    Other(Other<T>),
 }
 
 impl<T: Element> Division<T> {
     pub fn new(divisor: Divisor) -> Self {
         match divisor {
             Divisor::Plain => Self::Plain(Plain::new()),
-            Divisor::Floor(floor) => Self::Other(Floored::new(floor)),
+            Divisor::Floor(floor) => Self::Other(Other::Floor(Floored::new(floor))),
+            Divisor::Root => Self::Other(Other::Root(Root { epsilon: T::from_f64(ROOT_EPSILON) })),
         }
     }
 
@@ -98,8 +106,14 @@ impl<T: Element> Division<T> {
     pub fn bound(self) -> [T; 2] {
         match self {
             Self::Plain(divide) => [divide.epsilon, divide.bound()],
-            Self::Other(divide) => [divide.epsilon, divide.bound()],
+            Self::Other(Other::Floor(divide)) => [divide.epsilon, divide.bound()],
+            Self::Other(Other::Root(divide)) => [divide.epsilon, divide.bound()],
         }
+    }
+
+    /// Whether it is a sum of squares.
+    pub fn is_root(self) -> bool {
+        matches!(self, Self::Other(Other::Root(_)))
     }
 
     /// `1/γ` from what was kept of it.
@@ -211,5 +225,89 @@ impl<T: Scalar> Divide<T> for Floored<T> {
     #[inline(always)]
     fn dsum<S: Simd<T>>(self, s: S, du_zhat: S::V, kept: S::V) -> S::V {
         s.where_positive(s.at_least(kept, s.zero()), s.sub(s.zero(), du_zhat))
+    }
+}
+
+/// See [`Divisor::Root`].
+#[derive(Clone, Copy)]
+pub(crate) struct Root<T> {
+    epsilon: T,
+}
+
+impl<T: Scalar> Divide<T> for Root<T> {
+    /// A root is not below 0.
+    #[inline(always)]
+    fn bound(self) -> T {
+        T::ZERO
+    }
+
+    #[inline(always)]
+    fn unbounded<S: Simd<T>>(self, s: S, sum: S::V) -> S::V {
+        s.sqrt(s.add(sum, s.splat(self.epsilon)))
+    }
+
+    #[inline(always)]
+    fn inverse<S: Simd<T>>(self, s: S, unbounded: S::V) -> [S::V; 2] {
+        [s.div(s.splat(T::ONE), unbounded); 2]
+    }
+
+    #[inline(always)]
+    fn kept<S: Simd<T>>(self, _: S, kept: S::V) -> S::V {
+        kept
+    }
+
+    /// `dγ/(2γ) = −du ⊙ ẑ/(2γ)`
+    #[inline(always)]
+    fn dsum<S: Simd<T>>(self, s: S, du_zhat: S::V, kept: S::V) -> S::V {
+        s.mul(du_zhat, s.mul(s.splat(T::from_f64(-0.5)), kept))
+    }
+}
+
+/// The divisors that share kernels.
+#[derive(Clone, Copy)]
+pub(crate) enum Other<T> {
+    Floor(Floored<T>),
+    Root(Root<T>),
+}
+
+impl<T: Scalar> Divide<T> for Other<T> {
+    #[inline(always)]
+    fn bound(self) -> T {
+        match self {
+            Self::Floor(divide) => divide.bound(),
+            Self::Root(divide) => divide.bound(),
+        }
+    }
+
+    #[inline(always)]
+    fn unbounded<S: Simd<T>>(self, s: S, sum: S::V) -> S::V {
+        match self {
+            Self::Floor(divide) => divide.unbounded(s, sum),
+            Self::Root(divide) => divide.unbounded(s, sum),
+        }
+    }
+
+    #[inline(always)]
+    fn inverse<S: Simd<T>>(self, s: S, unbounded: S::V) -> [S::V; 2] {
+        match self {
+            Self::Floor(divide) => divide.inverse(s, unbounded),
+            Self::Root(divide) => divide.inverse(s, unbounded),
+        }
+    }
+
+    #[inline(always)]
+    fn kept<S: Simd<T>>(self, s: S, kept: S::V) -> S::V {
+        match self {
+            Self::Floor(divide) => divide.kept(s, kept),
+            Self::Root(divide) => divide.kept(s, kept),
+        }
+    }
+
+    #[inline(always)]
+    fn dsum<S: Simd<T>>(self, s: S, du_zhat: S::V, kept: S::V) -> S::V {
+        match self {
+            Self::Floor(divide) => divide.dsum(s, du_zhat, kept),
+            Self::Root(divide) => divide.dsum(s, du_zhat, kept),
+        }
     }
 }

@@ -4,6 +4,7 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::init::{Init, Inputs, Law, RandomNumbers, Scheme, centred_deviation};
 use crate::layers::dann::{Dann, DannParams, DannShape};
+use crate::layers::inhibition::division::Divisor;
 use crate::params::array;
 use std::f64::consts::PI;
 
@@ -26,14 +27,14 @@ impl Init {
         let ([wex, wix, wei], alpha) = match self.scheme {
             Scheme::Centred(law) => {
                 let s = centred_deviation(self.inputs, shape.d, shape.ne)?;
-                (centred(shape, law, s, numbers)?, (fixed_strength(shape.d) / law.k()).ln())
+                (centred(shape, law, s, numbers)?, (fixed_strength(shape) / law.k()).ln())
             }
             Scheme::Matched => {
-                let (scale, alpha) = self.scale_and_alpha::<T>(shape.d)?;
+                let (scale, alpha) = self.scale_and_alpha::<T>(shape)?;
                 (matched(shape, scale, numbers)?, alpha)
             }
             Scheme::Independent => {
-                let (scale, alpha) = self.scale_and_alpha::<T>(shape.d)?;
+                let (scale, alpha) = self.scale_and_alpha::<T>(shape)?;
                 (independent(shape, scale, numbers)?, alpha)
             }
         };
@@ -48,12 +49,14 @@ impl Init {
     }
 
     /// The scale of exponential weights, and `alpha`.
-    fn scale_and_alpha<T: Element>(self, d: usize) -> Result<(f64, f64), Error> {
-        let inputs = d as f64;
+    fn scale_and_alpha<T: Element>(self, shape: &DannShape) -> Result<(f64, f64), Error> {
+        let inputs = shape.d as f64;
         let scale = match self.inputs {
             Inputs::Linear => (0.5 / inputs).sqrt(),
             Inputs::Rectified => (2.0 * PI / (inputs * (2.0 * PI - 1.0))).sqrt(),
-            Inputs::Measured(moments) => return moments.scale_and_alpha::<T>(d),
+            Inputs::Measured(moments) => {
+                return Ok((moments.scale::<T>(shape.d)?, moments.alpha(shape.d, shape.divides_by())?));
+            }
             Inputs::Recurrent => {
                 return Err(Error::Unsupported {
                     what: "a draw for recurrent inputs by Scheme::Matched or Scheme::Independent",
@@ -61,13 +64,17 @@ impl Init {
                 });
             }
         };
-        Ok((scale, fixed_strength(d).ln()))
+        Ok((scale, fixed_strength(shape).ln()))
     }
 }
 
 /// `exp(alpha)` that standardises what a half-normal distribution of inputs excites.
-fn fixed_strength(d: usize) -> f64 {
-    ((2.0 * PI - 1.0) / d as f64).sqrt()
+fn fixed_strength(shape: &DannShape) -> f64 {
+    let d = shape.d as f64;
+    match shape.divisor {
+        Divisor::Plain | Divisor::Floor(_) => ((2.0 * PI - 1.0) / d).sqrt(),
+        Divisor::Root => (PI / (d + 2.0 * PI - 1.0)).sqrt(),
+    }
 }
 
 /// An array of exponential numbers of mean `scale`.

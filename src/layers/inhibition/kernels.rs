@@ -1,6 +1,6 @@
 //! The epilogues of interneurons and of the units that they inhibit.
 
-use super::division::{Divide, Floored, Plain};
+use super::division::{Divide, Other, Plain};
 use super::low::Lows;
 use crate::kernels::access::{Access, DotProduct, Operand, RowMajor, Transposed};
 use crate::kernels::epilogue::{Partials, Store, activate, through_activation};
@@ -15,10 +15,10 @@ pub(crate) struct InhibitionKernels<T> {
     pub interneurons: ForwardKernels<T, Interneurons<T>>,
     pub inhibit: DividingKernels<T, Plain<T>>,
     /// For divisors other than the plain one.
-    pub inhibit_other: DividingKernels<T, Floored<T>>,
+    pub inhibit_other: DividingKernels<T, Other<T>>,
     pub count_lows: ForwardKernels<T, CountLows<T>>,
     pub receive: TransposedKernels<T, InhibitBackward<T, Plain<T>>>,
-    pub receive_other: TransposedKernels<T, InhibitBackward<T, Floored<T>>>,
+    pub receive_other: TransposedKernels<T, InhibitBackward<T, Other<T>>>,
     pub interneurons_backward: TransposedKernels<T, InterneuronsBackward<T>>,
 }
 
@@ -42,12 +42,14 @@ impl<T: Scalar> KernelTable<T> for InhibitionKernels<T> {
 }
 
 /// `zI` as the excitatory units need it: `−zI` for the subtraction (so that every term of a product adds) and
-/// `a ⊙ zI` for the division.
+/// `a ⊙ zI`, or its square, for the division.
 pub(crate) struct Interneurons<T> {
     /// `−zI [ni, B]`
     pub minus_zi: Grouped<T>,
     /// `a ⊙ zI [ni, B]` and `a [ni]`; none without division.
     pub divisive: Option<(Grouped<T>, *const T)>,
+    /// Where `a ⊙ zI` is to be squared, with a root.
+    pub squared: Option<Grouped<T>>,
 }
 
 impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for Interneurons<T> {
@@ -63,6 +65,17 @@ impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for Interneurons<T> {
                         s.store(azi.at(row + i, group).add(j * S::LANES), s.mul(a, zi));
                     }
                 }
+            }
+        }
+        // Apart, so that others are not asked for each vector.
+        if let Some(azi) = self.squared {
+            // SAFETY: as above.
+            unsafe {
+                let mut squares = load::<T, S, MR, NV>(s, azi, row, group);
+                for azi in squares.as_flattened_mut() {
+                    *azi = s.mul(*azi, *azi);
+                }
+                Store { out: azi }.finish(s, squares, row, group);
             }
         }
     }
@@ -204,12 +217,15 @@ impl<T: Scalar, S: Simd<T>, D: Divide<T>> Epilogue<T, S> for InhibitBackward<T, 
     }
 }
 
-/// From `P = du Wei`, the accumulators, to `dzI = −P + a ⊙ Q`, and `dalpha = Σ_B a ⊙ zI ⊙ Q` with `Q = dγ Wei`.
+/// From `P = du Wei`, the accumulators, to `dzI = −P + a ⊙ Q`, and `dalpha = Σ_B a ⊙ zI ⊙ Q` with `Q = dγ Wei`. With a
+/// root, `dzI = −P + 2 a² ⊙ zI ⊙ Q` and `dalpha = Σ_B 2 (a ⊙ zI)² ⊙ Q` with `Q = dγ/(2γ) Wei`.
 pub(crate) struct InterneuronsBackward<T> {
     /// `dzI [ni, B]`, written.
     pub dzi: Grouped<T>,
     /// What division adds; none without it.
     pub divisive: Option<DivisiveBackward<T>>,
+    /// What division by a root adds, in its place.
+    pub root: Option<RootBackward<T>>,
 }
 
 /// `Q [ni, B] = dγ Wei`
@@ -220,12 +236,76 @@ pub(crate) enum Q<T> {
     Stored(Grouped<T>),
 }
 
+impl<T: Scalar> Q<T> {
+    /// A tile of it.
+    ///
+    /// # Safety
+    /// Its pointers are valid for reading in the rows `row..row + MR` and the columns of `group`.
+    #[inline(always)]
+    unsafe fn tile<S: Simd<T>, const MR: usize, const NV: usize>(
+        &self,
+        s: S,
+        row: usize,
+        group: Group,
+    ) -> Acc<S::V, MR, NV> {
+        // SAFETY: the caller vouches for the pointers.
+        unsafe {
+            match *self {
+                Self::Sum(operand) => Transposed::product(s, zeros::<T, S, MR, NV>(s), operand, row, group),
+                Self::Stored(q) => load(s, q, row, group),
+            }
+        }
+    }
+}
+
+/// The divisive part of [`InterneuronsBackward`] with a root.
+pub(crate) struct RootBackward<T> {
+    pub divisive: DivisiveBackward<T>,
+    /// `−zI [ni, B]`
+    pub minus_zi: Grouped<T>,
+}
+
+impl<T: Scalar> RootBackward<T> {
+    /// `dzI += 2 a² ⊙ zI ⊙ Q`, and dalpha.
+    ///
+    /// # Safety
+    /// As [`Epilogue::finish`].
+    #[inline(always)]
+    unsafe fn add<S: Simd<T>, const MR: usize, const NV: usize>(
+        &self,
+        s: S,
+        dzi: &mut Acc<S::V, MR, NV>,
+        row: usize,
+        group: Group,
+    ) {
+        let Self { divisive: DivisiveBackward { q, a, azi, dalpha: sums }, minus_zi } = self;
+        // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
+        let q = unsafe { q.tile::<S, MR, NV>(s, row, group) };
+        for (i, (dzi, q)) in dzi.iter_mut().zip(q).enumerate() {
+            let mut dalpha = s.zero();
+            // SAFETY: as above.
+            unsafe {
+                let a = *a.add(row + i);
+                let minus_square = s.splat(-(a * a));
+                for (j, (dzi, q)) in dzi.iter_mut().zip(q).enumerate() {
+                    let twice = s.add(q, q);
+                    let minus_zi = s.load(minus_zi.at(row + i, group).add(j * S::LANES));
+                    *dzi = s.mul_add(s.mul(minus_square, minus_zi), twice, *dzi);
+                    let square = s.load(azi.at(row + i, group).add(j * S::LANES));
+                    dalpha = sums.mul_add(s, square, twice, dalpha);
+                }
+                *sums.at(row + i, group) = s.sum(dalpha);
+            }
+        }
+    }
+}
+
 /// The divisive part of [`InterneuronsBackward`].
 pub(crate) struct DivisiveBackward<T> {
     pub q: Q<T>,
     /// `a [ni]`
     pub a: *const T,
-    /// `a ⊙ zI [ni, B]`
+    /// `a ⊙ zI [ni, B]`, or its square with a root.
     pub azi: Grouped<T>,
     /// `dalpha`, written.
     pub dalpha: Partials<T>,
@@ -238,14 +318,12 @@ impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for InterneuronsBackward<T> {
         for p in dzi.as_flattened_mut() {
             *p = s.sub(s.zero(), *p);
         }
-        if let Some(divisive) = &self.divisive {
+        if let Some(root) = &self.root {
             // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
-            let q = unsafe {
-                match divisive.q {
-                    Q::Sum(operand) => Transposed::product(s, zeros::<T, S, MR, NV>(s), operand, row, group),
-                    Q::Stored(q) => load(s, q, row, group),
-                }
-            };
+            unsafe { root.add(s, &mut dzi, row, group) };
+        } else if let Some(divisive) = &self.divisive {
+            // SAFETY: the caller vouches for the epilogue's pointers in these rows and this group.
+            let q = unsafe { divisive.q.tile::<S, MR, NV>(s, row, group) };
             for (i, (dzi, q)) in dzi.iter_mut().zip(q).enumerate() {
                 let mut dalpha = s.zero();
                 // SAFETY: as above.

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! `zI` is kept as `−zI` and as `a ⊙ zI` with `a = exp(alpha)`, so that `zE − s` is one sum of two products, and so is
-//! the gradient of `Wei`.
+//! the gradient of `Wei`. For the divisor that is a root of a sum of squares, what is called `a ⊙ zI` is its square.
 
 pub(crate) mod division;
 mod init;
@@ -24,7 +24,7 @@ use crate::kernels::epilogue::Store;
 use crate::kernels::product::{Product, ProductKernel};
 use crate::threads::Team;
 use division::{Division, Divisor};
-use kernels::{CountLows, DivisiveBackward, InhibitionKernels, Interneurons, InterneuronsBackward, Q};
+use kernels::{CountLows, DivisiveBackward, InhibitionKernels, Interneurons, InterneuronsBackward, Q, RootBackward};
 use low::Lows;
 
 /// What a pass keeps of the interneurons of a layer.
@@ -124,7 +124,8 @@ impl<T: Element> Inhibition<T> {
         let (minus_zi, azi, units) = (self.minus_zi.grouped_mut(), self.azi.grouped_mut(), buffers.units(ni));
         let minus_zi_examples = as_examples.then(|| (self.minus_zi_examples.grouped_mut(), units));
         let azi_examples = (as_examples && divisive).then(|| (self.azi_examples.grouped_mut(), units));
-        let epilogue = Interneurons { minus_zi, divisive: divisive.then(|| (azi, self.a.as_ptr())) };
+        let squared = self.division.is_root().then_some(azi);
+        let epilogue = Interneurons { minus_zi, divisive: divisive.then(|| (azi, self.a.as_ptr())), squared };
         let product = Product { init: None, terms: [Some(wix), None], examples, epilogue };
         // SAFETY: parameters and x are borrowed by the caller and were checked, the outputs and their copies are
         // borrowed mutably and have the size of the batch.
@@ -185,9 +186,16 @@ impl<T: Element> Inhibition<T> {
         let q = Transposed::operand(wei, ni, &self.dgamma);
         let dzi = self.dzi.grouped_mut();
         let dalpha = self.dalpha.partials(squares);
-        let epilogue = |q| InterneuronsBackward {
-            dzi,
-            divisive: divisive.then(|| DivisiveBackward { q, a: self.a.as_ptr(), azi: self.azi.grouped(), dalpha }),
+        let (root, minus_zi) = (self.division.is_root(), self.minus_zi.grouped());
+        let epilogue = |q| {
+            let part = DivisiveBackward { q, a: self.a.as_ptr(), azi: self.azi.grouped(), dalpha };
+            match (divisive, root) {
+                (false, _) => InterneuronsBackward { dzi, divisive: None, root: None },
+                (true, false) => InterneuronsBackward { dzi, divisive: Some(part), root: None },
+                (true, true) => {
+                    InterneuronsBackward { dzi, divisive: None, root: Some(RootBackward { divisive: part, minus_zi }) }
+                }
+            }
         };
         // SAFETY: the parameters are borrowed and were checked, the activations have the batch's size, and those that
         // are written are borrowed mutably.
