@@ -11,6 +11,7 @@ mod common {
     pub mod interrupt;
     pub mod learn;
     pub mod output;
+    pub mod training;
 }
 #[allow(dead_code)]
 #[path = "../../examples/paper/config.rs"]
