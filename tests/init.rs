@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Replay, assert_close, assert_within, isas};
+use common::{Replay, Tolerance, assert_close, assert_within, isas};
 use interneuron::reference::{CentredStatistics, centred_statistics, mean_and_variance};
 use interneuron::*;
 use proptest::prelude::*;
@@ -242,6 +242,64 @@ fn a_root_standardises() {
         // 1/100 of the variance is the mean's; γ² is a mean of 30 chances in each of 30 draws.
         assert!((ratio - 0.99).abs() < 0.12, "common part {common}, above {low}: {ratio}");
     }
+}
+
+/// A network is drawn from a batch, layer after layer: with the moments of what the layers below make of it where there
+/// is inhibition that is matched or independent, and as ever elsewhere.
+#[test]
+fn networks_of_a_batch() {
+    const BATCH: usize = 300; // More than a slab.
+    fn check<T: Tolerance>(isa: Isa) {
+        let layers: Vec<LayerShape> = vec![
+            DannShape::new(6, 30, 2).divisor(Divisor::Root).into(),
+            NormShape::new(30, 20, Normalisation::Batch).into(),
+            DannShape::new(20, 15, 3).into(),
+            DannShape::new(15, 12, 2).subtractive().into(),
+            DenseShape::new(12, 11).into(),
+            DannShape::new(11, 3, 1).linear().into(),
+        ];
+        let centred = Scheme::Centred(Law::Exponential);
+        let architecture = Architecture::of(layers.clone()).unwrap().seed(5).init_layer(3, centred).unwrap();
+        let architecture = architecture.init_layer(5, Scheme::Independent).unwrap();
+        let x: Vec<T> = signed(BATCH * 6, 1).into_iter().map(T::from_f64).collect();
+        let matrix = MatRef::new(&x, BATCH, 6).unwrap();
+        let net: Network<T> = architecture.build_from(matrix, &isa.into()).unwrap();
+        assert!(net.params().eq(architecture.draw_from(matrix, &isa.into()).unwrap().iter()));
+        let mut input: Vec<f64> = x.iter().map(|x| x.to_f64()).collect();
+        let mut rng = generator(5);
+        for (k, (shape, got)) in layers.iter().zip(net.params()).enumerate() {
+            let moments = || InputMoments::of(MatRef::new(&input, BATCH, shape.inputs()).unwrap()).unwrap();
+            let (inputs, scheme) = match k {
+                0 | 2 => (Inputs::Measured(moments()), Scheme::Matched),
+                3 => (Inputs::Rectified, centred),
+                5 => (Inputs::Measured(moments()), Scheme::Independent),
+                _ => (Inputs::Rectified, Scheme::Matched),
+            };
+            let want = Init { inputs, scheme, ..Init::default() }.draw::<f64>(shape, &mut rng).unwrap();
+            for ((name, got), (_, want)) in got.arrays().into_iter().zip(want.view().arrays()) {
+                assert_close(&format!("{isa}, layer {k}: {name}"), got, want, T::NETWORK);
+            }
+            input = reference::forward(shape, &want, &input).h().to_vec();
+        }
+    }
+    for isa in isas() {
+        check::<f32>(isa);
+        check::<f64>(isa);
+    }
+}
+
+#[test]
+fn batches_that_no_network_can_be_drawn_from() {
+    let architecture = Architecture::dann(&[2, 3, 2], &[1, 1]).unwrap();
+    let refused = |x: &[f64], rows: usize| {
+        let x = MatRef::new(x, rows, x.len() / rows).unwrap();
+        architecture.draw_from(x, &Context::new().unwrap()).unwrap_err().to_string()
+    };
+    assert_eq!(refused(&[0.5; 6], 2), "x has 3 columns, the network has 2 inputs");
+    assert_eq!(refused(&[0.5, f64::NAN], 1), "x[1] is NaN: expected a finite number");
+    assert_eq!(refused(&[0.5, 1.0], 1), "layer 0: rows is 1: expected at least 2");
+    assert_eq!(refused(&[0.5, -1.0, 0.0, -0.5], 2), "layer 0: m1 is -0.25: expected a finite number > 0");
+    assert_eq!(refused(&[0.5, 1.0, 0.5, 1.0], 2), "layer 0: v is 0: expected a finite number > 0");
 }
 
 /// The layers of a network are drawn one after the other, each for what lies before it.

@@ -16,8 +16,8 @@ use crate::matrix::MatRef;
 /// in the place of the `scale` and `alpha` of [`Scheme`](crate::Scheme). `ẑ` of a fresh matched layer then has variance
 /// `m2/(m2 + v)` over its units, or 1, and with more than one interneuron a mean square of `1 + 1/ni` times that. The
 /// fixed `alpha = ln √((2π−1)/d)` is that of half-normal inputs: `m1 = 1/√(2π)`, `m2 = ½`, `v = ½ − 1/(2π)`; so is that of
-/// a root, `ln √(π/(d + 2π − 1))`. A network
-/// is drawn layer after layer, each from the outputs of those before it.
+/// a root, `ln √(π/(d + 2π − 1))`. Networks are drawn layer after layer, each from the outputs of those before it:
+/// [`Architecture::draw_from`](crate::Architecture::draw_from).
 ///
 /// Source: the published code of DeepEISNN.
 ///

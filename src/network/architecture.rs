@@ -2,15 +2,36 @@
 
 use crate::context::Context;
 use crate::element::Element;
-use crate::error::{Error, dimension, same};
-use crate::init::{Init, Inputs, Scheme, generator};
+use crate::error::{Error, area, dimension, same};
+use crate::init::{Init, InputMoments, Inputs, Scheme, generator};
 use crate::layers::inhibition::division::Divisor;
 use crate::layers::{LayerShape, Nonlinearity};
+use crate::matrix::{MatMut, MatRef};
 use crate::network::Network;
+use crate::network::layer::Layer;
 use crate::network::plan::Plan;
+use crate::network::tape::Tape;
 use crate::network::train_state::TrainState;
-use crate::params::Params;
 use crate::params::schema::Parameter;
+use crate::params::{Params, array};
+
+/// What a layer makes of `x`, with the statistics of the batch where it normalises over that.
+fn outputs_of<T: Element>(
+    shape: &LayerShape,
+    params: &Params<T>,
+    x: MatRef<'_, T>,
+    context: &Context,
+) -> Result<Vec<T>, Error> {
+    let mut h = array(area("x", x.rows(), shape.outputs())?, |_| 0.0)?;
+    let (layer, mut tape) = (Layer::new(*shape, context)?, Tape::new());
+    let out = MatMut::new(&mut h, x.rows(), shape.outputs())?;
+    if shape.has_batch_statistics() {
+        layer.forward(params.view(), &mut tape, x, out)?;
+    } else {
+        layer.infer(params.view(), &mut tape, x, out)?;
+    }
+    Ok(h)
+}
 
 /// The error of a layer that is not there.
 fn no_layer(k: usize) -> Error {
@@ -188,6 +209,69 @@ impl Architecture {
     /// [`Error::TooLarge`] if the parameters do not fit in memory; [`Error::Layer`] with [`Error::Policy`] if a number
     /// of the initialisation cannot be used.
     pub fn draw<T: Element>(&self) -> Result<Vec<Params<T>>, Error> {
+        self.check_draw::<T>()?;
+        let mut rng = generator(self.seed);
+        let layer = |(k, shape): (usize, &LayerShape)| self.init_of(k, self.inputs_of(k)).draw(shape, &mut rng);
+        self.layers.iter().enumerate().map(layer).collect()
+    }
+
+    /// Draws the parameters of each layer, from the input to the output, where there is inhibition from the moments of
+    /// its inputs on a batch `x [B, inputs]`: for the first layer these are the examples themselves, for each other one
+    /// what the layers below it, just drawn, make of them. See [`InputMoments`]. Layers without inhibition, and those of
+    /// [`Scheme::Centred`], are drawn as by [`Architecture::draw`].
+    ///
+    /// # Errors
+    /// As [`Architecture::draw`]; [`Error::Mismatch`] if `x` has not as many columns as the network has inputs,
+    /// [`Error::Value`] if an element is not finite; [`Error::Layer`] with [`Error::Dimension`] if there is one example
+    /// only, with [`Error::Policy`] if the inputs of a layer do not vary, or if their mean is not above 0 and the layer
+    /// divides otherwise than by a root.
+    ///
+    /// ```
+    /// use interneuron::{Architecture, Context, MatRef, Network};
+    ///
+    /// let x: Vec<f32> = (0..64 * 9).map(|i| (i * i % 17) as f32 / 16.0).collect();
+    /// let (x, context) = (MatRef::new(&x, 64, 9)?, Context::new()?);
+    /// let net: Network<f32> = Architecture::dann(&[9, 24, 3], &[4, 1])?.seed(1).build_from(x, &context)?;
+    /// # Ok::<(), interneuron::Error>(())
+    /// ```
+    pub fn draw_from<T: Element>(&self, x: MatRef<'_, T>, context: &Context) -> Result<Vec<Params<T>>, Error> {
+        same("x", "columns", x.cols(), "the network", "inputs", self.layers[0].inputs())?;
+        x.check_finite("x")?;
+        self.check_draw::<T>()?;
+        let mut rng = generator(self.seed);
+        let (mut all, mut outputs) = (vec![], None::<Vec<T>>);
+        for (k, shape) in self.layers.iter().enumerate() {
+            let input = match &outputs {
+                Some(outputs) => MatRef::new(outputs, x.rows(), shape.inputs())?,
+                None => x,
+            };
+            let measured = shape.interneurons() > 0 && !matches!(self.schemes[k], Scheme::Centred(_));
+            let inputs = if measured { InputMoments::of(input).map(Inputs::Measured) } else { Ok(self.inputs_of(k)) };
+            let params = inputs.and_then(|inputs| self.init_of(k, inputs).draw::<T>(shape, &mut rng));
+            let params = params.map_err(|error| error.in_layer(k))?;
+            if k + 1 < self.layers.len() {
+                outputs = Some(outputs_of(shape, &params, input, context)?);
+            }
+            all.push(params);
+        }
+        Ok(all)
+    }
+
+    /// A network with parameters that are drawn from a batch `x [B, inputs]`.
+    ///
+    /// # Errors
+    /// As [`Architecture::draw_from`].
+    pub fn build_from<T: Element>(&self, x: MatRef<'_, T>, context: &Context) -> Result<Network<T>, Error> {
+        Network::new(self.plan(context)?, self.draw_from(x, context)?, TrainState::new(self.seed))
+    }
+
+    /// How layer `k` is drawn, for such inputs.
+    fn init_of(&self, k: usize, inputs: Inputs) -> Init {
+        Init { inputs, scheme: self.schemes[k], mean_input: self.mean_input }
+    }
+
+    /// Checks the numbers of the schemes, and that there is memory for all parameters.
+    fn check_draw<T: Element>(&self) -> Result<(), Error> {
         for (k, scheme) in self.schemes.iter().enumerate() {
             scheme.check().map_err(|error| error.in_layer(k))?;
         }
@@ -198,12 +282,7 @@ impl Architecture {
         all.try_reserve_exact(elements).map_err(|_| Error::TooLarge { elements })?;
         // Or else the compiler may leave out what is never used.
         drop(std::hint::black_box(all));
-        let mut rng = generator(self.seed);
-        let layer = |(k, shape): (usize, &LayerShape)| {
-            let init = Init { inputs: self.inputs_of(k), scheme: self.schemes[k], mean_input: self.mean_input };
-            init.draw(shape, &mut rng)
-        };
-        self.layers.iter().enumerate().map(layer).collect()
+        Ok(())
     }
 
     /// What the inputs of layer `k` are.
