@@ -6,7 +6,6 @@ use crate::driver::slabs;
 use crate::network::architecture::Architecture;
 use crate::optim::state::FISHER;
 use crate::optim::update::Natural;
-#[cfg(feature = "rayon")]
 use crate::params::schema::PerRole;
 
 /// The estimate of the Fisher information against squares of gradients that are made example by example.
