@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Tolerance, assert_close, bits, cast, isas};
+use common::{Tolerance, assert_within, bits, cast, isas, largest};
 use interneuron::*;
 use proptest::prelude::*;
 use rand::RngExt;
@@ -61,6 +61,19 @@ impl Problem {
         }
     }
 
+    /// The largest of the terms whose difference is a gradient of a softmax; 0 for other losses.
+    fn largest_term(&self) -> f64 {
+        let Arrays { y, w, .. } = self.arrays::<f64>();
+        let w = if self.weighting == 0 { vec![1.0; self.examples] } else { w };
+        let total: f64 = w.iter().sum();
+        if self.kind > 1 || total == 0.0 {
+            return 0.0;
+        }
+        let sums =
+            y.chunks_exact(self.outputs).map(|y| if self.kind == 0 { 1.0 } else { y.iter().sum::<f64>().max(1.0) });
+        sums.zip(w).fold(0.0, |most: f64, (sum, w)| most.max(sum * w / total))
+    }
+
     /// Loss and gradient by the reference.
     fn reference(&self) -> (f64, Vec<f64>) {
         let (Arrays { o, y, labels, w, mask }, k) = (self.arrays::<f64>(), self.outputs);
@@ -88,6 +101,8 @@ prop_compose! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn losses_agree_with_the_reference(problem in problems()) {
         /// Roundings of sums of up to 20 exponentials and of 800 losses, in f32 of the exponentials alone.
@@ -98,8 +113,11 @@ proptest! {
             let out = MatMut::new(&mut d, problem.examples, problem.outputs).unwrap();
             let got = problem.target(&arrays).loss(o, Some(out)).unwrap();
             let (loss, gradient) = problem.reference();
-            assert_close("loss", &[got.loss], &[loss], tolerance);
-            assert_close("doutputs", &d, &gradient, tolerance);
+            // The logarithm of a sum that is 1 or more: what it is off by is a rounding of that sum, however small it is.
+            assert_within("loss", &[got.loss], &[loss], loss.max(1.0), tolerance);
+            // Differences of `T p` and `t`, which may be much larger than what is left of them.
+            let scale = largest(&gradient).max(problem.largest_term());
+            assert_within("doutputs", &d, &gradient, scale, tolerance);
             assert_eq!(problem.target(&arrays).loss(o, None).unwrap(), got);
         }
         check::<f64>(&problem, 1e-12);
@@ -109,7 +127,7 @@ proptest! {
     /// The gradient of the reference is its derivative.
     #[test]
     fn gradients_of_the_reference_are_differences(problem in problems()) {
-        const STEP: f64 = 1e-6;
+        const STEP: f64 = 1e-4;
         let (_, gradient) = problem.reference();
         let Arrays { o, .. } = problem.arrays::<f64>();
         for i in (0..o.len()).step_by(o.len().div_ceil(7)) {
@@ -120,7 +138,8 @@ proptest! {
                 problem.target(&arrays).loss(o, None).unwrap().loss
             };
             let difference = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
-            // Cancellation: losses of up to 20, of which 1e-16 is divided by the step.
+            // Losses of up to 300, whose rounding, some 1e-13, is divided by two steps: 1e-9. The third derivative, of up
+            // to 2, times a sixth of the step's square: 3e-9.
             prop_assert!((difference - gradient[i]).abs() < 1e-8, "{i}: {difference} {}", gradient[i]);
         }
     }
