@@ -142,7 +142,8 @@ impl Kind for DannShape {
     fn ports(&self) -> Ports {
         let &Self { d, ne, ni, nonlinearity, .. } = self;
         let divisor = self.divides_by();
-        Ports { inputs: d, outputs: ne, nonlinearity, interneurons: ni, divisor, ..Ports::default() }
+        let divisive = self.divisive;
+        Ports { inputs: d, outputs: ne, nonlinearity, interneurons: ni, divisor, divisive, ..Ports::default() }
     }
 
     fn without_division(self) -> Self {

@@ -125,7 +125,7 @@ impl LayerShape {
 
     /// Whether inhibition divides.
     pub fn divisive(&self) -> bool {
-        self.divisor().is_some()
+        self.ports().divisive
     }
 
     /// What inhibition divides by, if it divides.
