@@ -4,7 +4,8 @@ use crate::isa::Isa;
 use crate::simd::Scalar;
 use std::any::{Any, TypeId, type_name};
 
-/// A floating-point type that the kernels compute with: `f32`, or `f64` where the feature of that name is on. See [`Scalar`] for what it offers.
+/// A floating-point type that the kernels compute with: `f32`, or `f64` where the feature of that name is on. See
+/// [`Scalar`] for what it offers.
 pub trait Element: Scalar + Tables {}
 
 /// Finds the kernels of an element type.

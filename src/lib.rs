@@ -69,9 +69,9 @@
 //!
 //! The kernels exist for AVX-512, for AVX2 with FMA, and in portable form. [`Isa`] lists what this CPU has; the widest
 //! is used unless `INTERNEURON_ISA` or the caller names another. A call computes on the calling thread or on a `rayon`
-//! pool that the caller hands in ([`Threads`]); nothing is spawned otherwise. A [`Context`] has both. The same seed and inputs give the same
-//! bits for any number of threads on the same instruction set. Once it has seen the batch size, a step
-//! allocates nothing, serially or inside the pool.
+//! pool that the caller hands in ([`Threads`]); nothing is spawned otherwise. A [`Context`] has both. The same seed and
+//! inputs give the same bits for any number of threads on the same instruction set. Once it has seen the batch size, a
+//! step allocates nothing, serially or inside the pool.
 //!
 //! # Numbers at the edge
 //!

@@ -13,7 +13,7 @@
 mod common;
 
 use arbitrary::Arbitrary;
-use common::problem::{Expected, Kind, Outcome, Problem, run};
+use common::problem::{Expected, KINDS, Outcome, Problem, run};
 use common::{Tolerance, bits};
 use interneuron::*;
 use std::sync::OnceLock;
@@ -117,17 +117,9 @@ impl Rule {
 
 impl Input {
     fn problem(&self) -> Problem {
-        const KINDS: [Kind; 8] = [
-            Kind::Divisive,
-            Kind::Subtractive,
-            Kind::Dense,
-            Kind::Columns,
-            Kind::LayerNorm,
-            Kind::BatchNorm,
-            Kind::Floor,
-            Kind::Root,
-        ];
-        let kind = KINDS[usize::from(self.kind) % KINDS.len()];
+        // The first stands there twice.
+        let kinds = &KINDS[1..];
+        let kind = kinds[usize::from(self.kind) % kinds.len()];
         // Few of them large: the reference is slow, and every tile is smaller than 33.
         let size = |i: usize| 1 + usize::from(self.dims[i]) % if i == usize::from(self.seed) % 8 { 100 } else { 34 };
         let mut problem = Problem::new((size(0), size(1), size(2), size(3)), kind, self.relu, self.seed.into());

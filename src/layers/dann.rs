@@ -38,7 +38,8 @@ use std::ops::Range;
 /// h  = f(g ⊙ (zE − s) / γ + b)
 /// ```
 ///
-/// Other divisors than this γ: see [`Divisor`]. The subtractive variant has neither γ, `alpha` nor `g`: `h = f(zE − s + b)`.
+/// Other divisors than this γ: see [`Divisor`]. The subtractive variant has neither γ, `alpha` nor `g`:
+/// `h = f(zE − s + b)`.
 ///
 /// Source: Cornford et al., "Learning to live with Dale's principle", ICLR 2021.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -142,8 +143,7 @@ impl Kind for DannShape {
     fn ports(&self) -> Ports {
         let &Self { d, ne, ni, nonlinearity, .. } = self;
         let divisor = self.divides_by();
-        let divisive = self.divisive;
-        Ports { inputs: d, outputs: ne, nonlinearity, interneurons: ni, divisor, divisive, ..Ports::default() }
+        Ports { inputs: d, outputs: ne, nonlinearity, interneurons: ni, divisor, ..Ports::default() }
     }
 
     fn without_division(self) -> Self {

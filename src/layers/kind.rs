@@ -22,8 +22,6 @@ pub(crate) struct Ports {
     pub interneurons: usize,
     /// What inhibition divides by, if it divides.
     pub divisor: Option<Divisor>,
-    /// Whether inhibition divides. Said apart: it is asked for in every call.
-    pub divisive: bool,
     /// How many of the inputs, and of the outputs, the last ones, come in and go out with a negative sign, in a kind
     /// that has such inputs and outputs.
     pub inhibitory: Option<[usize; 2]>,

@@ -127,7 +127,7 @@ impl LayerShape {
 
     /// Whether inhibition divides.
     pub fn divisive(&self) -> bool {
-        self.ports().divisive
+        self.divisor().is_some()
     }
 
     /// What inhibition divides by, if it divides.

@@ -44,7 +44,8 @@ fn no_layer(k: usize) -> Error {
 /// use interneuron::{Architecture, Context, Network};
 ///
 /// // The network of Cornford et al. (2021): three hidden layers of 500 excitatory and 50 inhibitory units.
-/// let net: Network<f32> = Architecture::dann(&[784, 500, 500, 500, 10], &[50, 50, 50, 1])?.seed(7).build(&Context::new()?)?;
+/// let architecture = Architecture::dann(&[784, 500, 500, 500, 10], &[50, 50, 50, 1])?.seed(7);
+/// let net: Network<f32> = architecture.build(&Context::new()?)?;
 /// assert_eq!(net.shapes().count(), 4);
 /// # Ok::<(), interneuron::Error>(())
 /// ```

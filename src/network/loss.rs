@@ -12,8 +12,8 @@ use rand::RngExt;
 pub struct Evaluation {
     /// The loss that the [`Target`](crate::Target) says: for labels, the mean cross-entropy in nats.
     pub loss: f64,
-    /// Examples whose largest output is not that of their label, or of the class that is most probable. None where the
-    /// target knows no classes.
+    /// Examples whose largest output is not that of their label, or of the class that is most probable; 0 where
+    /// the target knows no classes.
     pub errors: usize,
     /// Examples that count: all whose weight is not zero.
     pub examples: usize,
@@ -111,15 +111,21 @@ impl<T: Element> Mean<'_, T> {
         outputs: &[T],
         (y, class, total): (impl Fn(usize) -> f64, usize, f64),
         weight: Option<f64>,
-        gradient: Option<&mut [T]>,
+        mut gradient: Option<&mut [T]>,
     ) -> (f64, bool) {
         let (q, classes) = (self.target.smoothing, outputs.len());
         let target = |class| if q > 0.0 { (1.0 - q) * y(class) + q / classes as f64 } else { y(class) };
         let total = if q > 0.0 { (1.0 - q) * total + q } else { total };
         let best = largest(outputs);
         // The largest exponent is 0, so no exponential overflows. A NaN anywhere makes the sum NaN.
-        let power = |output: &T| (*output - outputs[best]).exp();
-        let sum = outputs.iter().fold(T::ZERO, |sum, output| sum + power(output));
+        let mut sum = T::ZERO;
+        for (class, &output) in outputs.iter().enumerate() {
+            let power = (output - outputs[best]).exp();
+            sum = sum + power;
+            if let Some(gradient) = &mut gradient {
+                gradient[class] = power;
+            }
+        }
         let log = sum.to_f64().ln();
         // A class that is not asked for counts nothing, also where its output is infinitely small.
         let asked = (0..classes).map(|class| (target(class), outputs[class])).filter(|&(t, _)| t != 0.0);
@@ -130,8 +136,8 @@ impl<T: Element> Mean<'_, T> {
                 Some(weight) => T::from_f64(weight / self.total),
             };
             let total = T::from_f64(total);
-            for (class, (d, output)) in gradient.iter_mut().zip(outputs).enumerate() {
-                *d = (power(output) / sum * total - T::from_f64(target(class))) * scale;
+            for (class, d) in gradient.iter_mut().enumerate() {
+                *d = (*d / sum * total - T::from_f64(target(class))) * scale;
             }
         }
         (weight.unwrap_or(1.0) * loss, best != class || !sum.is_finite())

@@ -199,8 +199,9 @@ impl<T: Element> Network<T> {
     /// overwrite `gradients`, a slice or a `Vec` with [`Params`] or views for each layer; parameters are not changed.
     ///
     /// # Errors
-    /// As [`Network::train_step`], but [`Error::Loss`] if the loss is not finite; [`Error::Length`] if `gradients` has not one element for each layer,
-    /// [`Error::Layer`] with [`Error::Length`] or [`Error::Kind`] if one has not the shape of its layer.
+    /// As [`Network::train_step`], but [`Error::Loss`] if the loss is not finite; [`Error::Length`] if `gradients` has
+    /// not one element for each layer, [`Error::Layer`] with [`Error::Length`] or [`Error::Kind`] if one has not the
+    /// shape of its layer.
     pub fn gradients<'t, 'g>(
         &mut self,
         x: MatRef<'_, T>,

@@ -448,8 +448,8 @@ impl<T: Element> Plan<T> {
         self.layers.iter_mut().for_each(|layer| layer.pass.begin_count());
     }
 
-    /// How many divisors of each layer were below their bound in the last call that went through the network, from the input to
-    /// the output: none for a layer that does not divide. See [`Network::low_divisors`](crate::Network::low_divisors).
+    /// How many divisors of each layer were below their bound in the last call that went through the network, from the
+    /// input to the output: none for a layer that does not divide. See [`Network::low_divisors`](crate::Network::low_divisors).
     pub fn low_divisors(&self) -> impl ExactSizeIterator<Item = Option<LowDivisors>> {
         self.layers.iter().map(|layer| layer.pass.low_divisors())
     }

@@ -105,8 +105,8 @@ impl<T: Element> Tape<T> {
         Ok(())
     }
 
-    /// How many divisors of the last forward pass, also of one by [`Layer::infer`], were below their bound; none if there was no
-    /// pass, or for a layer that does not divide. A layer on its own computes with such divisors all the same: see
+    /// How many divisors of the last forward pass, also of one by [`Layer::infer`], were below their bound; none if there
+    /// was no pass, or for a layer that does not divide. A layer on its own computes with such divisors all the same: see
     /// [`Error::Divisor`] for what to do about them.
     pub fn low_divisors(&self) -> Option<LowDivisors> {
         self.0.as_ref().and_then(|kept| kept.pass.low_divisors())

@@ -15,9 +15,9 @@ pub enum Divisor {
     /// `γ = (a ⊙ zI) Weiᵀ + ε` with ε = 1e-8: for inputs ≥ 0.
     #[default]
     Plain,
-    /// `γ = max((a ⊙ zI) Weiᵀ + ε, γ_min)`, and no gradient through a divisor that was below `γ_min`. For inputs of both signs, and
-    /// for examples without input, whose gradients are then at most `1/γ_min` times those of others. 0.01 is a floor
-    /// that inputs ≥ 0 do not meet; from 1e-4 to 1 all serve, and 1e-6 does not.
+    /// `γ = max((a ⊙ zI) Weiᵀ + ε, γ_min)`, and no gradient through a divisor that was below `γ_min`. For inputs of both
+    /// signs, and for examples without input, whose gradients are then at most `1/γ_min` times those of others. 0.01 is
+    /// a floor that inputs ≥ 0 do not meet; from 1e-4 to 1 all serve, and 1e-6 does not.
     Floor(Floor),
     /// `γ = √((a ⊙ zI)² Weiᵀ + 1e-5)`, the squares elementwise: for inputs of both signs. `alpha` begins where the mean
     /// square of γ is the variance of what it divides.
@@ -134,10 +134,16 @@ pub(crate) trait Divide<T: Scalar>: Copy + Send + Sync + 'static {
     fn unbounded<S: Simd<T>>(self, s: S, sum: S::V) -> S::V;
 
     /// `1/γ`, and what the backward pass gets of it.
-    fn inverse<S: Simd<T>>(self, s: S, unbounded: S::V) -> [S::V; 2];
+    #[inline(always)]
+    fn inverse<S: Simd<T>>(self, s: S, unbounded: S::V) -> [S::V; 2] {
+        [s.div(s.splat(T::ONE), unbounded); 2]
+    }
 
     /// `1/γ` from what was kept of it.
-    fn kept<S: Simd<T>>(self, s: S, kept: S::V) -> S::V;
+    #[inline(always)]
+    fn kept<S: Simd<T>>(self, _: S, kept: S::V) -> S::V {
+        kept
+    }
 
     /// The gradient by the sum, from `du ⊙ ẑ` and what was kept of `1/γ`.
     fn dsum<S: Simd<T>>(self, s: S, du_zhat: S::V, kept: S::V) -> S::V;
@@ -164,16 +170,6 @@ impl<T: Scalar> Divide<T> for Plain<T> {
     #[inline(always)]
     fn unbounded<S: Simd<T>>(self, s: S, sum: S::V) -> S::V {
         s.add(sum, s.splat(self.epsilon))
-    }
-
-    #[inline(always)]
-    fn inverse<S: Simd<T>>(self, s: S, unbounded: S::V) -> [S::V; 2] {
-        [s.div(s.splat(T::ONE), unbounded); 2]
-    }
-
-    #[inline(always)]
-    fn kept<S: Simd<T>>(self, _: S, kept: S::V) -> S::V {
-        kept
     }
 
     /// `dγ = −du ⊙ ẑ`
@@ -244,16 +240,6 @@ impl<T: Scalar> Divide<T> for Root<T> {
     #[inline(always)]
     fn unbounded<S: Simd<T>>(self, s: S, sum: S::V) -> S::V {
         s.sqrt(s.add(sum, s.splat(self.epsilon)))
-    }
-
-    #[inline(always)]
-    fn inverse<S: Simd<T>>(self, s: S, unbounded: S::V) -> [S::V; 2] {
-        [s.div(s.splat(T::ONE), unbounded); 2]
-    }
-
-    #[inline(always)]
-    fn kept<S: Simd<T>>(self, _: S, kept: S::V) -> S::V {
-        kept
     }
 
     /// `dγ/(2γ) = −du ⊙ ẑ/(2γ)`
