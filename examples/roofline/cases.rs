@@ -1,7 +1,7 @@
 //! What is measured.
 
 use super::args::Plan;
-use interneuron::{Architecture, DannShape, DenseShape, Error, Isa, LayerShape};
+use interneuron::{Architecture, DannShape, DenseShape, Error, Isa, LayerShape, PerRole, Update};
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -22,6 +22,10 @@ pub enum Op {
     BatchNormStep,
     /// A train step of a network with sign-constrained columns.
     ColumnStep,
+    /// A train step with momentum.
+    MomentumStep,
+    /// A train step with AdamW.
+    AdamwStep,
     /// A layer, forward, with nothing kept for a backward pass.
     Forward,
     /// The gradient of a layer's input.
@@ -44,6 +48,8 @@ impl Op {
             Self::LayerNormStep => "layer_norm_step",
             Self::BatchNormStep => "batch_norm_step",
             Self::ColumnStep => "column_ei_step",
+            Self::MomentumStep => "momentum_step",
+            Self::AdamwStep => "adamw_step",
             Self::Forward => "forward",
             Self::Backward => "backward",
             Self::Update => "update",
@@ -59,9 +65,24 @@ impl Op {
         (Self::ColumnStep, Sizes::COLUMNS),
     ];
 
+    /// The steps with other optimisers, and how many times as long as [`Op::Step`] they may take: momentum is read and
+    /// written beside each weight, and both of Adam's moments are.
+    pub const OPTIMISERS: [(Self, f64); 2] = [(Self::MomentumStep, 1.15), (Self::AdamwStep, 1.35)];
+
     /// Whether it is a train step of a whole network.
     pub fn is_step(self) -> bool {
-        matches!(self, Self::Step | Self::Sweep) || Self::BASELINES.iter().any(|(op, _)| *op == self)
+        matches!(self, Self::Step | Self::Sweep)
+            || Self::BASELINES.iter().any(|(op, _)| *op == self)
+            || Self::OPTIMISERS.iter().any(|(op, _)| *op == self)
+    }
+
+    /// How a train step updates the parameters.
+    pub fn update(self, lr: f64) -> Update {
+        match self {
+            Self::MomentumStep => Update { momentum: PerRole::all(0.9), ..Update::csgd(lr) },
+            Self::AdamwStep => Update { corrections: true, ..Update::adamw(lr) },
+            _ => Update::csgd(lr),
+        }
     }
 
     /// Whether it is a limit rather than something that has one.
@@ -233,6 +254,9 @@ pub fn all(plan: &Plan) -> Vec<Case> {
         list.fused(op, sizes, &[32], if op == Op::MlpStep { isas } else { &widest }, threads);
     }
     list.composed(Op::MlpStep, Sizes::PLAIN, &[32]);
+    for (op, _) in Op::OPTIMISERS {
+        list.fused(op, Sizes::PAPER, &[32], &two, threads);
+    }
     for op in [Op::Forward, Op::Backward, Op::Update] {
         for sizes in [Sizes::FIRST, Sizes::DEEPER] {
             list.fused(op, sizes, &[32, 1024], &two, &[1]);

@@ -99,7 +99,7 @@ impl<'a> Builder<'a> {
         let net = shared(&mut self.networks, (case.op, sizes, isa), || case.architecture()?.build(&isa.into()))?;
         let x = self.inputs.x(case.batch, sizes.dims[0])?;
         let labels = &self.inputs.labels[..case.batch];
-        let update = Update::csgd(LEARNING_RATE);
+        let update = case.op.update(LEARNING_RATE);
         Ok(Box::new(move || {
             let mut net = held(&net);
             net.set_threads(threads.clone());

@@ -47,8 +47,10 @@ pub fn print(report: &Report) -> String {
     let mut text = format!("\n{:70}  target  measured\n", "targets");
     let ratios = [sweep(report), composed(report), inhibition(report)];
     let baselines = Op::BASELINES.map(|(op, sizes)| baseline(report, op, sizes));
+    let optimisers = Op::OPTIMISERS.map(|(op, most)| optimiser(report, op, most));
     let fractions = FRACTIONS.map(|line| fraction(report, line));
-    for Target { description, bound, measured } in fractions.into_iter().chain(ratios).chain(baselines) {
+    let targets = fractions.into_iter().chain(ratios).chain(baselines).chain(optimisers);
+    for Target { description, bound, measured } in targets {
         let (wanted, met) = match bound {
             Bound::AtLeast(low) => (format!("≥ {low:.2}"), measured.map(|value| value >= low)),
             Bound::AtMost(high) => (format!("≤ {high:.2}"), measured.map(|value| value <= high)),
@@ -114,5 +116,15 @@ fn baseline(report: &Report, op: Op, sizes: Sizes) -> Target {
         description: format!("{op}, batch 32, {}, 1 thread: its fraction ÷ that of step", report.isa),
         bound: Bound::AtLeast(1.0),
         measured: baseline.zip(dann).map(|(baseline, dann)| baseline.gflops / dann.gflops),
+    }
+}
+
+/// What an optimiser costs beside projected descent.
+fn optimiser(report: &Report, op: Op, most: f64) -> Target {
+    let [it, plain] = [op, Op::Step].map(|op| step(report, op, Sizes::PAPER));
+    Target {
+        description: format!("{op} ÷ step, batch 32, {}, 1 thread: ratio of times", report.isa),
+        bound: Bound::AtMost(most),
+        measured: it.zip(plain).map(|(it, plain)| it.us_median / plain.us_median),
     }
 }
