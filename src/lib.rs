@@ -132,6 +132,7 @@ mod network;
 mod optim;
 mod params;
 pub mod reference;
+mod scaler;
 mod simd;
 mod threads;
 
@@ -162,6 +163,7 @@ pub use optim::update::{Adam, Angle, ClipScope, DecayOrder, Descent, KeptSums, N
 pub use params::network::{NetworkParams, NetworkParamsMut};
 pub use params::schema::{Parameter, PerRole, Role, Schema, Shape};
 pub use params::{Params, ParamsMut, ParamsRef};
+pub use scaler::{InputStatistics, Scaler};
 pub use simd::Scalar;
 pub use threads::Threads;
 

@@ -65,7 +65,7 @@ fn all_bits<T: Element>(net: &Network<T>) -> Vec<Vec<u64>> {
 fn a_loaded_run_goes_on_to_the_same_bits() {
     fn check<T: Element>(architecture: &Architecture, file: &Path, update: &Update) {
         let mut net: Network<T> = architecture.build(&Context::new().unwrap()).unwrap();
-        let mut run = Run { seed: 11, generator: generator(11) };
+        let mut run = Run::new(11);
         run.generator.set_stream(3);
         // An odd number of words, so that the generator stops inside a block.
         let _: u32 = run.generator.random();
@@ -107,8 +107,12 @@ struct Contents {
 impl Contents {
     fn of<T: Element>(net: &Network<T>, folder: &Path) -> Self {
         let file = folder.join("contents.safetensors");
-        save(&file, net, &Run { seed: 1, generator: generator(1) }).unwrap();
-        let bytes = std::fs::read(&file).unwrap();
+        save(&file, net, &Run::new(1)).unwrap();
+        Self::read(&file)
+    }
+
+    fn read(file: &Path) -> Self {
+        let bytes = std::fs::read(file).unwrap();
         let parsed = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         let tensor = |(name, view): (&str, TensorView<'_>)| {
             (name.to_owned(), (view.dtype(), view.shape().to_vec(), view.data().to_vec()))
@@ -157,6 +161,52 @@ fn refused<T: Element>(bytes: &[u8], folder: &Path) -> String {
         }
         other => panic!("{:?}", other.map(|(net, _)| net)),
     }
+}
+
+/// What is done to inputs is saved with the network that sees them, in its element type.
+#[test]
+fn a_scaler_is_saved_and_refused_like_other_tensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("scaled.safetensors");
+    let net = dann();
+    let offset: Vec<f64> = (0..DIMS[0]).map(|i| 0.1 * i as f64 - 0.3).collect();
+    let scaler = Scaler::new(offset.clone(), vec![1.5; DIMS[0]]).unwrap();
+    save(&file, &net, &Run { scaler: Some(scaler), ..Run::new(1) }).unwrap();
+    let (loaded, run) = load::<f32>(&file, &Isa::best().into()).unwrap();
+    let single = offset.iter().map(|&x| f64::from(x as f32)).collect();
+    assert_eq!(run, Run { scaler: Some(Scaler::new(single, vec![1.5; DIMS[0]]).unwrap()), ..Run::new(1) });
+    assert_eq!(all_bits(&loaded), all_bits(&net));
+    save(&file, &loaded, &run).unwrap();
+    assert_eq!(load::<f32>(&file, &Isa::best().into()).unwrap().1, run);
+
+    let contents = Contents::read(&file);
+    type Change = fn(&mut Contents);
+    let cases: [(Change, &str); 5] = [
+        (|c| drop(c.tensors.remove("inputs.offset")), "no tensor inputs.offset"),
+        (|c| drop(c.tensors.remove("inputs.scale")), "no tensor inputs.scale"),
+        (|c| c.set("inputs.offset", 2, f32::NAN), "inputs.offset[2] is NaN: expected a finite number"),
+        (|c| c.set("inputs.scale", 0, 0.0), "inputs.scale[0] is 0: expected a finite number > 0"),
+        (
+            |c| drop(c.tensors.insert("inputs.scale".into(), c.tensors["layers.0.b"].clone())),
+            "inputs.scale is [13] of F32: expected [9] of F32",
+        ),
+    ];
+    for (change, expected) in cases {
+        let mut contents = contents.clone();
+        change(&mut contents);
+        assert_eq!(refused::<f32>(&contents.bytes(), folder.path()), expected);
+    }
+    let before = std::fs::read(&file).unwrap();
+    for (offset, expected) in [
+        (vec![0.0; 3], "the scaler has 3 inputs: expected 9, those of the network"),
+        (vec![1e300; 9], "inputs.offset[0] is inf: expected a finite number"),
+    ] {
+        let scale = vec![1.0; offset.len()];
+        let run = Run { scaler: Some(Scaler::new(offset, scale).unwrap()), ..Run::new(1) };
+        let error = save(&file, &net, &run).unwrap_err().to_string();
+        assert!(error.ends_with(expected), "{error}");
+    }
+    assert!(std::fs::read(&file).unwrap() == before);
 }
 
 #[test]
@@ -218,14 +268,14 @@ fn bad_tensors_are_named() {
     }
     // A run with momentum, and columns that keep their signs.
     let mut heavy = dann();
-    steps(&mut heavy, &mut Run { seed: 1, generator: generator(1) }, 2, &updates()[1]);
+    steps(&mut heavy, &mut Run::new(1), 2, &updates()[1]);
     let heavy = Contents::of(&heavy, folder.path());
     let columns = Contents::of(&architectures()[5].build::<f32>(&Context::new().unwrap()).unwrap(), folder.path());
     let mut exponentiated = dann();
-    steps(&mut exponentiated, &mut Run { seed: 1, generator: generator(1) }, 2, &updates()[2]);
+    steps(&mut exponentiated, &mut Run::new(1), 2, &updates()[2]);
     let exponentiated = Contents::of(&exponentiated, folder.path());
     let mut adam = dann();
-    steps(&mut adam, &mut Run { seed: 1, generator: generator(1) }, 2, &updates()[4]);
+    steps(&mut adam, &mut Run::new(1), 2, &updates()[4]);
     let adam = Contents::of(&adam, folder.path());
     let cases: [(&Contents, Change, &str); 10] = [
         (
@@ -335,7 +385,7 @@ fn bad_metadata_are_named() {
 fn metadata_of_other_programs_are_passed_over() {
     let folder = tempfile::tempdir().unwrap();
     let mut net = dann();
-    let mut run = Run { seed: 11, generator: generator(11) };
+    let mut run = Run::new(11);
     steps(&mut net, &mut run, 3, &Update::csgd(0.02));
     let file = folder.path().join("net.safetensors");
     save(&file, &net, &run).unwrap();
@@ -365,7 +415,7 @@ fn metadata_of_other_programs_are_passed_over() {
         ("__version__", "1"),
         ("", "é\n\0"),
     ];
-    let fresh = (0, Run { seed: 0, generator: generator(0) });
+    let fresh = (0, Run::new(0));
     let old = as_of_format_1(&ours.metadata);
     for some in [&foreign[..1], &foreign] {
         assert_eq!(load_with(&HashMap::new(), some), fresh, "without any of ours");
@@ -459,7 +509,7 @@ fn a_path_that_is_no_text_is_a_path() {
     let folder = folder.path().join(OsStr::from_bytes(b"caf\xe9"));
     std::fs::create_dir(&folder).unwrap();
     let file = folder.join(OsStr::from_bytes(b"\xff net\n.safetensors"));
-    let (net, run) = (dann(), Run { seed: 1, generator: generator(1) });
+    let (net, run) = (dann(), Run::new(1));
     save(&file, &net, &run).unwrap();
     save(&file, &net, &run).unwrap();
     assert_eq!(load::<f32>(&file, &Isa::best().into()).unwrap().1, run);
@@ -476,7 +526,7 @@ fn a_path_that_is_no_text_is_a_path() {
 #[test]
 fn what_cannot_be_saved_leaves_no_trace() {
     let folder = tempfile::tempdir().unwrap();
-    let (net, run) = (dann(), Run { seed: 1, generator: generator(1) });
+    let (net, run) = (dann(), Run::new(1));
     let missing = folder.path().join("none").join("net.safetensors");
     assert!(
         matches!(save(&missing, &net, &run), Err(Error::File { path, .. }) if path == missing.display().to_string())
@@ -500,7 +550,7 @@ fn a_diverged_network_never_replaces_the_last_finite_one() {
             let update = Update { lr, decay: PerRole::all(0.0), ..update };
             let natural = update.natural.is_some();
             let mut net: Network<f32> = architecture.build(&Context::new().unwrap()).unwrap();
-            let mut run = Run { seed: 11, generator: generator(11) };
+            let mut run = Run::new(11);
             save(&file, &net, &run).unwrap();
             let mut last = net.clone();
             for _ in 0..30 {
@@ -544,7 +594,7 @@ fn a_diverged_network_never_replaces_the_last_finite_one() {
 fn what_is_not_finite_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("net.safetensors");
-    let run = Run { seed: 1, generator: generator(1) };
+    let run = Run::new(1);
     let mut net: Network<f32> = Architecture::mlp(&DIMS).unwrap().build(&Context::new().unwrap()).unwrap();
     save(&file, &net, &run).unwrap();
     let before = std::fs::read(&file).unwrap();

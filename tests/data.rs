@@ -7,6 +7,7 @@ use interneuron_datasets::*;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// An IDX file: magic number, dimensions, data.
@@ -182,9 +183,9 @@ fn classes_come_from_the_labels() {
 
 #[test]
 fn what_a_network_sees_of_pixels() {
-    let bytes = Images { pixels: Pixels::Bytes(vec![9, 51, 102, 255, 0, 60]), count: 3, height: 1, width: 2 };
+    let bytes = Images::new(Pixels::Bytes(vec![9, 51, 102, 255, 0, 60]), 3, 1, 2).unwrap();
     let floats = [-1.5, 0.25, 1.0, 3.0, 0.5, -0.25];
-    let floats = Images { pixels: Pixels::Floats(floats.to_vec()), count: 3, height: 2, width: 1 };
+    let floats = Images::new(Pixels::Floats(floats.to_vec()), 3, 2, 1).unwrap();
     assert_eq!((bytes.range(), bytes.mean()), ((0.0, 1.0), 477.0 / (255.0 * 6.0)));
     assert_eq!((floats.range(), floats.mean()), ((-1.5, 3.0), 0.5));
     assert_eq!((Images::default().range(), Images::default().mean()), ((0.0, 0.0), 0.0));
@@ -197,7 +198,7 @@ fn what_a_network_sees_of_pixels() {
     floats.gather([1], &mut single);
     assert_eq!(single, [1.0, 3.0]);
 
-    let chosen = Images { pixels: Pixels::Bytes(vec![0, 60, 9, 51, 0, 60]), ..bytes.clone() };
+    let chosen = Images::new(Pixels::Bytes(vec![0, 60, 9, 51, 0, 60]), 3, 1, 2).unwrap();
     assert_eq!(bytes.subset(&[2, 0, 2]), chosen);
     let set = Dataset { images: floats.clone(), labels: vec![4, 5, 6] };
     let chosen = set.subset(&[1]);
@@ -209,6 +210,28 @@ fn what_a_network_sees_of_pixels() {
     assert_eq!((bytes.pixels.len(), bytes.pixels.as_bytes()), (6, &[9, 51, 102, 255, 0, 60][..]));
     assert_eq!(floats.pixels.as_bytes()[..4], (-1.5_f32).to_ne_bytes());
     assert!(Pixels::default().is_empty());
+    let error = Images::new(Pixels::default(), 1, 2, 3).unwrap_err().to_string();
+    assert_eq!(error, "pixels has 0 elements: expected 6");
+}
+
+#[test]
+fn scaled_images_are_seen_scaled() {
+    let mut images = Images::new(Pixels::Floats(vec![-1.5, 0.25, 1.0, 3.0, 0.5, 4.25]), 3, 2, 1).unwrap();
+    let statistics = images.statistics().unwrap();
+    assert_eq!((statistics.least(), statistics.means()), (&[-1.5, 0.25][..], vec![0.0, 2.5]));
+    images.scale_by(Arc::new(Scaler::new(statistics.least().to_vec(), vec![2.0, 0.5]).unwrap())).unwrap();
+    let (mut x, seen): (Vec<f32>, _) = (vec![], [0.0_f32, 0.0, 5.0, 1.375, 4.0, 2.0]);
+    images.gather(0..3, &mut x);
+    assert_eq!(x, seen);
+    images.gather([], &mut x);
+    assert!(x.is_empty());
+    assert_eq!((images.range(), images.mean()), ((0.0, 5.0), f64::from(seen.iter().sum::<f32>()) / 6.0));
+    assert_eq!(images.subset(&[1]).mean(), (5.0 + 1.375) / 2.0);
+    assert_eq!(images.statistics().unwrap().least(), [0.0; 2]);
+    let error = images.scale_by(Arc::new(Scaler::new(vec![0.0], vec![1.0]).unwrap())).unwrap_err().to_string();
+    assert_eq!(error, "the scaler has 1 input, an image has 2 pixels");
+    let error = Images::default().statistics().unwrap_err().to_string();
+    assert_eq!(error, "images is 0: expected at least 1");
 }
 
 /// Elements of a type in an IDX file: its code, and an element as it has it.
@@ -338,7 +361,7 @@ fn images_of_every_type_and_form() {
         for (dims, [height, width]) in cases {
             let images = images_of(&typed(kind, dims, &levels)).unwrap();
             let count = dims[0] as usize;
-            assert_eq!(images, Images { pixels: bytes.clone(), count, height, width }, "{dims:?}");
+            assert_eq!(images, Images::new(bytes.clone(), count, height, width).unwrap(), "{dims:?}");
         }
     }
     for kind in [F32, F64] {

@@ -32,7 +32,7 @@ fn network(seed: u64, units: usize) -> Network<f32> {
 }
 
 fn save(folder: &Path, network: &Network<f32>, seed: u64) -> Result<(), Error> {
-    checkpoint::save(checkpoint_in(folder), network, &Run { seed, generator: generator(seed) })
+    checkpoint::save(checkpoint_in(folder), network, &Run::new(seed))
 }
 
 fn checkpoint_in(folder: &Path) -> PathBuf {

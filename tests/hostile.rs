@@ -13,7 +13,7 @@ use config::{Config, FIELDS, Preset, Source};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use interneuron::checkpoint::{self, Run};
-use interneuron::{Architecture, Context, Error, Isa, MatRef, Network, PerRole, Update, generator};
+use interneuron::{Architecture, Context, Error, Isa, MatRef, Network, PerRole, Update};
 use interneuron_datasets::{read_images, read_labels};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::{self, File};
@@ -364,7 +364,7 @@ fn a_good_checkpoint_takes_hardly_more_than_itself() {
         let x = vec![0.5; 600];
         let x = MatRef::new(&x, 2, 300).unwrap();
         net.train_step(x, &[0, 1], &Update { momentum: PerRole::all(0.5), ..Update::sgd(0.01) }).unwrap();
-        let run = Run { seed: 1, generator: generator(1) };
+        let run = Run::new(1);
         let (_, bytes) = peak(|| checkpoint::save(&path, &net, &run).unwrap());
         assert!(bytes <= 64 << 10, "{bytes} bytes to save");
         let len = fs::metadata(&path).unwrap().len() as usize;

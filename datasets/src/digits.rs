@@ -48,7 +48,7 @@ pub fn digits(train: usize, test: usize, seed: u64) -> TrainTest {
     let mut draw = |count| {
         let labels: Vec<u8> = (0..count).map(|i| (i % 10) as u8).collect();
         let pixels = Pixels::Bytes(labels.iter().flat_map(|&label| draw_digit(label, &mut rng)).collect());
-        Dataset { images: Images { pixels, count, height: SIDE, width: SIDE }, labels }
+        Dataset { images: Images { pixels, scaler: None, count, height: SIDE, width: SIDE }, labels }
     };
     TrainTest { train: draw(train), test: draw(test) }
 }

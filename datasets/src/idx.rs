@@ -63,7 +63,7 @@ pub fn read_images(path: impl AsRef<Path>) -> Result<Images, Error> {
     } else {
         Pixels::Floats(source.keep(len, 1, |value| Some(value as f32))?)
     };
-    Ok(Images { pixels, count: source.dims[0], height, width })
+    Ok(Images { pixels, scaler: None, count: source.dims[0], height, width })
 }
 
 /// Reads an IDX file of labels, plain or compressed with gzip, whatever its name.

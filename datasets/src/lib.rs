@@ -15,7 +15,8 @@ pub use digits::digits;
 pub use files::{Files, load};
 pub use idx::{read_images, read_labels};
 
-use interneuron::Element;
+use interneuron::{Element, Error, InputStatistics, MatMut, MatRef, Scaler};
+use std::sync::Arc;
 
 /// The pixels of all images, image after image and row after row.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +30,9 @@ pub enum Pixels {
 /// Images of one size.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Images {
-    /// All pixels, `count · height · width`.
+    /// All pixels, `count · height · width`, before a scaler changes them.
     pub pixels: Pixels,
+    scaler: Option<Arc<Scaler>>,
     /// How many images.
     pub count: usize,
     /// Rows of an image.
@@ -98,12 +100,70 @@ impl Pixels {
 }
 
 impl Images {
+    /// Images of `height` times `width` pixels.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if there are not `count · height · width` pixels.
+    pub fn new(pixels: Pixels, count: usize, height: usize, width: usize) -> Result<Self, Error> {
+        let expected = count.saturating_mul(height).saturating_mul(width);
+        if pixels.len() != expected {
+            return Err(Error::Length { name: "pixels", len: pixels.len(), expected });
+        }
+        Ok(Self { pixels, scaler: None, count, height, width })
+    }
+
     /// Pixels of an image.
     pub fn size(&self) -> usize {
         self.height * self.width
     }
 
-    /// Overwrites `x` with the images `indices`, one a row, as a network sees them: bytes are divided by 255.
+    /// What is done to the images before a network sees them, beside the division of bytes by 255.
+    pub fn scaler(&self) -> Option<&Scaler> {
+        self.scaler.as_deref()
+    }
+
+    /// Changes what a network sees of the images from now on, of bytes after their division by 255.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the scaler has not as many inputs as an image has pixels.
+    pub fn scale_by(&mut self, scaler: Arc<Scaler>) -> Result<(), Error> {
+        let (value, expected) = (scaler.offset().len(), self.size());
+        if value != expected {
+            let (dimension, other, other_dimension) = ("inputs", "an image", "pixels");
+            return Err(Error::Mismatch { name: "the scaler", dimension, value, other, other_dimension, expected });
+        }
+        self.scaler = Some(scaler);
+        Ok(())
+    }
+
+    /// What is known of each pixel, as a network sees it.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if there are no images.
+    pub fn statistics(&self) -> Result<InputStatistics, Error> {
+        let mut all: Option<InputStatistics> = None;
+        for piece in self.pieces() {
+            let x = MatRef::new(&piece, piece.len() / self.size(), self.size())?;
+            match &mut all {
+                Some(all) => all.add(x)?,
+                None => all = Some(InputStatistics::of(x)?),
+            }
+        }
+        all.ok_or(Error::Dimension { name: "images", value: 0, expected: "at least 1" })
+    }
+
+    /// All images, some at a time, as a network sees them.
+    fn pieces(&self) -> impl Iterator<Item = Vec<f32>> {
+        const PIECE: usize = 1024;
+        (0..self.count).step_by(PIECE).map(|start| {
+            let mut piece = vec![];
+            self.gather(start..(start + PIECE).min(self.count), &mut piece);
+            piece
+        })
+    }
+
+    /// Overwrites `x` with the images `indices`, one a row, as a network sees them: bytes are divided by 255, and a
+    /// scaler changes them then.
     ///
     /// # Panics
     /// If there is no such image.
@@ -123,19 +183,31 @@ impl Images {
                 }
             }
         }
+        if let Some(scaler) = self.scaler().filter(|_| !x.is_empty()) {
+            let rows = x.len() / size;
+            let scaled = MatMut::new(x, rows, size).and_then(|x| scaler.apply(x));
+            scaled.expect("whole images, with as many pixels as the scaler has inputs");
+        }
     }
 
     /// The least and the largest value that a network sees, or zeros if there are no pixels.
     pub fn range(&self) -> (f64, f64) {
+        let ends = (f32::INFINITY, f32::NEG_INFINITY);
+        let fold = |ends: (f32, f32), pixels: &[f32]| {
+            pixels.iter().fold(ends, |(least, largest), &x| (least.min(x), largest.max(x)))
+        };
         match &self.pixels {
             pixels if pixels.is_empty() => (0.0, 0.0),
+            _ if self.scaler.is_some() => {
+                let (least, largest) = self.pieces().fold(ends, |ends, piece| fold(ends, &piece));
+                (f64::from(least), f64::from(largest))
+            }
             Pixels::Bytes(bytes) => {
                 let ends = bytes.iter().fold((u8::MAX, 0), |(least, largest), &x| (x.min(least), x.max(largest)));
                 (f64::from(ends.0) / 255.0, f64::from(ends.1) / 255.0)
             }
             Pixels::Floats(floats) => {
-                let ends = (f32::INFINITY, f32::NEG_INFINITY);
-                let (least, largest) = floats.iter().fold(ends, |ends, &x| (ends.0.min(x), ends.1.max(x)));
+                let (least, largest) = fold(ends, floats);
                 (f64::from(least), f64::from(largest))
             }
         }
@@ -146,6 +218,7 @@ impl Images {
         let len = self.pixels.len();
         match &self.pixels {
             _ if len == 0 => 0.0,
+            _ if self.scaler.is_some() => self.pieces().flatten().map(f64::from).sum::<f64>() / len as f64,
             // Whole numbers, so that the order of the sum makes no difference.
             Pixels::Bytes(bytes) => bytes.iter().map(|&x| u64::from(x)).sum::<u64>() as f64 / (255.0 * len as f64),
             Pixels::Floats(floats) => floats.iter().map(|&x| f64::from(x)).sum::<f64>() / len as f64,
@@ -162,7 +235,7 @@ impl Images {
             Pixels::Bytes(bytes) => Pixels::Bytes(rows(bytes, size, indices)),
             Pixels::Floats(floats) => Pixels::Floats(rows(floats, size, indices)),
         };
-        Self { pixels, count: indices.len(), height: self.height, width: self.width }
+        Self { pixels, count: indices.len(), scaler: self.scaler.clone(), height: self.height, width: self.width }
     }
 }
 

@@ -121,7 +121,7 @@ impl Round {
             context = context.with_threads(pool.clone());
         }
         let mut net: Network<T> = self.architecture.build(&context)?;
-        let mut run = Run { seed: self.seed, generator: generator(self.seed) };
+        let mut run = Run::new(self.seed);
         run.generator.set_stream(3);
         let (mut losses, mut x) = (vec![], vec![]);
         for &batch in &self.batches {

@@ -35,7 +35,7 @@ fuzz_target!(|bytes: &[u8]| {
 /// What a file holds, as far as it holds anything.
 fn read(path: &Path) -> (Option<Images>, Option<Vec<u8>>) {
     let (images, labels) = (held(read_images(path)), held(read_labels(path)));
-    if let Some(Images { pixels, count, height, width }) = &images {
+    if let Some(Images { pixels, count, height, width, .. }) = &images {
         assert!(pixels.len() == count * height * width && !pixels.is_empty());
         match pixels {
             Pixels::Bytes(bytes) => assert_eq!(bytes.capacity(), bytes.len()),

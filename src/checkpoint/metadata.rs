@@ -28,7 +28,7 @@ pub(super) struct Metadata {
 impl Metadata {
     pub fn of<T: Element>(shapes: &[LayerShape], network: &Network<T>, run: &Run) -> Self {
         let name = |shape: &LayerShape| shape.nonlinearity().name();
-        let Run { seed, generator } = run;
+        let Run { seed, generator, .. } = run;
         let entries = [
             ("format", FORMAT.to_owned()),
             ("dims", dims(shapes)),
@@ -130,7 +130,7 @@ impl Metadata {
             Some(state) => parse_generator(state)
                 .ok_or_else(|| self.wrong(key, "64 hexadecimal digits, the stream and the position: KEY:0:0")),
         };
-        let run = Run { seed, generator: state("generator", generator)? };
+        let run = Run { generator: state("generator", generator)?, ..Run::new(seed) };
         Ok((step, run, state("labels", label_generator)?))
     }
 }

@@ -13,7 +13,8 @@
 //! | layer normalisation | `W [ne, d]`, `g [ne]`, `b [ne]` |
 //! | batch normalisation | the same, `running_mean [ne]`, `running_var [ne]` |
 //!
-//! `sign` is +1 for each excitatory input, then −1 for each inhibitory one.
+//! `sign` is +1 for each excitatory input, then −1 for each inhibitory one. What is done to inputs before the network sees
+//! them ([`Scaler`]) are the tensors `inputs.offset [d]` and `inputs.scale [d]`, both or none.
 //!
 //! What an [`Update`](crate::Update) keeps from step to step are tensors too, if there, for each of these names but
 //! `sign`: `velocity.NAME`, `moment.NAME`, `square.NAME`, `largest_square.NAME` and `fisher.NAME` of the same dimensions;
@@ -43,19 +44,20 @@
 //!
 //! ```
 //! use interneuron::checkpoint::{self, Run};
-//! use interneuron::{Architecture, Context, Network, generator};
+//! use interneuron::{Architecture, Context, Network};
 //!
 //! let folder = tempfile::tempdir()?;
 //! let file = folder.path().join("net.safetensors");
 //! let context = Context::new()?;
 //! let net: Network<f32> = Architecture::dann(&[4, 3, 2], &[2, 1])?.seed(7).build(&context)?;
-//! checkpoint::save(&file, &net, &Run { seed: 7, generator: generator(7) })?;
+//! checkpoint::save(&file, &net, &Run::new(7))?;
 //! let (loaded, run) = checkpoint::load::<f32>(&file, &context)?;
 //! assert!(loaded.params().eq(net.params()) && run.seed == 7);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod header;
+mod inputs;
 mod metadata;
 mod tensors;
 
@@ -63,12 +65,13 @@ use crate::context::Context;
 use crate::element::Element;
 use crate::error::Error;
 use crate::file;
-use crate::init::Generator;
+use crate::init::{Generator, generator};
 use crate::layers::LayerShape;
 use crate::network::Network;
 use crate::network::architecture::Architecture;
 use crate::network::train_state::TrainState;
 use crate::optim::state::{Slot, State};
+use crate::scaler::Scaler;
 use header::{Named, Source};
 use metadata::Metadata;
 use std::collections::HashMap;
@@ -76,12 +79,22 @@ use std::path::Path;
 use tensors::{SIGN, check_values, layers, signs};
 
 /// What a run needs beside the network to go on as if it had never stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Run {
     /// Its seed.
     pub seed: u64,
     /// Where its generator is: that which draws its batches, for instance.
     pub generator: Generator,
+    /// What is done to inputs before the network sees them, if anything. A file holds it in the element type of the
+    /// network, in which it is applied.
+    pub scaler: Option<Scaler>,
+}
+
+impl Run {
+    /// A run that has not begun: its generator is that of the seed, and inputs are as they are.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, generator: generator(seed), scaler: None }
+    }
 }
 
 /// Saves a network and the state of its run.
@@ -96,8 +109,8 @@ pub struct Run {
 ///
 /// # Errors
 /// [`Error::File`] if the file cannot be written, or would be refused by [`load`]: if a parameter, or what updates keep
-/// of it, is not finite, or negative where the sign is kept (the error names the tensor and the element), or if there
-/// are so many layers that the header would be longer than 1 MiB. What was at `path` is still there then.
+/// of it, is not finite, or negative where the sign is kept (the error names the tensor and the element), if the scaler
+/// has not as many inputs as the network, or if there are so many layers that the header would be longer than 1 MiB. What was at `path` is still there then.
 pub fn save<T: Element>(path: impl AsRef<Path>, network: &Network<T>, run: &Run) -> Result<(), Error> {
     let path = path.as_ref();
     let fail = |reason: String| Error::file(path, reason);
@@ -127,6 +140,11 @@ pub fn save<T: Element>(path: impl AsRef<Path>, network: &Network<T>, run: &Run)
             tensors.push((format!("layers.{k}.{SIGN}"), vec![signs.len()], signs));
         }
     }
+    let maps = run.scaler.as_ref().map(|scaler| inputs::maps::<T>(scaler, shapes[0].inputs())).transpose();
+    let maps = maps.map_err(fail)?;
+    for (name, map) in maps.iter().flat_map(|maps| inputs::NAMES.into_iter().zip(maps)) {
+        tensors.push((name.to_owned(), vec![map.len()], map));
+    }
     let metadata = Metadata::of(&shapes, network, run).all;
     write(path, &tensors, metadata).map_err(|error| fail(error.to_string()))
 }
@@ -149,7 +167,7 @@ fn write<T: Element>(
 /// run had not stopped, on the same instruction set.
 ///
 /// A file is not believed: its header is held against its size before there is memory for what it promises, and no
-/// header is longer than 1 MiB. Whatever the file says, no more is allocated than it has bytes, and 64 MiB; for a
+/// header is longer than 1 MiB. Whatever the file says, no more is allocated than twice its bytes, and 64 MiB; for a
 /// header as [`save`] writes it, hardly more than the network itself.
 ///
 /// # Errors
@@ -167,7 +185,8 @@ pub fn load<T: Element>(path: impl AsRef<Path>, context: &Context) -> Result<(Ne
     let layers = layers::<T>(&source, &metadata).map_err(fail)?;
     let shapes: Vec<LayerShape> = layers.iter().map(|layer| layer.shape).collect();
     metadata.check(&shapes).map_err(fail)?;
-    let (steps, run, label_generator) = metadata.run().map_err(fail)?;
+    let (steps, mut run, label_generator) = metadata.run().map_err(fail)?;
+    run.scaler = inputs::read::<T>(&source, shapes[0].inputs()).map_err(fail)?;
     let architecture = Architecture::of(shapes).map_err(|error| fail(error.to_string()))?;
     let (params, layers) = layers.into_iter().map(|layer| (layer.params, layer.state)).unzip();
     let network = Network::new(architecture.plan(context)?, params, TrainState { layers, steps, label_generator })?;

@@ -1,6 +1,7 @@
 //! The tensors of a file: which layers they make, and whether they can.
 
 use super::header::{Source, dtype};
+use super::inputs;
 use super::metadata::Metadata;
 use crate::element::Element;
 use crate::layers::LayerShape;
@@ -34,7 +35,7 @@ pub(super) fn signs<T: Element>(shape: &LayerShape) -> Option<Vec<T>> {
 pub(super) fn layers<T: Element>(source: &Source, metadata: &Metadata) -> Result<Vec<Loaded<T>>, String> {
     let all = source.header.tensors();
     let mut tensors: BTreeMap<usize, HashMap<&str, &TensorInfo>> = BTreeMap::new();
-    for (full, &tensor) in &all {
+    for (full, &tensor) in all.iter().filter(|(name, _)| !inputs::NAMES.contains(&name.as_str())) {
         let parts = full.strip_prefix("layers.").and_then(|rest| rest.split_once('.'));
         // One name for each tensor: not also layers.00.Wex.
         let number = |k: &str| k.parse::<usize>().ok().filter(|number| number.to_string() == k);
@@ -187,7 +188,7 @@ fn all(parameter: &Parameter) -> Option<&[usize]> {
 }
 
 /// Checks dimensions and element type of a tensor.
-fn check<T: Element>(name: &str, tensor: &TensorInfo, dimensions: &[usize]) -> Result<(), String> {
+pub(super) fn check<T: Element>(name: &str, tensor: &TensorInfo, dimensions: &[usize]) -> Result<(), String> {
     let (is, of, expected) = (&tensor.shape, tensor.dtype, dtype::<T>());
     if (of, &is[..]) != (expected, dimensions) {
         return Err(format!("{name} is {is:?} of {of}: expected {dimensions:?} of {expected}"));
