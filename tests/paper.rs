@@ -246,13 +246,16 @@ fn every_network_is_trained_and_its_layers_recorded() {
 }
 
 #[test]
-fn optimisers_schedules_and_schemes_are_part_of_the_settings() {
+fn optimisers_schedules_schemes_and_inputs_are_part_of_the_settings() {
     let bench = Bench::new();
     let networks = "mlp,layer-norm,batch-norm,column-ei,dann,dann-one,dann-iid,dann-sub,dann-ngd";
     let config = bench.file("rates.toml", "[rates.dann-ngd]\nknown = 1.0\n");
     let short = ["--config", &config, "--networks", networks, "--trials", "0", "--epochs", "2", "--seeds", "1"];
     let short = [&short[..], &["--natural-batch", "50"]].concat();
-    let cases: [&[&str]; 4] = [
+    let cases: [&[&str]; 7] = [
+        &["--standardise", "all", "--remedy", "shift"],
+        &["--standardise", "each", "--remedy", "subtractive", "--optimiser", "adamw"],
+        &["--standardise", "all", "--remedy", "root", "--schedule", "cosine"],
         &["--optimiser", "adamw", "--weight-decay", "0.01", "--schedule", "cosine", "--warmup", "0.5"],
         &["--optimiser", "eg", "--momentum", "0.5", "--clip", "1", "--scheme", "centred"],
         &["--optimiser", "adamw-eg", "--schedule", "linear", "--scheme", "lognormal"],
@@ -296,15 +299,22 @@ fn experiments_of_older_versions_go_on() {
     let bench = Bench::new();
     bench.succeed("out", &["--trials", "1", "--networks", "dann", "--seeds", "1"]);
     let newer = ["optimiser", "momentum", "weight_decay", "clip", "schedule", "warmup", "step_every", "step_factor"];
-    let of = |line: &str| [&newer[..], &["scheme"]].concat().iter().any(|name| line.starts_with(&format!("{name} = ")));
+    let of = |line: &str| {
+        [&newer[..], &["scheme", "standardise", "remedy"]]
+            .concat()
+            .iter()
+            .any(|name| line.starts_with(&format!("{name} = ")))
+    };
     let config = bench.read("out", "config.toml");
     let old: Vec<&str> = config.lines().filter(|line| !of(line)).collect();
-    assert_eq!(old.len() + 9, config.lines().count());
+    assert_eq!(old.len() + 11, config.lines().count());
     fs::write(bench.path("out/config.toml"), old.join("\n")).unwrap();
     for path in bench.runs("out").keys() {
         let mut record: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         let common = record["settings"]["common"].as_object_mut().unwrap();
-        assert!(common.remove("training").is_some() && common.remove("scheme").is_some());
+        for name in ["training", "scheme", "inputs"] {
+            assert!(common.remove(name).is_some());
+        }
         fs::write(path, record.to_string()).unwrap();
     }
     let before = bench.runs("out");

@@ -5,6 +5,7 @@
 mod common;
 
 use common::examples::{assert_refused, example};
+use interneuron::{Isa, MatRef, checkpoint};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -99,6 +100,8 @@ fn bad_input_gets_one_line_and_exit_code_2() {
         (&["--threads", "0"], "--threads"),
         (&["--optimiser", "adam"], "--optimiser <NAME>': expected one of sgd, adamw, eg, adamw-eg"),
         (&["--schedule", "exponential"], "--schedule <NAME>': expected one of constant, step, linear, cosine"),
+        (&["--standardise", "both"], "--standardise <WHICH>': expected one of no, all, each"),
+        (&["--remedy", "hope"], "--remedy <NAME>': expected one of none, shift, floor, root, subtractive"),
         (&["--preset", "slow"], "--preset <NAME>': expected fast"),
         (&["--momentum", "1"], "--momentum <M>': expected a number from 0 to 0.9999"),
         (&["--momentum", "NaN"], "--momentum"),
@@ -337,7 +340,9 @@ fn results_of_older_versions_are_gone_on_with() {
     bench.succeed("out", &["--epochs", "2", "--model", "mlp", "--checkpoints"]);
     let path = bench.path("out/results.json");
     let mut old: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    assert!(old["settings"].as_object_mut().unwrap().remove("training").is_some());
+    for newer in ["training", "inputs"] {
+        assert!(old["settings"].as_object_mut().unwrap().remove(newer).is_some());
+    }
     std::fs::write(&path, old.to_string()).unwrap();
     let resume = ["--epochs", "3", "--model", "mlp", "--resume"];
     for (args, expected) in [
@@ -345,6 +350,7 @@ fn results_of_older_versions_are_gone_on_with() {
         (["--optimiser", "adamw"], "optimiser is adamw: expected sgd"),
         (["--schedule", "cosine"], "schedule is cosine: expected constant"),
         (["--clip", "2"], "clip is 2: expected 0"),
+        (["--remedy", "root"], "remedy is root: expected none"),
     ] {
         assert_refused(&bench.run("out", &[&resume[..], &args].concat()), &format!("results.json: {expected}"));
     }
@@ -471,7 +477,7 @@ fn classes_come_from_the_labels() {
 }
 
 /// Standardised pixels, as tutorials make them: the networks that divide by inhibition are warned of and stopped, and no
-/// others.
+/// others, and what is asked for then helps.
 #[test]
 fn negative_inputs_are_not_silent() {
     let bench = Bench::new();
@@ -482,11 +488,66 @@ fn negative_inputs_are_not_silent() {
         std::fs::write(bench.path(&format!("{name}-images-idx3-ubyte")), header.chain(pixels).collect::<Vec<u8>>())
             .unwrap();
     }
-    let output = bench.run("out", &["--epochs", "1", "--model", "mlp,dann", "--lr", "0.001"]);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success(), "{stderr}");
+    let args = ["--epochs", "1", "--model", "mlp,dann", "--lr", "0.001"];
+    let stopped = |name: &str, more: &[&str]| {
+        let output = bench.run(name, &[&args[..], more].concat());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{stderr}");
+        let stopped =
+            |line: &str| line.contains("dann stopped: layer 0: ") && line.contains("of its divisors are below ε");
+        let line = stderr.lines().find(|line| stopped(line)).expect(&stderr);
+        assert!(line.ends_with("--remedy shift, floor, root or subtractive makes up for inputs below 0"), "{line}");
+        assert!(!stderr.contains("mlp stopped"), "{stderr}");
+        stderr
+    };
+    let stderr = stopped("out", &[]);
     assert!(stderr.contains("warning: pixels reach from -0.4"), "{stderr}");
-    assert!(stderr.contains("warning: dann: divisive inhibition is negative"), "{stderr}");
-    assert!(stderr.contains("dann stopped: layer 0: ") && stderr.contains("of its divisors are below ε"), "{stderr}");
-    assert!(!stderr.contains("warning: mlp:"), "{stderr}");
+    stopped("each", &["--standardise", "each"]);
+    for remedy in ["shift", "floor", "root", "subtractive"] {
+        let stderr = bench.succeed(remedy, &[&args[..], &["--remedy", remedy]].concat());
+        assert!(stderr.contains(&format!("remedy {remedy}: ")) && !stderr.contains("warning"), "{stderr}");
+    }
+}
+
+/// What is done to the images is recorded in results and checkpoints, done to test images alike, and done again where
+/// training goes on.
+#[test]
+fn preparations_are_recorded() {
+    let bench = Bench::new();
+    let prepared = ["--standardise", "each", "--remedy", "shift", "--model", "dann", "--checkpoints"];
+    let run = |name: &str, args: &[&str]| bench.succeed(name, &[&prepared[..], args].concat());
+    run("whole", &["--epochs", "3"]);
+    run("parts", &["--epochs", "1"]);
+    let stderr = run("parts", &["--epochs", "3", "--resume"]);
+    assert!(stderr.contains("dann: goes on after epoch 1"), "{stderr}");
+    assert!(stderr.contains("each pixel is standardised by its mean") && !stderr.contains("warning"), "{stderr}");
+    let results = [results(&bench.path("whole")), results(&bench.path("parts"))];
+    assert_eq!(results[0], results[1]);
+    let inputs = &results[0]["settings"]["inputs"];
+    assert_eq!((&inputs["standardise"], &inputs["remedy"]), (&"each".into(), &"shift".into()));
+    for (args, expected) in [
+        (["--standardise", "all", "--remedy", "shift"], "standardise is all: expected each"),
+        (["--standardise", "each", "--remedy", "none"], "remedy is none: expected shift"),
+    ] {
+        let args = [&args[..], &["--model", "dann", "--epochs", "3", "--resume"]].concat();
+        assert_refused(&bench.run("whole", &args), &format!("results.json: {expected}"));
+    }
+
+    // Who loads the network finds what its inputs are.
+    let file = bench.path("whole/networks/dann-last.safetensors");
+    let (mut net, run) = checkpoint::load::<f32>(&file, &Isa::best().into()).unwrap();
+    let mut data = interneuron_datasets::load(bench.path("")).unwrap();
+    let statistics = data.train.images.statistics().unwrap();
+    let scaler = run.scaler.expect("inputs that were shifted");
+    assert_eq!(scaler.offset(), statistics.least());
+    data.test.images.scale_by(std::sync::Arc::new(scaler)).unwrap();
+    let mut x = vec![];
+    data.test.images.gather(0..40, &mut x);
+    let labels: Vec<u32> = data.test.labels.iter().map(|&label| label.into()).collect();
+    let tested = net.evaluate(MatRef::new(&x, 40, 784).unwrap(), &labels).unwrap();
+    let epochs = results[0]["runs"][0]["epochs"].as_array().unwrap();
+    assert_eq!(epochs[2]["test_error"], tested.error_percent());
+    // The scale is held in f32 there.
+    let loss = epochs[2]["test_loss"].as_f64().unwrap();
+    assert!((loss - tested.loss).abs() < 1e-5 * loss, "{loss} {}", tested.loss);
 }

@@ -1,5 +1,6 @@
 //! The images that networks learn, and what they are known by.
 
+use super::inputs::{ASK, Preparation, Remedy};
 use super::output::note;
 use interneuron_datasets::{self as data, Classes, Dataset, Files, TrainTest};
 use serde::{Deserialize, Serialize};
@@ -47,23 +48,29 @@ impl Fingerprint {
 }
 
 impl Data {
-    /// The data set in a folder, or else as many drawn images for training and testing. Says what was found, and warns
-    /// of what the theory of inhibition does not allow for.
-    pub fn load(folder: Option<&Path>, drawn: (usize, usize), seed: u64) -> Result<Self, Box<dyn Error>> {
+    /// The data set in a folder, or else as many drawn images for training and testing, prepared for networks. Says what
+    /// was found and done, and warns of what the theory of inhibition does not allow for.
+    pub fn load(
+        folder: Option<&Path>,
+        drawn: (usize, usize),
+        seed: u64,
+        preparation: Preparation,
+    ) -> Result<Self, Box<dyn Error>> {
         let files = folder.map(Files::find).transpose()?;
-        let sets = match &files {
+        let mut sets = match &files {
             Some(files) => files.load()?,
             None => {
                 note(format_args!("drawing {} images of digits", drawn.0 + drawn.1));
                 data::digits(drawn.0, drawn.1, seed)
             }
         };
+        preparation.apply(&mut sets)?;
         let data = Self { classes: sets.classes(), fingerprint: Fingerprint::new(&sets), sets, files };
-        data.tell();
+        data.tell(preparation);
         Ok(data)
     }
 
-    fn tell(&self) {
+    fn tell(&self, preparation: Preparation) {
         let TrainTest { train, test } = &self.sets;
         let (height, width) = (train.images.height, train.images.width);
         let Classes { found, first, last } = self.classes;
@@ -72,27 +79,18 @@ impl Data {
             train.len(),
             test.len()
         ));
-        let (low, high) = self.range();
-        if low < 0.0 {
+        if let Some(told) = preparation.told() {
+            note(format_args!("{told}"));
+        }
+        let (low, high) = train.images.range();
+        if low < 0.0 && preparation.remedy == Remedy::None {
             note(format_args!(
-                "warning: pixels reach from {low} to {high}: divisive inhibition is made for inputs ≥ 0, and with others \
-                 it may divide by numbers near zero or below. Subtract the smallest value of each pixel in the training \
-                 images from it, or use pixels from 0 to 1"
+                "warning: pixels reach from {low:.3} to {high:.3}: divisive inhibition is made for inputs ≥ 0, and a \
+                 network that divides stops where a divisor is negative. {ASK}"
             ));
         } else if high > 16.0 {
-            note(format_args!("warning: pixels reach to {high}: rates are made for inputs up to about 1"));
+            note(format_args!("warning: pixels reach to {high:.1}: rates are made for inputs up to about 1"));
         }
-    }
-
-    /// Least and largest pixel, as networks see them.
-    fn range(&self) -> (f64, f64) {
-        let [(low, high), (test_low, test_high)] = [&self.sets.train, &self.sets.test].map(|set| set.images.range());
-        (low.min(test_low), high.max(test_high))
-    }
-
-    /// Whether an input may be negative.
-    pub fn is_signed(&self) -> bool {
-        self.range().0 < 0.0
     }
 
     /// Names the first part that differs from data that were known by another fingerprint.

@@ -2,7 +2,7 @@
 
 use super::interrupt;
 use interneuron::{
-    Error, Evaluation, Generator, LayerShape, MatRef, Network, NormShape, Normalisation, Update, generator,
+    Divisor, Error, Evaluation, Generator, LayerShape, MatRef, Network, NormShape, Normalisation, Update, generator,
 };
 use interneuron_datasets::Dataset;
 use rand::seq::SliceRandom;
@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 pub struct Examples {
     x: Vec<f32>,
     labels: Vec<u32>,
+    /// The smallest divisor below ε, and of which layer, in the last evaluation: only inputs below 0 make such.
+    pub low_divisor: Option<(usize, f64)>,
 }
 
 impl Examples {
@@ -35,33 +37,21 @@ impl Examples {
     pub fn evaluate(&mut self, net: &mut Network<f32>, data: &Dataset) -> Result<Evaluation, Error> {
         const PIECE: usize = 2048;
         let mut sum = Evaluation::default();
+        self.low_divisor = None;
         for start in (0..data.len()).step_by(PIECE) {
             let (x, labels) = self.load(data, start..(start + PIECE).min(data.len()))?;
             let piece = net.evaluate(x, labels)?;
             sum.loss += piece.loss * piece.examples as f64;
             sum.errors += piece.errors;
             sum.examples += piece.examples;
+            let plain = net.shapes().map(|shape| shape.divisor() == Some(Divisor::Plain));
+            let low = net.low_divisors().zip(plain).enumerate().filter(|(_, (_, plain))| *plain);
+            let smallest = low.filter_map(|(layer, (low, _))| Some((layer, low?.smallest?)));
+            self.low_divisor = self.low_divisor.into_iter().chain(smallest).min_by(|a, b| a.1.total_cmp(&b.1));
         }
         sum.loss /= sum.examples as f64;
         Ok(sum)
     }
-}
-
-/// The smallest divisor of each layer that divides, on the first images of a set, if one of them is not above zero.
-/// Weights are ≥ 0, so this takes negative inputs.
-pub fn negative_divisor(
-    net: &mut Network<f32>,
-    examples: &mut Examples,
-    data: &Dataset,
-) -> Result<Option<String>, Error> {
-    /// Images that are looked at.
-    const LOOKED_AT: usize = 1000;
-    let (x, labels) = examples.load(data, 0..data.len().min(LOOKED_AT))?;
-    let layers = net.inspect(x, labels, &Update::sgd(0.0))?;
-    let least = layers.iter().enumerate().filter_map(|(k, layer)| Some((k, layer.gamma?.0)));
-    let negative = least.filter(|(_, least)| *least <= 0.0).map(|(k, least)| format!("{least:.3e} in layer {k}"));
-    let negative: Vec<String> = negative.collect();
-    Ok((!negative.is_empty()).then(|| negative.join(", ")))
 }
 
 /// Why a network has diverged after an epoch, if it has: its loss is not finite, or a parameter, which may be hidden

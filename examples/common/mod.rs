@@ -7,6 +7,7 @@ pub mod args;
 pub mod bounds;
 pub mod files;
 pub mod images;
+pub mod inputs;
 pub mod interrupt;
 pub mod learn;
 pub mod output;

@@ -4,6 +4,7 @@
 use super::common::bounds::{CLIPS, MOST_DECAY, MOST_EPOCHS, MOST_IMAGES, MOST_MOMENTUM, MOST_SEED, MOST_THREADS};
 use super::common::files::read_text;
 use super::common::images::Fingerprint;
+use super::common::inputs::{Preparation, Remedy, Standardise};
 use super::common::learn::LastBatch;
 use super::common::training::{Course, Optimiser, Training};
 use super::networks;
@@ -20,6 +21,8 @@ pub struct Config {
     pub data: String,
     pub drawn_train: usize,
     pub drawn_test: usize,
+    #[serde(flatten)]
+    pub inputs: Preparation,
     pub networks: Vec<String>,
     pub hidden: Vec<usize>,
     pub interneurons: usize,
@@ -130,6 +133,18 @@ pub const FIELDS: &[Field] = &[
     ),
     field("drawn_train", Whole(1, 1_000_000), "Training images to draw, if they are drawn"),
     field("drawn_test", Whole(1, 1_000_000), "Test images to draw, if they are drawn"),
+    field(
+        "standardise",
+        Word(Standardise::NAMES),
+        "Give pixels mean 0 and variance 1 by the training images: no, all (together) or each (by itself)",
+    ),
+    field(
+        "remedy",
+        Word(Remedy::NAMES),
+        "What makes up for pixels below 0, with which divisive inhibition would be negative: none; shift, which takes \
+         from each pixel its smallest value in the training images; or another first layer of networks with \
+         interneurons: floor (divisors of 0.01 at least), root (divisors that are roots) or subtractive",
+    ),
     field("networks", Networks, "Networks to compare"),
     field("hidden", Wholes(MOST_UNITS), "Units of each hidden layer; the excitatory ones where there are interneurons"),
     field("interneurons", Whole(1, MOST_UNITS), "Interneurons of each hidden layer; the output layer has one"),
@@ -211,8 +226,19 @@ const FINGERPRINT: &str =
 /// fingerprint.
 const FREE: [&str; 3] = ["threads", "out", "data"];
 /// Fields that older versions did not have.
-const NEWER: [&str; 9] =
-    ["optimiser", "momentum", "weight_decay", "clip", "schedule", "warmup", "step_every", "step_factor", "scheme"];
+const NEWER: [&str; 11] = [
+    "standardise",
+    "remedy",
+    "optimiser",
+    "momentum",
+    "weight_decay",
+    "clip",
+    "schedule",
+    "warmup",
+    "step_every",
+    "step_factor",
+    "scheme",
+];
 /// Fields that may grow: what was done stays as it is, and more is done.
 const GROWING: [&str; 2] = ["seeds", "trials"];
 
@@ -311,6 +337,7 @@ impl Preset {
             data: String::new(),
             drawn_train: 60_000,
             drawn_test: 10_000,
+            inputs: Preparation::default(),
             networks: networks::ALL.iter().map(|kind| kind.name.to_owned()).collect(),
             hidden: vec![500; 3],
             interneurons: 50,

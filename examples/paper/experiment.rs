@@ -1,6 +1,7 @@
 //! Which runs there are, and the settings of each. Everything follows from the configuration and the data alone.
 
 use super::common::images::{Data, FNV, Fingerprint, fnv};
+use super::common::inputs::Preparation;
 use super::common::learn::{LastBatch, check_batches};
 use super::common::training::Training;
 use super::config::{Config, Rates, Start};
@@ -55,7 +56,10 @@ pub struct Common {
     pub validation: usize,
     pub split_seed: u64,
     pub record: bool,
-    /// Missing in records of older versions, as the next: plain steps, networks as in the original experiments.
+    /// Missing in records of older versions, as the next two: images as they are.
+    #[serde(default)]
+    pub inputs: Preparation,
+    /// Plain steps, networks as in the original experiments.
     #[serde(default)]
     pub training: Training,
     #[serde(default)]
@@ -107,7 +111,7 @@ impl Experiment {
         if let (Some(_), Some(Err(error))) = (before, folder.map(Files::find)) {
             return Err(format!("--resume: {error}: --data names where they are now").into());
         }
-        let data = Data::load(folder, (config.drawn_train, config.drawn_test), config.seed)?;
+        let data = Data::load(folder, (config.drawn_train, config.drawn_test), config.seed, config.inputs)?;
         if let Some(name) = before.and_then(|before| data.difference(before.fingerprint.as_ref()?)) {
             return Err(format!("--resume: {name} are not those that the experiment was begun with, by {file}").into());
         }
@@ -125,6 +129,7 @@ impl Experiment {
             validation: config.validation,
             split_seed: config.seed,
             record: config.record,
+            inputs: config.inputs,
             training: config.training.clone(),
             scheme: config.scheme,
         };

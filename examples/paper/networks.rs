@@ -1,5 +1,6 @@
 //! The networks that are compared. Everything that is particular to one is in its entry of [`ALL`].
 
+use super::common::inputs::Preparation;
 use super::common::training::{Optimiser, Training};
 use super::config::{Config, Rates};
 use interneuron::{Architecture, Error, Natural, Scheme, Update};
@@ -144,11 +145,12 @@ pub const ALL: &[Kind] = &[
 ];
 
 fn dann(sizes: &Sizes) -> Result<Architecture, Error> {
-    Ok(Architecture::dann(&sizes.dims, &sizes.interneurons)?.init(sizes.scheme))
+    sizes.inputs.first_layer(Architecture::dann(&sizes.dims, &sizes.interneurons)?.init(sizes.scheme))
 }
 
 fn dann_of_one(sizes: &Sizes) -> Result<Architecture, Error> {
-    Ok(Architecture::dann(&sizes.dims, &vec![1; sizes.interneurons.len()])?.init(sizes.scheme))
+    let interneurons = vec![1; sizes.interneurons.len()];
+    sizes.inputs.first_layer(Architecture::dann(&sizes.dims, &interneurons)?.init(sizes.scheme))
 }
 
 fn ordinary_batch(config: &Config) -> (&'static str, usize) {
@@ -172,8 +174,10 @@ pub struct Sizes {
     /// The interneurons of each layer; the output layer has one.
     pub interneurons: Vec<usize>,
     pub column_ratio: usize,
-    /// Mean of the training pixels, between 0 and 1.
+    /// Mean of the training pixels, as networks see them.
     pub mean_input: f64,
+    /// What inputs ask of the first layer, where there are interneurons.
+    pub inputs: Preparation,
     /// How networks with interneurons are drawn.
     pub scheme: Scheme,
 }
@@ -184,6 +188,7 @@ impl Sizes {
             column_ratio: config.column_ratio,
             scheme: config.scheme.scheme(),
             mean_input: data.train.images.mean(),
+            inputs: config.inputs,
             dims: [&[data.train.images.size()][..], &config.hidden, &[outputs]].concat(),
             interneurons: [vec![config.interneurons; config.hidden.len()], vec![1]].concat(),
         }

@@ -4,7 +4,7 @@ use super::common::learn::{self, Course};
 use super::experiment::{Experiment, Settings};
 use super::layers::Layer;
 use super::networks;
-use interneuron::{Error, Network, Schedule, Update, checkpoint, generator};
+use interneuron::{Error, Network, Schedule, Update, checkpoint};
 use interneuron_datasets::{Dataset, TrainTest};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -107,7 +107,8 @@ pub fn run(
     };
     if let (Some(path), None) = (save, &diverged) {
         let seed = settings.seed;
-        checkpoint::save(path, &learner.net, &checkpoint::Run { seed, generator: generator(seed) })?;
+        let scaler = learner.data.train.images.scaler().cloned();
+        checkpoint::save(path, &learner.net, &checkpoint::Run { scaler, ..checkpoint::Run::new(seed) })?;
     }
     let settings = settings.clone();
     Ok(Some(Record { settings, epochs, train_error, diverged, seconds: start.elapsed().as_secs_f64() }))

@@ -2,6 +2,7 @@
 
 use super::common::args::{clip, count, number, one_line, path, rate, text, units, whole};
 use super::common::bounds::{MOST_DECAY, MOST_EPOCHS, MOST_IMAGES, MOST_MOMENTUM, MOST_SEED, MOST_THREADS};
+use super::common::inputs::{Preparation, Remedy, Standardise};
 use super::common::learn::LastBatch;
 use super::common::training::{Course, Optimiser, Training};
 use clap::Parser;
@@ -21,6 +22,8 @@ pub struct Args {
     /// Folder with IDX files named as MNIST's or EMNIST's, plain or .gz; without it, digit-like images are drawn
     #[arg(long, value_name = "DIR", value_parser = path())]
     pub data: Option<PathBuf>,
+    #[command(flatten)]
+    inputs: InputArgs,
     /// Defaults of everything below: fast (98 % of MNIST's test images in seconds)
     #[arg(long, value_name = "NAME", value_parser = Preset::find)]
     preset: Option<Preset>,
@@ -78,6 +81,19 @@ pub struct Args {
     /// Print the instruction sets that this CPU has, and end
     #[arg(long)]
     pub list_isas: bool,
+}
+
+/// What is done to images, or because of them.
+#[derive(clap::Args)]
+struct InputArgs {
+    /// Give pixels mean 0 and variance 1: no, all (together) or each (by itself), by the training images
+    #[arg(long, value_name = "WHICH", default_value = "no", value_parser = Standardise::find)]
+    standardise: Standardise,
+    /// What makes up for pixels below 0, with which divisive inhibition would be negative: none, shift (take from each
+    /// pixel its smallest value in the training images), or another first layer: floor (divisors of 0.01 at least), root
+    /// (divisors that are roots) or subtractive
+    #[arg(long, value_name = "NAME", default_value = "none", value_parser = Remedy::find)]
+    remedy: Remedy,
 }
 
 /// The optimiser, the schedule and clipping.
@@ -145,6 +161,12 @@ impl Args {
     /// Reads the command line; an error is one line.
     pub fn read() -> Result<Self, Box<dyn Error>> {
         Self::try_parse().map_err(one_line)
+    }
+
+    /// What is done to the images, or because of them.
+    pub fn preparation(&self) -> Preparation {
+        let InputArgs { standardise, remedy } = self.inputs;
+        Preparation { standardise, remedy }
     }
 
     /// How the networks are trained.

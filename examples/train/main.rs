@@ -34,7 +34,7 @@ fn train(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     }
     let isa = args.isa()?;
     files::check_folder(&args.out).map_err(|e| format!("--out {}: {e}", args.out.display()))?;
-    let data = Data::load(args.data.as_deref(), DRAWN, args.seed)?;
+    let data = Data::load(args.data.as_deref(), DRAWN, args.seed, args.preparation())?;
     let settings = run::Settings::new(args, isa, &data)?;
     let mut store = Store::open(args, &settings, &data)?;
     let threads = threads::pool(threads::number(args.threads));

@@ -2,12 +2,13 @@
 
 use super::args::{Args, Model};
 use super::common::images::Data;
+use super::common::inputs::ASK;
 use super::common::learn::{self, Course};
 use super::common::output::note;
 use super::common::progress::{Bar, Screen, brief, left};
 use super::common::training::Training;
 use super::store::{Common, Store, Which};
-use interneuron::{Architecture, Context, Error, Isa, LayerShape, Network, Schedule, Threads, Update, checkpoint};
+use interneuron::{Architecture, Context, Error, Isa, Network, Schedule, Threads, Update, checkpoint};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Instant;
@@ -94,6 +95,7 @@ impl Settings {
                 batch,
                 last_batch,
                 seed,
+                inputs: args.preparation(),
                 schedule_epochs: training.ends().then_some(epochs),
                 training,
             },
@@ -126,6 +128,8 @@ impl Settings {
                 ("batch", common.batch.to_string()),
                 ("last-batch", last_batch(common)),
                 ("seed", common.seed.to_string()),
+                ("standardise", common.inputs.standardise.name().to_owned()),
+                ("remedy", common.inputs.remedy.name().to_owned()),
             ]
             .into_iter()
             .chain(fields_of(&common.training))
@@ -141,7 +145,9 @@ impl Settings {
     fn network(&self, model: Model, context: &Context) -> Result<Network<f32>, Error> {
         let architecture = match model {
             Model::Mlp => Architecture::mlp(&self.dims)?,
-            Model::Dann | Model::DannNc => Architecture::dann(&self.dims, &self.nis)?,
+            Model::Dann | Model::DannNc => {
+                self.common.inputs.first_layer(Architecture::dann(&self.dims, &self.nis)?)?
+            }
         };
         architecture.seed(self.common.seed).build(context)
     }
@@ -274,7 +280,8 @@ impl<'a> Learner<'a> {
             self.settings.common.seed,
         );
         let whole = net.steps().is_multiple_of(steps) && epochs <= before.epochs.len();
-        if !whole || run.seed != before.seed || !net.shapes().eq(self.net.shapes()) {
+        let scaled = self.data.sets.train.images.scaler().is_some();
+        if !whole || run.seed != before.seed || run.scaler.is_some() != scaled || !net.shapes().eq(self.net.shapes()) {
             return Err(format!("{} is of another run", path.display()));
         }
         course.skip(epochs);
@@ -294,7 +301,6 @@ impl<'a> Learner<'a> {
         bar.advance((first * images) as u64);
         bar.begin();
         let started = Instant::now();
-        self.warn_of_divisors()?;
         while self.run.status == Status::Unfinished && self.epoch(&bar)? {
             let epoch = self.run.epochs.last().filter(|_| self.run.diverged.is_none());
             if let Some(epoch) = epoch {
@@ -302,7 +308,7 @@ impl<'a> Learner<'a> {
                 self.tell(epoch, &bar, left(started.elapsed(), done as f64, all as f64));
                 if done == all {
                     self.run.status = Status::Finished;
-                    self.warn_of_divisors()?;
+                    self.warn_of_divisors();
                 }
             }
             self.keep(store);
@@ -337,7 +343,8 @@ impl<'a> Learner<'a> {
             Ok(flow) if flow.is_break() => return Ok(false),
             Ok(_) => {}
             Err(error @ (Error::Diverged { .. } | Error::Divisor { .. })) => {
-                self.diverge(Diverged::new(&self.net, lr, error.to_string()));
+                let ask = if matches!(error, Error::Divisor { .. }) { format!(". {ASK}") } else { String::new() };
+                self.diverge(Diverged::new(&self.net, lr, format!("{error}{ask}")));
                 return Ok(true);
             }
             Err(error) => return Err(error),
@@ -379,7 +386,11 @@ impl<'a> Learner<'a> {
         let Some(last) = self.run.epochs.last().filter(|_| self.run.diverged.is_none()) else { return };
         let whole = self.net.steps() == (last.epoch * self.course.steps()) as u64;
         let best = self.run.epochs[..last.epoch - 1].iter().all(|before| last.test_error < before.test_error);
-        let run = checkpoint::Run { seed: self.run.seed, generator: self.course.generator().clone() };
+        let run = checkpoint::Run {
+            seed: self.run.seed,
+            generator: self.course.generator().clone(),
+            scaler: self.data.sets.train.images.scaler().cloned(),
+        };
         for which in [Which::Best, Which::Last].into_iter().filter(|which| whole && (*which == Which::Last || best)) {
             let path = store.checkpoint(&self.settings.models, self.index, which);
             store.save_checkpoint(path, |path| checkpoint::save(path, &self.net, &run));
@@ -403,21 +414,14 @@ impl<'a> Learner<'a> {
         }
     }
 
-    /// Divisors that are not positive spoil what a network learns, and its loss may not tell.
-    fn warn_of_divisors(&mut self) -> Result<(), Error> {
-        let divides = |shape| matches!(shape, LayerShape::Dann(shape) if shape.divisive);
-        if !self.data.is_signed() || !self.net.shapes().any(divides) {
-            return Ok(());
-        }
-        let train = &self.data.sets.train;
-        let least = learn::negative_divisor(&mut self.net, &mut self.course.examples, train)?;
-        if let Some(least) = least {
+    /// A step of training refuses divisors below ε. Images that are only tested may make some.
+    fn warn_of_divisors(&self) {
+        if let Some((layer, smallest)) = self.course.examples.low_divisor {
             self.screen.note(format_args!(
-                "warning: {}: divisive inhibition is negative for some of the first training images (smallest γ: \
-                 {least}): what it learns is not to be trusted. Shift the pixels so that none is below 0",
+                "warning: {}: divisive inhibition is negative for some test images (smallest γ: {smallest:.3e} in layer \
+                 {layer}): what it answers to them is not to be trusted. {ASK}",
                 self.model
             ));
         }
-        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use super::args::{Args, Model};
 use super::common::files::{self, read_text, write_whole};
 use super::common::images::{Data, Fingerprint};
+use super::common::inputs::Preparation;
 use super::common::learn::LastBatch;
 use super::common::output::note;
 use super::common::training::Training;
@@ -30,6 +31,9 @@ pub struct Common {
     pub batch: usize,
     pub last_batch: LastBatch,
     pub seed: u64,
+    /// Missing in files of older versions: images as they are.
+    #[serde(default)]
+    pub inputs: Preparation,
     /// Missing in files of older versions: plain steps at a constant rate.
     #[serde(default)]
     pub training: Training,

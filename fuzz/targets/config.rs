@@ -8,6 +8,7 @@ mod common {
     pub mod bounds;
     pub mod files;
     pub mod images;
+    pub mod inputs;
     pub mod interrupt;
     pub mod learn;
     pub mod output;
