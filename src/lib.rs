@@ -42,6 +42,7 @@
 //! - [`Plan`] is the same on parameters that somebody else owns.
 //! - [`Layer`] is one layer on a caller's own arrays: forward, all gradients, or the fused update.
 //! - [`Init`] is how parameters are drawn: for which [`Inputs`], and by which [`Scheme`] where there is inhibition.
+//! - [`InputStatistics`] and [`Scaler`] are what is known of the inputs of a data set, and what is done to them.
 //! - [`Update`] is how a step changes the parameters: by projected descent, and by policies that can be added to it.
 //! - [`Network::inspect`] tells what each layer does, as a few numbers.
 //! - [`reference`](mod@reference) is the same in plain f64 code that reads like the equations.
@@ -88,8 +89,9 @@
 //!   step of a [`Network`] that meets a divisor γ < ε in any layer ends with [`Error::Divisor`] before any parameter
 //!   moves, and so does [`Network::gradients`]; [`Network::evaluate`] and [`Network::inspect`] go on and count
 //!   ([`Network::low_divisors`]), and so does a [`Layer`] ([`Tape::low_divisors`]). Inputs ≥ 0 never do that. For others
-//!   subtract each input's smallest value in the training data, give the layer another [`Divisor`], or take a first layer
-//!   that only subtracts, with [`Scheme::Centred`].
+//!   subtract each input's smallest value in the training data ([`InputStatistics::shifted`], a [`Scaler`] that
+//!   checkpoints hold), give the first layer another [`Divisor`] ([`Architecture::divisor_layer`]), or let it only subtract
+//!   ([`Architecture::subtractive_layer`]), with [`Scheme::Centred`].
 //! - *γ is ε.* Without input, or without inhibition, γ is ε = 1e-8: outputs and gradients are then up to 1e8
 //!   times those of others, but numbers. A constant layer `h = f(b)` is what is left without input.
 //! - *Normalisation divides by √(var + 1e-5)*, so what is constant should become 0. A mean is rounded, however, and

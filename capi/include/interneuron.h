@@ -292,6 +292,9 @@ int32_t interneuron_network_free(interneuron_network network);
 // One step of training on the examples `x [batch, inputs]`, all finite, with `labels [batch]`, each less than the
 // number of outputs: forward, softmax cross-entropy averaged over the batch, backward and update. Stores the loss
 // before the update in `*loss` unless that is NULL.
+//
+// Inhibition divides by numbers that are positive for inputs ≥ 0. A step whose inputs make one negative is refused with
+// INTERNEURON_INVALID_ARGUMENT before anything changes: subtract from each input its smallest value in the training data.
 int32_t interneuron_network_train_step(interneuron_network network,
                                        int64_t batch,
                                        const float *x,

@@ -107,6 +107,9 @@ pub extern "C" fn interneuron_network_free(network: NetworkId) -> i32 {
 /// One step of training on the examples `x [batch, inputs]`, all finite, with `labels [batch]`, each less than the
 /// number of outputs: forward, softmax cross-entropy averaged over the batch, backward and update. Stores the loss
 /// before the update in `*loss` unless that is NULL.
+///
+/// Inhibition divides by numbers that are positive for inputs ≥ 0. A step whose inputs make one negative is refused with
+/// INTERNEURON_INVALID_ARGUMENT before anything changes: subtract from each input its smallest value in the training data.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_network_train_step(
     network: NetworkId,
