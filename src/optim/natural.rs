@@ -12,7 +12,8 @@ use crate::simd::{Scalar, Simd};
 ///
 /// where `ℓ_b` is the loss of example b on a label drawn from the model's own softmax; the step takes `dθ / (F + ε)` in
 /// the place of `dθ`. `F` begins at zero. Squared gradients of single examples are summed up in registers and never
-/// stored. A step costs one backward pass more, whose gradients of weights cost twice as much as others.
+/// stored. A step costs one backward pass more, whose gradients of weights cost twice as much as others. `F` is estimated also
+/// for a parameter whose factor is 0, which stays where it is: the norm by which all are divided is over `Wex`'s.
 ///
 /// Source: Cornford et al., ICLR 2021, appendix.
 #[derive(Clone, Copy, Debug, PartialEq)]
