@@ -84,6 +84,24 @@
 // The sum of the inputs itself.
 #define INTERNEURON_IDENTITY 1
 
+// Weight decay is added to the gradient before momentum or moments.
+#define INTERNEURON_DECAY_BEFORE_MOMENTUM 0
+
+// Weight decay is added to what momentum or moments make of the gradient.
+#define INTERNEURON_DECAY_AFTER_MOMENTUM 1
+
+// Weight decay multiplies parameters with `1 - lr * factor * decay`, as in AdamW.
+#define INTERNEURON_DECAY_DECOUPLED 2
+
+// The gradients of a layer are clipped together.
+#define INTERNEURON_CLIP_LAYER 0
+
+// Each array is clipped by itself.
+#define INTERNEURON_CLIP_ARRAY 1
+
+// The gradients of a network are clipped together.
+#define INTERNEURON_CLIP_NETWORK 2
+
 // How a context computes. Known sizes: with the fields up to `threads`, up to `isa`.
 typedef struct interneuron_context_config {
     // `sizeof(interneuron_context_config)`.
@@ -140,8 +158,55 @@ typedef struct interneuron_arrays {
     float *b;
 } interneuron_arrays;
 
+// Adam's moments, with which a step is along `correction * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)`.
+// Every field counts: PyTorch has 0.9, 0.999, 1e-8 and 0.
+typedef struct interneuron_adam {
+    // `sizeof(interneuron_adam)`.
+    uint64_t size;
+    // At least 0 and less than 1.
+    double beta1;
+    // At least 0 and less than 1.
+    double beta2;
+    // Finite and not negative.
+    double epsilon;
+    // 1 if the largest v so far takes the place of v, 0 if not.
+    int64_t amsgrad;
+} interneuron_adam;
+
+// The angle rule: the largest of `rates` learning rates, evenly spaced from `lr` down to `lr_min`, with which the angle
+// between a layer's step and what the bound at zero leaves of it has a cosine above `1 - cosine_epsilon`. Every field
+// counts.
+typedef struct interneuron_angle {
+    // `sizeof(interneuron_angle)`.
+    uint64_t size;
+    // Above 0 and at most `lr`.
+    double lr_min;
+    // From 1 to 1000.
+    int64_t rates;
+    // From 0 to 1.
+    double cosine_epsilon;
+} interneuron_angle;
+
+// The diagonal natural gradient, for `interneuron_network_train_step`: `F <- (1 - c) F + c f_lambda mean (dl/dp)^2`, and
+// the step is along `dp / (F + epsilon)`. Every field counts: the original experiments had 0.02, 2.5e-5, 1e-8 and 1.
+typedef struct interneuron_natural {
+    // `sizeof(interneuron_natural)`.
+    uint64_t size;
+    // Above 0 and at most 1.
+    double c;
+    // Finite and above 0.
+    double f_lambda;
+    // Finite and above 0.
+    double epsilon;
+    // 1 if `1 / (F + epsilon)` is divided by its norm over the layer's Wex, 0 if not.
+    int64_t normalised;
+} interneuron_natural;
+
 // How a step changes the parameters: `p <- p - lr * factor * correction * dp`, then `max(p, 0)` for Wex, Wix, Wei and
-// g. Known sizes: with the fields up to `lr`, `corrections`, `factors`.
+// g; other fields add to this, in the order: corrections, clipping, natural gradient, weight decay, momentum or moments,
+// angle rule, step, bound, kept sums. What a step keeps for the next one (velocities, moments) is the layer's or the
+// network's, and is forgotten when parameters are drawn, set or attached. Known sizes: with the fields up to
+// `lr`, `corrections`, `factors`, `natural`.
 typedef struct interneuron_update {
     // `sizeof(interneuron_update)`.
     uint64_t size;
@@ -151,8 +216,39 @@ typedef struct interneuron_update {
     // 1/sqrt(ne), dWei by 1/d, dalpha by 1/(sqrt(ne) d)), 0 (the default) if not.
     int64_t corrections;
     // Six further factors on the learning rate, for Wex (or W), Wix, Wei, alpha, g, b in this order, finite and not
-    // negative; or NULL (the default): all 1.
+    // negative; or NULL (the default): all 1. Where the factor is 0, nothing changes.
     const double *factors;
+    // Six weight decays in this order, finite and not negative; or NULL (the default): none.
+    const double *decay;
+    // `INTERNEURON_DECAY_BEFORE_MOMENTUM` (the default), `..._AFTER_MOMENTUM` or `..._DECOUPLED`.
+    int64_t decay_order;
+    // Six momenta in this order, at least 0 and less than 1, `v <- momentum * v + (1 - dampening) * dp`; or NULL (the
+    // default): none.
+    const double *momentum;
+    // 1 for Nesterov's momentum, 0 (the default) for the ordinary one.
+    int64_t nesterov;
+    // Dampening of momentum, from 0 (the default) to 1.
+    double dampening;
+    // Adam's moments in the place of momentum, or NULL (the default).
+    const struct interneuron_adam *adam;
+    // Above 0 for exponentiated gradient, `p <- p * exp(-lr * sign(p) * dp)`: what both positive parts of a bias have
+    // beyond its value at first, such as 0.1. With 0 (the default) steps are projected.
+    double split;
+    // 1 if no weight may cross zero, also of a plain layer, and none has a magnitude below `floor`; 0 (the default) if
+    // weights that are not negative have the bound 0.
+    int64_t freeze_signs;
+    // For `freeze_signs`, finite and not negative. Default 0.
+    double floor;
+    // The largest norm of the gradients that `clip_scope` takes together; 0 (the default) does not clip.
+    double clip;
+    // `INTERNEURON_CLIP_LAYER` (the default), `..._ARRAY`, or in a network `..._NETWORK`.
+    int64_t clip_scope;
+    // What weights keep the sum of their magnitudes: 0 (the default) nothing, 1 each array, 2 each row.
+    int64_t kept_sums;
+    // The angle rule, or NULL (the default).
+    const struct interneuron_angle *angle;
+    // The natural gradient, or NULL (the default).
+    const struct interneuron_natural *natural;
 } interneuron_update;
 
 // What a network is. Hidden layers have ReLU, the last one the identity. Known sizes: with the fields up to `dims`,

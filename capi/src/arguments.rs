@@ -8,9 +8,9 @@ use crate::status::{
     Outcome,
 };
 
-/// The arguments of a call: parameters, gradients and their struct, input, its gradient, the output's gradient,
-/// factors; and a few to spare.
-const MOST: usize = 20;
+/// The arguments of a call: parameters, gradients and their struct, input, its gradient, the output's gradient, an
+/// update with its three arrays and three structs; and a few to spare.
+const MOST: usize = 24;
 
 /// The arrays that a call reads and writes.
 pub struct Arguments {
@@ -195,6 +195,12 @@ pub fn flag(name: &str, value: i64) -> Outcome<bool> {
         1 => Ok(true),
         _ => Err(Failure::argument(name, value, "0 or 1")),
     }
+}
+
+/// One of several things, by its number.
+pub fn choice<A: Copy>(name: &str, value: i64, choices: &[A]) -> Outcome<A> {
+    let found = usize::try_from(value).ok().and_then(|index| choices.get(index)).copied();
+    found.ok_or_else(|| Failure::argument(name, value, &format!("from 0 to {}", choices.len() - 1)))
 }
 
 /// An index below `count`.

@@ -1,8 +1,8 @@
 //! Structs that begin with their own size, by which a library knows what a caller of another version means.
 
-use crate::arguments::{Arguments, Checked, Input, flag, pointer};
+use crate::arguments::{Arguments, Checked, Input, choice, flag, pointer, size};
 use crate::status::{Failure, Outcome};
-use interneuron::{PerRole, Role, Update};
+use interneuron::{Adam, Angle, ClipScope, DecayOrder, Descent, KeptSums, Natural, PerRole, Role, Update};
 use std::ffi::c_char;
 use std::mem::offset_of;
 
@@ -57,8 +57,75 @@ pub struct NetworkConfig {
     pub seed: u64,
 }
 
+/// Adam's moments, with which a step is along `correction * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)`.
+/// Every field counts: PyTorch has 0.9, 0.999, 1e-8 and 0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct AdamConfig {
+    /// `sizeof(interneuron_adam)`.
+    pub size: u64,
+    /// At least 0 and less than 1.
+    pub beta1: f64,
+    /// At least 0 and less than 1.
+    pub beta2: f64,
+    /// Finite and not negative.
+    pub epsilon: f64,
+    /// 1 if the largest v so far takes the place of v, 0 if not.
+    pub amsgrad: i64,
+}
+
+/// The angle rule: the largest of `rates` learning rates, evenly spaced from `lr` down to `lr_min`, with which the angle
+/// between a layer's step and what the bound at zero leaves of it has a cosine above `1 - cosine_epsilon`. Every field
+/// counts.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct AngleConfig {
+    /// `sizeof(interneuron_angle)`.
+    pub size: u64,
+    /// Above 0 and at most `lr`.
+    pub lr_min: f64,
+    /// From 1 to 1000.
+    pub rates: i64,
+    /// From 0 to 1.
+    pub cosine_epsilon: f64,
+}
+
+/// The diagonal natural gradient, for `interneuron_network_train_step`: `F <- (1 - c) F + c f_lambda mean (dl/dp)^2`, and
+/// the step is along `dp / (F + epsilon)`. Every field counts: the original experiments had 0.02, 2.5e-5, 1e-8 and 1.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct NaturalConfig {
+    /// `sizeof(interneuron_natural)`.
+    pub size: u64,
+    /// Above 0 and at most 1.
+    pub c: f64,
+    /// Finite and above 0.
+    pub f_lambda: f64,
+    /// Finite and above 0.
+    pub epsilon: f64,
+    /// 1 if `1 / (F + epsilon)` is divided by its norm over the layer's Wex, 0 if not.
+    pub normalised: i64,
+}
+
+/// Weight decay is added to the gradient before momentum or moments.
+pub const INTERNEURON_DECAY_BEFORE_MOMENTUM: i64 = 0;
+/// Weight decay is added to what momentum or moments make of the gradient.
+pub const INTERNEURON_DECAY_AFTER_MOMENTUM: i64 = 1;
+/// Weight decay multiplies parameters with `1 - lr * factor * decay`, as in AdamW.
+pub const INTERNEURON_DECAY_DECOUPLED: i64 = 2;
+
+/// The gradients of a layer are clipped together.
+pub const INTERNEURON_CLIP_LAYER: i64 = 0;
+/// Each array is clipped by itself.
+pub const INTERNEURON_CLIP_ARRAY: i64 = 1;
+/// The gradients of a network are clipped together.
+pub const INTERNEURON_CLIP_NETWORK: i64 = 2;
+
 /// How a step changes the parameters: `p <- p - lr * factor * correction * dp`, then `max(p, 0)` for Wex, Wix, Wei and
-/// g. Known sizes: with the fields up to `lr`, `corrections`, `factors`.
+/// g; other fields add to this, in the order: corrections, clipping, natural gradient, weight decay, momentum or moments,
+/// angle rule, step, bound, kept sums. What a step keeps for the next one (velocities, moments) is the layer's or the
+/// network's, and is forgotten when parameters are drawn, set or attached. Known sizes: with the fields up to
+/// `lr`, `corrections`, `factors`, `natural`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct UpdateConfig {
@@ -70,8 +137,39 @@ pub struct UpdateConfig {
     /// 1/sqrt(ne), dWei by 1/d, dalpha by 1/(sqrt(ne) d)), 0 (the default) if not.
     pub corrections: i64,
     /// Six further factors on the learning rate, for Wex (or W), Wix, Wei, alpha, g, b in this order, finite and not
-    /// negative; or NULL (the default): all 1.
+    /// negative; or NULL (the default): all 1. Where the factor is 0, nothing changes.
     pub factors: *const f64,
+    /// Six weight decays in this order, finite and not negative; or NULL (the default): none.
+    pub decay: *const f64,
+    /// `INTERNEURON_DECAY_BEFORE_MOMENTUM` (the default), `..._AFTER_MOMENTUM` or `..._DECOUPLED`.
+    pub decay_order: i64,
+    /// Six momenta in this order, at least 0 and less than 1, `v <- momentum * v + (1 - dampening) * dp`; or NULL (the
+    /// default): none.
+    pub momentum: *const f64,
+    /// 1 for Nesterov's momentum, 0 (the default) for the ordinary one.
+    pub nesterov: i64,
+    /// Dampening of momentum, from 0 (the default) to 1.
+    pub dampening: f64,
+    /// Adam's moments in the place of momentum, or NULL (the default).
+    pub adam: *const AdamConfig,
+    /// Above 0 for exponentiated gradient, `p <- p * exp(-lr * sign(p) * dp)`: what both positive parts of a bias have
+    /// beyond its value at first, such as 0.1. With 0 (the default) steps are projected.
+    pub split: f64,
+    /// 1 if no weight may cross zero, also of a plain layer, and none has a magnitude below `floor`; 0 (the default) if
+    /// weights that are not negative have the bound 0.
+    pub freeze_signs: i64,
+    /// For `freeze_signs`, finite and not negative. Default 0.
+    pub floor: f64,
+    /// The largest norm of the gradients that `clip_scope` takes together; 0 (the default) does not clip.
+    pub clip: f64,
+    /// `INTERNEURON_CLIP_LAYER` (the default), `..._ARRAY`, or in a network `..._NETWORK`.
+    pub clip_scope: i64,
+    /// What weights keep the sum of their magnitudes: 0 (the default) nothing, 1 each array, 2 each row.
+    pub kept_sums: i64,
+    /// The angle rule, or NULL (the default).
+    pub angle: *const AngleConfig,
+    /// The natural gradient, or NULL (the default).
+    pub natural: *const NaturalConfig,
 }
 
 /// The arrays of a layer: parameters, or gradients of them. Row-major with the last index contiguous. A plain layer
@@ -140,9 +238,50 @@ unsafe impl Versioned for NetworkConfig {
 
 // SAFETY: numbers and pointers; ends of fields.
 unsafe impl Versioned for UpdateConfig {
-    const SIZES: &'static [usize] =
-        &[through!(UpdateConfig, lr: f64), through!(UpdateConfig, corrections: i64), size_of::<Self>()];
-    const DEFAULT: Self = Self { size: 0, lr: 0.0, corrections: 0, factors: std::ptr::null() };
+    const SIZES: &'static [usize] = &[
+        through!(UpdateConfig, lr: f64),
+        through!(UpdateConfig, corrections: i64),
+        through!(UpdateConfig, factors: *const f64),
+        size_of::<Self>(),
+    ];
+    const DEFAULT: Self = Self {
+        size: 0,
+        lr: 0.0,
+        corrections: 0,
+        factors: std::ptr::null(),
+        decay: std::ptr::null(),
+        decay_order: INTERNEURON_DECAY_BEFORE_MOMENTUM,
+        momentum: std::ptr::null(),
+        nesterov: 0,
+        dampening: 0.0,
+        adam: std::ptr::null(),
+        split: 0.0,
+        freeze_signs: 0,
+        floor: 0.0,
+        clip: 0.0,
+        clip_scope: INTERNEURON_CLIP_LAYER,
+        kept_sums: 0,
+        angle: std::ptr::null(),
+        natural: std::ptr::null(),
+    };
+}
+
+// SAFETY: numbers; the whole.
+unsafe impl Versioned for AdamConfig {
+    const SIZES: &'static [usize] = &[size_of::<Self>()];
+    const DEFAULT: Self = Self { size: 0, beta1: 0.0, beta2: 0.0, epsilon: 0.0, amsgrad: 0 };
+}
+
+// SAFETY: numbers; the whole.
+unsafe impl Versioned for AngleConfig {
+    const SIZES: &'static [usize] = &[size_of::<Self>()];
+    const DEFAULT: Self = Self { size: 0, lr_min: 0.0, rates: 0, cosine_epsilon: 0.0 };
+}
+
+// SAFETY: numbers; the whole.
+unsafe impl Versioned for NaturalConfig {
+    const SIZES: &'static [usize] = &[size_of::<Self>()];
+    const DEFAULT: Self = Self { size: 0, c: 0.0, f_lambda: 0.0, epsilon: 0.0, normalised: 0 };
 }
 
 // SAFETY: numbers and pointers; the whole.
@@ -174,29 +313,100 @@ pub unsafe fn versioned<T: Versioned>(arguments: &mut Arguments, name: &'static 
     Ok(value)
 }
 
-/// An update whose factors are still in the caller's memory.
+/// An update whose numbers for each role are still in the caller's memory.
 pub struct UpdateInput {
     update: Update,
     factors: Input<f64>,
+    decay: Input<f64>,
+    momentum: Input<f64>,
 }
 
 impl UpdateInput {
     /// # Safety
-    /// As [`versioned`].
+    /// As [`versioned`], of the update and of the structs that it points to.
     pub unsafe fn read(arguments: &mut Arguments, update: *const UpdateConfig) -> Outcome<Self> {
         // SAFETY: as demanded here.
         let config = unsafe { versioned(arguments, "update", update) }?;
-        let update = Update { corrections: flag("update->corrections", config.corrections)?, ..Update::sgd(config.lr) };
-        let six = if config.factors.is_null() { 0 } else { 6 };
-        Ok(Self { update, factors: arguments.read("update->factors", config.factors, six)? })
+        let mut six = |name, numbers: *const f64| arguments.read(name, numbers, if numbers.is_null() { 0 } else { 6 });
+        let factors = six("update->factors", config.factors)?;
+        let decay = six("update->decay", config.decay)?;
+        let momentum = six("update->momentum", config.momentum)?;
+        // SAFETY: as demanded here.
+        let (adam, angle, natural) =
+            unsafe { (adam(arguments, &config)?, angle(arguments, &config)?, natural(arguments, &config)?) };
+        let orders = [DecayOrder::BeforeMomentum, DecayOrder::AfterMomentum, DecayOrder::Decoupled];
+        let scopes = [ClipScope::Layer, ClipScope::Array, ClipScope::Network];
+        let sums = [None, Some(KeptSums::Array), Some(KeptSums::Row)];
+        let projected = config.split == 0.0;
+        let update = Update {
+            corrections: flag("update->corrections", config.corrections)?,
+            descent: if projected { Descent::Projected } else { Descent::Exponentiated { split: config.split } },
+            decay_order: choice("update->decay_order", config.decay_order, &orders)?,
+            nesterov: flag("update->nesterov", config.nesterov)?,
+            dampening: config.dampening,
+            adam,
+            floor: flag("update->freeze_signs", config.freeze_signs)?.then_some(config.floor),
+            clip: Some(config.clip).filter(|clip| *clip != 0.0),
+            clip_scope: choice("update->clip_scope", config.clip_scope, &scopes)?,
+            kept_sums: choice("update->kept_sums", config.kept_sums, &sums)?,
+            angle,
+            natural,
+            ..Update::sgd(config.lr)
+        };
+        Ok(Self { update, factors, decay, momentum })
     }
 
     /// # Safety
-    /// The factors, unless NULL, must be six readable numbers.
+    /// The arrays, unless NULL, must be six readable numbers each.
     pub unsafe fn get(self, checked: &Checked) -> Update {
-        // SAFETY: as demanded here.
-        let given = Role::MOVED.into_iter().zip(unsafe { self.factors.slice(checked) });
-        let factors = given.fold(PerRole::all(1.0), |factors, (role, &factor)| factors.with(role, factor));
-        Update { factors, ..self.update }
+        let per_role = |numbers: Input<f64>, default| {
+            // SAFETY: as demanded here.
+            let given = Role::MOVED.into_iter().zip(unsafe { numbers.slice(checked) });
+            given.fold(PerRole::all(default), |all, (role, &number)| all.with(role, number))
+        };
+        let Self { update, factors, decay, momentum } = self;
+        Update {
+            factors: per_role(factors, 1.0),
+            decay: per_role(decay, 0.0),
+            momentum: per_role(momentum, 0.0),
+            ..update
+        }
     }
+}
+
+/// # Safety
+/// As [`versioned`], if it is there.
+unsafe fn adam(arguments: &mut Arguments, config: &UpdateConfig) -> Outcome<Option<Adam>> {
+    if config.adam.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: as demanded here.
+    let AdamConfig { beta1, beta2, epsilon, amsgrad, .. } =
+        unsafe { versioned(arguments, "update->adam", config.adam) }?;
+    Ok(Some(Adam { betas: [beta1, beta2], epsilon, amsgrad: flag("update->adam->amsgrad", amsgrad)? }))
+}
+
+/// # Safety
+/// As [`versioned`], if it is there.
+unsafe fn angle(arguments: &mut Arguments, config: &UpdateConfig) -> Outcome<Option<Angle>> {
+    if config.angle.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: as demanded here.
+    let AngleConfig { lr_min, rates, cosine_epsilon, .. } =
+        unsafe { versioned(arguments, "update->angle", config.angle) }?;
+    let rates = size("update->angle->rates", rates, 1)?;
+    Ok(Some(Angle { lr_min, rates, cosine_epsilon }))
+}
+
+/// # Safety
+/// As [`versioned`], if it is there.
+unsafe fn natural(arguments: &mut Arguments, config: &UpdateConfig) -> Outcome<Option<Natural>> {
+    if config.natural.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: as demanded here.
+    let NaturalConfig { c, f_lambda, epsilon, normalised, .. } =
+        unsafe { versioned(arguments, "update->natural", config.natural) }?;
+    Ok(Some(Natural { c, f_lambda, epsilon, normalised: flag("update->natural->normalised", normalised)? }))
 }

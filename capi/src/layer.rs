@@ -219,11 +219,13 @@ pub extern "C" fn interneuron_layer_free(layer: LayerId) -> i32 {
 pub unsafe extern "C" fn interneuron_layer_init(layer: LayerId, seed: u64, rectified_input: i64) -> i32 {
     call(|| {
         let rectified_input = flag("rectified_input", rectified_input)?;
-        table::with(layer, |LayerHandle { kernels, params, .. }| {
+        table::with(layer, |LayerHandle { kernels, params, state, .. }| {
             let init = if rectified_input { Init::deeper() } else { Init::first() };
             let new = init.draw(&kernels.shape(), &mut generator(seed))?;
             // SAFETY: the contract of the header: attached arrays are alive and not in use elsewhere.
-            unsafe { params.replace(Arguments::new(), kernels.schema(), new) }
+            unsafe { params.replace(Arguments::new(), kernels.schema(), new) }?;
+            *state = State::new();
+            Ok(())
         })
     })
 }
@@ -238,12 +240,13 @@ pub unsafe extern "C" fn interneuron_layer_attach(layer: LayerId, arrays: *const
         let mut arguments = Arguments::new();
         // SAFETY: the contract of the header.
         let pointers = unsafe { arrays::pointers(&mut arguments, arrays) }?;
-        table::with(layer, |LayerHandle { lengths, params, .. }| {
+        table::with(layer, |LayerHandle { lengths, params, state, .. }| {
             arrays::check_places(&pointers, lengths)?;
             // As updates will write them.
             arrays::write(&mut arguments, &ARRAYS, &pointers, lengths)?;
             arguments.check()?;
             *params = Params::Attached(Attached(pointers));
+            *state = State::new();
             Ok(())
         })
     })
@@ -359,11 +362,13 @@ pub unsafe extern "C" fn interneuron_layer_set_parameters(layer: LayerId, arrays
         let mut arguments = Arguments::new();
         // SAFETY: the contract of the header.
         let pointers = unsafe { arrays::pointers(&mut arguments, arrays) }?;
-        table::with(layer, |LayerHandle { kernels, lengths, params, .. }| {
+        table::with(layer, |LayerHandle { kernels, lengths, params, state, .. }| {
             // SAFETY: the contract of the header.
             let new = unsafe { read_parameters(&mut arguments, &kernels.shape(), &pointers, lengths) }?;
             // SAFETY: the contract of the header: attached arrays are alive and not in use elsewhere.
-            unsafe { params.replace(arguments, kernels.schema(), new) }
+            unsafe { params.replace(arguments, kernels.schema(), new) }?;
+            *state = State::new();
+            Ok(())
         })
     })
 }

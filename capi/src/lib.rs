@@ -23,7 +23,11 @@ mod table;
 mod tests;
 
 // What the header declares, for the fuzz target, which links these sources as a Rust library.
-pub use config::{Arrays, ContextConfig, LayerConfig, NetworkConfig, UpdateConfig};
+pub use config::{
+    AdamConfig, AngleConfig, Arrays, ContextConfig, INTERNEURON_CLIP_ARRAY, INTERNEURON_CLIP_LAYER,
+    INTERNEURON_CLIP_NETWORK, INTERNEURON_DECAY_AFTER_MOMENTUM, INTERNEURON_DECAY_BEFORE_MOMENTUM,
+    INTERNEURON_DECAY_DECOUPLED, LayerConfig, NaturalConfig, NetworkConfig, UpdateConfig,
+};
 pub use context::{interneuron_context_create, interneuron_context_free};
 pub use info::{interneuron_abi_version, interneuron_isa_count, interneuron_isa_name, interneuron_version};
 pub use layer::{

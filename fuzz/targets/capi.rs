@@ -172,6 +172,10 @@ struct Step {
     lr: Rate,
     corrections: Flag,
     factors: Option<(Place, [Rate; 2])>,
+    momentum: Option<(Place, [Rate; 2])>,
+    nesterov: Flag,
+    clip: Rate,
+    clip_scope: Flag,
 }
 
 /// What one of two threads does with a layer.
@@ -284,7 +288,7 @@ const NO_SHAPE: Shape = Shape { d: 3, ne: 2, ni: 1, divisive: true };
 const CONTEXT_SIZES: [usize; 2] = [16, 24];
 const LAYER_SIZES: [usize; 4] = [24, 32, 40, 48];
 const NETWORK_SIZES: [usize; 3] = [24, 32, 40];
-const UPDATE_SIZES: [usize; 3] = [16, 24, 32];
+const UPDATE_SIZES: [usize; 4] = [16, 24, 32, 144];
 const ARRAYS_SIZES: [usize; 1] = [56];
 
 impl World {
@@ -513,7 +517,7 @@ impl World {
                 self.uses(&mut frame, found, true, true);
                 let Some(x) = self.matrix(&mut frame, x, batch, &shape) else { return };
                 let dh = input(&mut frame, dh, batch, shape.ne);
-                let update = step(&mut frame, update);
+                let update = step(&mut frame, update, true);
                 let dx = output(&mut frame, dx, batch, shape.d, Role::Wanted);
                 // SAFETY: all arguments are of the frame; attached arrays are alive.
                 let status = unsafe { interneuron_layer_update(layer, batch, x, dh, update, dx) };
@@ -641,7 +645,7 @@ impl World {
                 let numbers = rows(&mut frame, batch, inputs).saturating_mul(inputs);
                 let finite = frame.content(x, numbers).iter().all(|x| x.is_finite());
                 frame.demand(finite, INTERNEURON_INVALID_ARGUMENT);
-                let update = step(&mut frame, update);
+                let update = step(&mut frame, update, false);
                 let loss = frame.array(loss, 1, Role::Wanted, |_| 0.0);
                 frame.excuse(INTERNEURON_DIVERGED);
                 // They may make divisors negative.
@@ -1020,19 +1024,40 @@ fn six(frame: &mut Frame, choice: Parameters, shape: &Shape, role: Role) -> (*co
     (frame.structure(config, &ARRAYS_SIZES, default, value).0, pointers)
 }
 
-fn step(frame: &mut Frame, Step { config, lr, corrections, factors }: Step) -> *const UpdateConfig {
-    let factors = factors.filter(|(place, _)| config.size(&UPDATE_SIZES) >= 32 && !place.is_null());
-    let factors =
-        factors.map_or(null_mut(), |(place, rates)| frame.array(place, 6, Role::Input, |i| rates[i % 2].get()));
-    let default = UpdateConfig { size: 0, lr: 0.0, corrections: 0, factors: null() };
-    let value = UpdateConfig { size: 0, lr: lr.get(), corrections: corrections.get(), factors };
+/// A step of a single layer, or of a network.
+fn step(frame: &mut Frame, step: Step, single: bool) -> *const UpdateConfig {
+    let Step { config, lr, corrections, factors, momentum, nesterov, clip, clip_scope } = step;
+    let six = |frame: &mut Frame, numbers: Option<(Place, [Rate; 2])>, least| {
+        let numbers = numbers.filter(|(place, _)| config.size(&UPDATE_SIZES) >= least && !place.is_null());
+        numbers.map_or(null_mut(), |(place, rates)| frame.array(place, 6, Role::Input, |i| rates[i % 2].get()))
+    };
+    let (factors, momentum) = (six(frame, factors, 32), six(frame, momentum, 144));
+    // SAFETY: numbers and pointers that may be NULL.
+    let default: UpdateConfig = unsafe { std::mem::zeroed() };
+    let value = UpdateConfig {
+        lr: lr.get(),
+        corrections: corrections.get(),
+        factors,
+        momentum,
+        nesterov: nesterov.get(),
+        clip: clip.get(),
+        clip_scope: clip_scope.get(),
+        ..default
+    };
     let (update, effective) = frame.structure(config, &UPDATE_SIZES, default, value);
     demand_flag(frame, effective.corrections);
+    demand_flag(frame, effective.nesterov);
+    frame.demand((0..=2).contains(&effective.clip_scope), INTERNEURON_INVALID_ARGUMENT);
     // As the library will round them.
     let valid = |x: f64| x >= 0.0 && (x as f32).is_finite();
     frame.demand(valid(effective.lr), INTERNEURON_INVALID_ARGUMENT);
+    let clip = effective.clip;
+    frame.demand(clip == 0.0 || (valid(clip) && clip as f32 > 0.0), INTERNEURON_INVALID_ARGUMENT);
+    frame.demand(clip == 0.0 || effective.clip_scope < 2 || !single, INTERNEURON_INVALID_ARGUMENT);
     let mut factors = frame.content(factors, 6).into_iter();
     frame.demand(factors.all(|factor| valid(factor) && valid(factor * effective.lr)), INTERNEURON_INVALID_ARGUMENT);
+    let mut momentum = frame.content(momentum, 6).into_iter();
+    frame.demand(momentum.all(|momentum| valid(momentum) && (momentum as f32) < 1.0), INTERNEURON_INVALID_ARGUMENT);
     update
 }
 
@@ -1044,7 +1069,8 @@ fn demand_flag(frame: &mut Frame, value: i64) {
 fn racer_call(racer: Racer, handle: u64, shape: &Shape) -> i32 {
     let (x, dh) = (vec![0.5_f32; shape.d], vec![0.25_f32; shape.ne]);
     let mut h = vec![-77.0_f32; shape.ne];
-    let update = UpdateConfig { size: 16, lr: 0.1, corrections: 0, factors: null() };
+    // SAFETY: numbers and pointers that may be NULL.
+    let update = UpdateConfig { size: 16, lr: 0.1, ..unsafe { std::mem::zeroed() } };
     // SAFETY: arrays for one example and of the layer's lengths.
     let status = unsafe {
         match racer {

@@ -7,7 +7,7 @@ mod refusals;
 mod results;
 mod threads;
 
-use crate::config::{Arrays, ContextConfig, LayerConfig, NetworkConfig, UpdateConfig};
+use crate::config::{Arrays, ContextConfig, LayerConfig, NetworkConfig, UpdateConfig, Versioned};
 use crate::context::{interneuron_context_create, interneuron_context_free};
 use crate::layer::{interneuron_layer_create, interneuron_layer_free};
 use crate::network::{interneuron_network_create, interneuron_network_free};
@@ -103,7 +103,7 @@ fn network_config(dims: &[i64], nis: Option<&[i64]>, seed: u64) -> NetworkConfig
 }
 
 fn update_config(lr: f64, corrections: i64) -> UpdateConfig {
-    UpdateConfig { size: size_of::<UpdateConfig>() as u64, lr, corrections, factors: std::ptr::null() }
+    UpdateConfig { size: size_of::<UpdateConfig>() as u64, lr, corrections, ..UpdateConfig::DEFAULT }
 }
 
 /// Arrays of a layer in Rust's memory; empty ones are NULL for C.

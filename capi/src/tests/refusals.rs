@@ -2,6 +2,7 @@
 //! they were.
 
 use super::*;
+use crate::config::*;
 use crate::context::*;
 use crate::info::*;
 use crate::layer::*;
@@ -238,7 +239,7 @@ fn sizes_and_numbers() {
             (-0.1, 1, 32, ["lr is -0.1", "finite number"]),
             (f64::NAN, 1, 32, ["lr is NaN", "finite number"]),
             (0.1, 2, 32, ["update->corrections is 2", "0 or 1"]),
-            (0.1, 1, 20, ["update->size is 20", "16, 24, 32"]),
+            (0.1, 1, 20, ["update->size is 20", "16, 24, 32, 144"]),
         ] {
             let step = UpdateConfig { size, ..update_config(lr, corrections) };
             setup.refuses(invalid, &parts, |s| {
@@ -248,6 +249,52 @@ fn sizes_and_numbers() {
         let factors = [1.0, 1.0, -2.0, 1.0, 1.0, 1.0];
         let step = UpdateConfig { factors: factors.as_ptr(), ..update_config(0.1, 1) };
         setup.refuses(invalid, &["Wei", "is -2", "finite number"], |s| {
+            interneuron_layer_update(s.layer.0, BATCH as i64, s.x.as_ptr(), s.dh.as_ptr(), &step, null_mut())
+        });
+        let good =
+            AdamConfig { size: size_of::<AdamConfig>() as u64, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, amsgrad: 0 };
+        let adam = [
+            AdamConfig { size: 39, ..good },
+            AdamConfig { beta1: 1.0, ..good },
+            AdamConfig { epsilon: f64::NAN, ..good },
+            AdamConfig { amsgrad: -1, ..good },
+        ];
+        let angle = AngleConfig { size: size_of::<AngleConfig>() as u64, lr_min: 0.01, rates: 0, cosine_epsilon: 0.1 };
+        let size = size_of::<NaturalConfig>() as u64;
+        let natural = NaturalConfig { size, c: 0.5, f_lambda: 1.0, epsilon: 1e-8, normalised: 2 };
+        let (base, negative) = (update_config(0.1, 1), [0.0, 0.0, 0.0, -0.5, 0.0, 0.0]);
+        let odd = good_address(&good).wrapping_byte_add(4);
+        for (step, parts) in [
+            (UpdateConfig { decay: negative.as_ptr(), ..base }, ["alpha", "is -0.5"]),
+            (UpdateConfig { momentum: negative.as_ptr(), ..base }, ["alpha", "is -0.5"]),
+            (UpdateConfig { decay_order: 3, ..base }, ["update->decay_order is 3", "from 0 to 2"]),
+            (UpdateConfig { nesterov: 2, ..base }, ["update->nesterov is 2", "0 or 1"]),
+            (UpdateConfig { dampening: 1.5, ..base }, ["dampening is 1.5", "from 0 to 1"]),
+            (UpdateConfig { adam: &adam[0], ..base }, ["update->adam->size is 39", "40"]),
+            (UpdateConfig { adam: &adam[1], ..base }, ["beta1 is 1", "less than 1"]),
+            (UpdateConfig { adam: &adam[2], ..base }, ["epsilon is NaN", "finite"]),
+            (UpdateConfig { adam: &adam[3], ..base }, ["update->adam->amsgrad is -1", "0 or 1"]),
+            (UpdateConfig { split: -1.0, ..base }, ["split is -1", "> 0"]),
+            (UpdateConfig { freeze_signs: 2, ..base }, ["update->freeze_signs is 2", "0 or 1"]),
+            (UpdateConfig { freeze_signs: 1, floor: -1.0, ..base }, ["floor is -1", "≥ 0"]),
+            (UpdateConfig { clip: -1.0, ..base }, ["clip is -1", "> 0"]),
+            (UpdateConfig { clip_scope: -1, ..base }, ["update->clip_scope is -1", "from 0 to 2"]),
+            (UpdateConfig { kept_sums: 3, ..base }, ["update->kept_sums is 3", "from 0 to 2"]),
+            (UpdateConfig { angle: &angle, ..base }, ["update->angle->rates is 0", "at least 1"]),
+            (UpdateConfig { natural: &natural, ..base }, ["update->natural->normalised is 2", "0 or 1"]),
+        ] {
+            setup.refuses(invalid, &parts, |s| {
+                interneuron_layer_update(s.layer.0, BATCH as i64, s.x.as_ptr(), s.dh.as_ptr(), &step, null_mut())
+            });
+        }
+        let step = UpdateConfig { adam: odd, ..base };
+        setup.refuses(INTERNEURON_MISALIGNED, &["update->adam is 0x", "multiple of 8"], |s| {
+            interneuron_layer_update(s.layer.0, BATCH as i64, s.x.as_ptr(), s.dh.as_ptr(), &step, null_mut())
+        });
+        // Natural gradients are a matter of whole networks.
+        let natural = NaturalConfig { normalised: 1, ..natural };
+        let step = UpdateConfig { natural: &natural, ..update_config(0.1, 0) };
+        setup.refuses(invalid, &["natural gradient", "use"], |s| {
             interneuron_layer_update(s.layer.0, BATCH as i64, s.x.as_ptr(), s.dh.as_ptr(), &step, null_mut())
         });
         setup.refuses(invalid, &["Wix[3] is -1", "expected a finite number"], |s| {
@@ -462,6 +509,10 @@ fn overlaps_with_structs_and_of_single_numbers() {
             interneuron_layer_parameter(s.layer.0, 0, null_mut(), even(&mut s.params[0]), null_mut())
         });
     }
+}
+
+fn good_address(config: &AdamConfig) -> *const AdamConfig {
+    config
 }
 
 /// A place for a number of 64 bits in an array.

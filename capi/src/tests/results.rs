@@ -1,11 +1,12 @@
 //! What the entry points compute is what the Rust crate computes, to the bit.
 
 use super::*;
+use crate::config::*;
 use crate::layer::*;
 use crate::network::*;
 use interneuron::{
-    Architecture, DannParams, DannShape, Init, Isa, Layer, MatMut, MatRef, Network, PerRole, Role, State, Tape, Update,
-    generator,
+    Adam, Angle, Architecture, ClipScope, DannParams, DannShape, DecayOrder, Descent, Init, Isa, KeptSums, Layer,
+    LayerShape, MatMut, MatRef, Natural, Network, PerRole, Role, State, Tape, Update, generator,
 };
 use std::ptr::{null, null_mut};
 
@@ -211,6 +212,158 @@ fn networks_do_what_the_rust_network_does() {
             parameters(&network, &rust);
         }
     }
+}
+
+/// An update of Rust as C says it. What it points to lives as long as this.
+struct InC {
+    numbers: [Vec<f64>; 3],
+    adam: Option<AdamConfig>,
+    angle: Option<AngleConfig>,
+    natural: Option<NaturalConfig>,
+}
+
+impl InC {
+    fn new(update: &Update) -> Self {
+        let numbers = [&update.factors, &update.decay, &update.momentum];
+        let adam = update.adam.map(|Adam { betas: [beta1, beta2], epsilon, amsgrad }| AdamConfig {
+            size: size_of::<AdamConfig>() as u64,
+            beta1,
+            beta2,
+            epsilon,
+            amsgrad: amsgrad.into(),
+        });
+        let angle = update.angle.map(|Angle { lr_min, rates, cosine_epsilon }| AngleConfig {
+            size: size_of::<AngleConfig>() as u64,
+            lr_min,
+            rates: rates as i64,
+            cosine_epsilon,
+        });
+        let natural = update.natural.map(|Natural { c, f_lambda, epsilon, normalised }| {
+            let size = size_of::<NaturalConfig>() as u64;
+            NaturalConfig { size, c, f_lambda, epsilon, normalised: normalised.into() }
+        });
+        Self { numbers: numbers.map(|six| six.iter().map(|(_, &number)| number).collect()), adam, angle, natural }
+    }
+
+    fn config(&self, update: &Update) -> UpdateConfig {
+        let [factors, decay, momentum] = self.numbers.each_ref().map(|six| six.as_ptr());
+        UpdateConfig {
+            factors,
+            decay,
+            decay_order: update.decay_order as i64,
+            momentum,
+            nesterov: update.nesterov.into(),
+            dampening: update.dampening,
+            adam: self.adam.as_ref().map_or(null(), |adam| adam),
+            split: if let Descent::Exponentiated { split } = update.descent { split } else { 0.0 },
+            freeze_signs: update.floor.is_some().into(),
+            floor: update.floor.unwrap_or(0.0),
+            clip: update.clip.unwrap_or(0.0),
+            clip_scope: match update.clip_scope {
+                ClipScope::Layer => INTERNEURON_CLIP_LAYER,
+                ClipScope::Array => INTERNEURON_CLIP_ARRAY,
+                _ => INTERNEURON_CLIP_NETWORK,
+            },
+            kept_sums: match update.kept_sums {
+                None => 0,
+                Some(KeptSums::Array) => 1,
+                Some(_) => 2,
+            },
+            angle: self.angle.as_ref().map_or(null(), |angle| angle),
+            natural: self.natural.as_ref().map_or(null(), |natural| natural),
+            ..update_config(update.lr, update.corrections.into())
+        }
+    }
+}
+
+/// Every field of an update, alone or with what it is for.
+fn updates() -> Vec<Update> {
+    let csgd = Update::csgd(0.05);
+    let heavy = Update { momentum: PerRole::all(0.9).with(Role::Bias, 0.0), ..csgd };
+    let decay = PerRole::all(0.0).with(Role::Weights, 0.01);
+    let adam = Some(Adam { betas: [0.8, 0.99], epsilon: 1e-6, amsgrad: true });
+    vec![
+        Update { factors: PerRole::all(0.5).with(Role::ToInterneurons, 0.0), ..csgd },
+        heavy,
+        Update { nesterov: true, ..heavy },
+        Update { dampening: 0.25, decay, ..heavy },
+        Update { decay_order: DecayOrder::AfterMomentum, decay, ..heavy },
+        Update { decay_order: DecayOrder::Decoupled, decay, ..csgd },
+        Update { corrections: true, ..Update::adamw(0.01) },
+        Update { adam, ..Update::adam(0.01) },
+        Update::eg(0.05),
+        Update { kept_sums: Some(KeptSums::Row), ..Update::adamw_eg(0.01) },
+        Update { kept_sums: Some(KeptSums::Array), ..csgd },
+        Update { floor: Some(1e-3), ..csgd },
+        Update { clip: Some(0.1), ..csgd },
+        Update { clip: Some(0.1), clip_scope: ClipScope::Array, ..csgd },
+        Update { clip: Some(0.1), clip_scope: ClipScope::Network, ..csgd },
+        Update { angle: Some(Angle { lr_min: 1e-4, rates: 10, cosine_epsilon: 0.01 }), ..csgd },
+        Update::natural(1.0, Natural::default()),
+    ]
+}
+
+#[test]
+fn updates_are_those_of_rust() {
+    let (x, labels) = (numbers(20 * 6), (0..20).map(|i| i % 3).collect::<Vec<u32>>());
+    let context = OwnContext::new(0, "");
+    let mut seen = vec![];
+    for update in updates() {
+        let mut rust: Network<f32> =
+            Architecture::dann(&[6, 9, 3], &[2, 1]).unwrap().seed(3).build(&Isa::select().unwrap().into()).unwrap();
+        let network = context.network(&[6, 9, 3], Some(&[2, 1]), 3);
+        let in_c = InC::new(&update);
+        for _ in 0..4 {
+            let expected = rust.train_step(MatRef::new(&x, 20, 6).unwrap(), &labels, &update).unwrap();
+            let (step, mut loss) = (in_c.config(&update), 0.0);
+            // SAFETY: 20 examples and labels.
+            ok(unsafe { interneuron_network_train_step(network.0, 20, x.as_ptr(), labels.as_ptr(), &step, &mut loss) });
+            assert_eq!(loss.to_bits(), expected.to_bits(), "{update:?}");
+        }
+        let after: Vec<_> =
+            rust.params().flat_map(|params| params.arrays()).flat_map(|(_, array)| bits(array)).collect();
+        assert!(!seen.contains(&after), "{update:?} does something of its own");
+        seen.push(after);
+        parameters(&network, &rust);
+    }
+}
+
+/// What a step keeps is the layer's own, and is forgotten with its parameters.
+#[test]
+fn layers_keep_velocities() {
+    let context = OwnContext::new(0, "");
+    let update = Update { momentum: PerRole::all(0.9), ..Update::csgd(0.05) };
+    let in_c = InC::new(&update);
+    let step = in_c.config(&update);
+    let (x, dh) = (numbers(4 * 5), numbers(4 * 3));
+    let layer = context.layer(layer_config(5, 3, 2));
+    let run = |steps: usize| {
+        let mut h = vec![UNTOUCHED; 4 * 3];
+        // SAFETY: four examples of five inputs and three outputs; arrays of the lengths of the layer.
+        unsafe {
+            ok(interneuron_layer_init(layer.0, 7, 0));
+            for _ in 0..steps {
+                ok(interneuron_layer_forward(layer.0, 4, x.as_ptr(), h.as_mut_ptr()));
+                ok(interneuron_layer_update(layer.0, 4, x.as_ptr(), dh.as_ptr(), &step, null_mut()));
+            }
+            let mut own = untouched(5, 3, 2);
+            ok(interneuron_layer_get_parameters(layer.0, &pointers(&mut own)));
+            own
+        }
+    };
+    let shape = LayerShape::from(DannShape::new(5, 3, 2));
+    let kernels = Layer::<f32>::new(shape, &Isa::select().unwrap().into()).unwrap();
+    let mut params = Init::first().draw(&shape, &mut generator(7)).unwrap();
+    let (mut tape, mut state, mut h) = (Tape::new(), State::new(), vec![0.0; 4 * 3]);
+    for _ in 0..3 {
+        let (x, dh) = (MatRef::new(&x, 4, 5).unwrap(), MatRef::new(&dh, 4, 3).unwrap());
+        kernels.forward(params.view(), &mut tape, x, MatMut::new(&mut h, 4, 3).unwrap()).unwrap();
+        kernels.update(params.view_mut(), &mut state, &mut tape, dh, &update, None).unwrap();
+    }
+    let expected = params.arrays().into_iter().map(|(_, array)| array.to_vec()).collect::<Vec<_>>();
+    assert_eq!(run(3).to_vec(), expected);
+    assert_eq!(run(3).to_vec(), expected, "velocities of the first run are forgotten");
+    assert_ne!(run(2).to_vec(), expected);
 }
 
 /// Copies all parameters out, compares them, and copies others in.
