@@ -84,6 +84,40 @@
 // The sum of the inputs itself.
 #define INTERNEURON_IDENTITY 1
 
+// A layer with interneurons if `ni` is above 0, and a plain one if it is 0.
+#define INTERNEURON_BY_NI 0
+
+// A layer with sign-constrained columns (Dale's principle without interneurons): `wex` is its Wpos, not negative, and
+// the last inputs come in with a negative sign.
+#define INTERNEURON_COLUMNS 1
+
+// A plain layer with layer normalisation: `wex` is its W.
+#define INTERNEURON_LAYER_NORM 2
+
+// A plain layer with batch normalisation: `wex` is its W.
+#define INTERNEURON_BATCH_NORM 3
+
+// Divisive inhibition is `(exp(alpha) zI) Wei' + e`, for inputs that are not negative.
+#define INTERNEURON_DIVISOR_PLAIN 0
+
+// The same, but at least `floor`.
+#define INTERNEURON_DIVISOR_FLOOR 1
+
+// `sqrt((exp(alpha) zI)^2 (Wei^2)' + 1e-5)`, for inputs of any sign.
+#define INTERNEURON_DIVISOR_ROOT 2
+
+// Interneurons are drawn like the excitatory units and inhibit as much as these excite.
+#define INTERNEURON_MATCHED 0
+
+// Inhibitory weights are drawn independently of the excitation.
+#define INTERNEURON_INDEPENDENT 1
+
+// Every interneuron sees the mean of the excitatory weights, so that subtraction centres every input. Exponential.
+#define INTERNEURON_CENTRED 2
+
+// The same with lognormal weights.
+#define INTERNEURON_CENTRED_LOGNORMAL 3
+
 // Weight decay is added to the gradient before momentum or moments.
 #define INTERNEURON_DECAY_BEFORE_MOMENTUM 0
 
@@ -118,7 +152,7 @@ typedef struct interneuron_context_config {
 // The handle of a context: an instruction set, and the threads that the layers and networks made in it share.
 typedef uint64_t interneuron_context;
 
-// What a layer is. Known sizes: with the fields up to `ne`, `ni`, `nonlinearity`, `divisive`.
+// What a layer is. Known sizes: with the fields up to `ne`, `ni`, `nonlinearity`, `divisive`, `floor`.
 typedef struct interneuron_layer_config {
     // `sizeof(interneuron_layer_config)`.
     uint64_t size;
@@ -130,17 +164,29 @@ typedef struct interneuron_layer_config {
     int64_t ni;
     // `INTERNEURON_RELU` (the default) or `INTERNEURON_IDENTITY`.
     int64_t nonlinearity;
-    // 1 (the default) if inhibition divides as well as subtracts, 0 if it only subtracts. Without meaning in a plain
-    // layer.
+    // 1 (the default) if inhibition divides as well as subtracts, 0 if it only subtracts. Without meaning in a layer
+    // without interneurons.
     int64_t divisive;
+    // `INTERNEURON_BY_NI` (the default), `INTERNEURON_COLUMNS`, `INTERNEURON_LAYER_NORM` or `INTERNEURON_BATCH_NORM`.
+    int64_t kind;
+    // Of sign-constrained columns: how many of the inputs, the last ones, are inhibitory. Default 0.
+    int64_t inhibitory_inputs;
+    // Of sign-constrained columns: how many of the outputs, the last ones, are inhibitory inputs of the layer above.
+    // Default 0.
+    int64_t inhibitory_outputs;
+    // What a layer that divides divides by: `INTERNEURON_DIVISOR_PLAIN` (the default), `..._FLOOR` or `..._ROOT`.
+    int64_t divisor;
+    // With `INTERNEURON_DIVISOR_FLOOR`, from 1e-30 to 1e30. Default 0.
+    double floor;
 } interneuron_layer_config;
 
 // The handle of a layer.
 typedef uint64_t interneuron_layer;
 
 // The arrays of a layer: parameters, or gradients of them. Row-major with the last index contiguous. A plain layer
-// has `wex` (its W) and `b`; a layer that only subtracts has neither `alpha` nor `g`. Fields of arrays that a layer
-// does not have must be NULL.
+// has `wex` (its W) and `b`; a layer that only subtracts has neither `alpha` nor `g`; one that normalises has `wex`, `g`
+// and `b`, over a batch the running statistics, too (in the place of their gradients are the statistics of the batch).
+// Fields of arrays that a layer does not have must be NULL. Known sizes: with the fields up to `b`, `running_var`.
 typedef struct interneuron_arrays {
     // `sizeof(interneuron_arrays)`.
     uint64_t size;
@@ -156,6 +202,10 @@ typedef struct interneuron_arrays {
     float *g;
     // b `[ne]`: bias.
     float *b;
+    // `[ne]`: the running mean of what batch normalisation takes the mean of.
+    float *running_mean;
+    // `[ne]`: its running variance, not negative.
+    float *running_var;
 } interneuron_arrays;
 
 // Adam's moments, with which a step is along `correction * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)`.
@@ -251,19 +301,29 @@ typedef struct interneuron_update {
     const struct interneuron_natural *natural;
 } interneuron_update;
 
-// What a network is. Hidden layers have ReLU, the last one the identity. Known sizes: with the fields up to `dims`,
-// `nis`, `seed`.
+// What a network is. Known sizes: with the fields up to `dims`, `nis`, `seed`, `mean_input`.
 typedef struct interneuron_network_config {
     // `sizeof(interneuron_network_config)`.
     uint64_t size;
     // The number of layers, from 1 to 1024.
     int64_t layers;
-    // `layers + 1` numbers: the inputs, then the (excitatory) units of each layer.
+    // `layers + 1` numbers: the inputs, then the (excitatory) units of each layer. Hidden layers have ReLU, the last one
+    // the identity. NULL if there are `shapes`.
     const int64_t *dims;
     // `layers` numbers: the interneurons of each layer; or NULL (the default), which makes a network of plain layers.
     const int64_t *nis;
     // The seed of the parameters. Default 0.
     uint64_t seed;
+    // `layers` layers of any kind in the place of `dims` and `nis`, one after the other and all of the same `size`; or
+    // NULL (the default).
+    const struct interneuron_layer_config *shapes;
+    // How layers with interneurons are drawn: `INTERNEURON_MATCHED` (the default), `INTERNEURON_INDEPENDENT`,
+    // `INTERNEURON_CENTRED` or `INTERNEURON_CENTRED_LOGNORMAL`.
+    int64_t scheme;
+    // With `INTERNEURON_CENTRED_LOGNORMAL` the mean of the weights over their deviation, from 0.001 to 1000. Default 1.
+    double k;
+    // The mean of the inputs, which biases of a first layer with sign-constrained columns make up for. Default 0.
+    double mean_input;
 } interneuron_network_config;
 
 // The handle of a network.
@@ -377,7 +437,7 @@ int32_t interneuron_layer_update(interneuron_layer layer,
 int32_t interneuron_layer_inhibition(interneuron_layer layer, int64_t batch, float *zi, float *zhat, float *y);
 
 // Creates a network with drawn parameters and stores its handle in `*network`. With the same seed it has the same
-// parameters as `Architecture::dann` (or `mlp`) of the Rust crate.
+// parameters as `Architecture::dann` (or `mlp`, or `of` layers) of the Rust crate.
 int32_t interneuron_network_create(interneuron_context context,
                                    const struct interneuron_network_config *config,
                                    interneuron_network *network);

@@ -1,6 +1,7 @@
 //! Structs that begin with their own size, by which a library knows what a caller of another version means.
 
 use crate::arguments::{Arguments, Checked, Input, choice, flag, pointer, size};
+use crate::shapes::{INTERNEURON_BY_NI, INTERNEURON_DIVISOR_PLAIN};
 use crate::status::{Failure, Outcome};
 use interneuron::{Adam, Angle, ClipScope, DecayOrder, Descent, KeptSums, Natural, PerRole, Role, Update};
 use std::ffi::c_char;
@@ -21,7 +22,7 @@ pub struct ContextConfig {
     pub isa: *const c_char,
 }
 
-/// What a layer is. Known sizes: with the fields up to `ne`, `ni`, `nonlinearity`, `divisive`.
+/// What a layer is. Known sizes: with the fields up to `ne`, `ni`, `nonlinearity`, `divisive`, `floor`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct LayerConfig {
@@ -35,13 +36,23 @@ pub struct LayerConfig {
     pub ni: i64,
     /// `INTERNEURON_RELU` (the default) or `INTERNEURON_IDENTITY`.
     pub nonlinearity: i64,
-    /// 1 (the default) if inhibition divides as well as subtracts, 0 if it only subtracts. Without meaning in a plain
-    /// layer.
+    /// 1 (the default) if inhibition divides as well as subtracts, 0 if it only subtracts. Without meaning in a layer
+    /// without interneurons.
     pub divisive: i64,
+    /// `INTERNEURON_BY_NI` (the default), `INTERNEURON_COLUMNS`, `INTERNEURON_LAYER_NORM` or `INTERNEURON_BATCH_NORM`.
+    pub kind: i64,
+    /// Of sign-constrained columns: how many of the inputs, the last ones, are inhibitory. Default 0.
+    pub inhibitory_inputs: i64,
+    /// Of sign-constrained columns: how many of the outputs, the last ones, are inhibitory inputs of the layer above.
+    /// Default 0.
+    pub inhibitory_outputs: i64,
+    /// What a layer that divides divides by: `INTERNEURON_DIVISOR_PLAIN` (the default), `..._FLOOR` or `..._ROOT`.
+    pub divisor: i64,
+    /// With `INTERNEURON_DIVISOR_FLOOR`, from 1e-30 to 1e30. Default 0.
+    pub floor: f64,
 }
 
-/// What a network is. Hidden layers have ReLU, the last one the identity. Known sizes: with the fields up to `dims`,
-/// `nis`, `seed`.
+/// What a network is. Known sizes: with the fields up to `dims`, `nis`, `seed`, `mean_input`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct NetworkConfig {
@@ -49,12 +60,23 @@ pub struct NetworkConfig {
     pub size: u64,
     /// The number of layers, from 1 to 1024.
     pub layers: i64,
-    /// `layers + 1` numbers: the inputs, then the (excitatory) units of each layer.
+    /// `layers + 1` numbers: the inputs, then the (excitatory) units of each layer. Hidden layers have ReLU, the last one
+    /// the identity. NULL if there are `shapes`.
     pub dims: *const i64,
     /// `layers` numbers: the interneurons of each layer; or NULL (the default), which makes a network of plain layers.
     pub nis: *const i64,
     /// The seed of the parameters. Default 0.
     pub seed: u64,
+    /// `layers` layers of any kind in the place of `dims` and `nis`, one after the other and all of the same `size`; or
+    /// NULL (the default).
+    pub shapes: *const LayerConfig,
+    /// How layers with interneurons are drawn: `INTERNEURON_MATCHED` (the default), `INTERNEURON_INDEPENDENT`,
+    /// `INTERNEURON_CENTRED` or `INTERNEURON_CENTRED_LOGNORMAL`.
+    pub scheme: i64,
+    /// With `INTERNEURON_CENTRED_LOGNORMAL` the mean of the weights over their deviation, from 0.001 to 1000. Default 1.
+    pub k: f64,
+    /// The mean of the inputs, which biases of a first layer with sign-constrained columns make up for. Default 0.
+    pub mean_input: f64,
 }
 
 /// Adam's moments, with which a step is along `correction * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)`.
@@ -173,8 +195,9 @@ pub struct UpdateConfig {
 }
 
 /// The arrays of a layer: parameters, or gradients of them. Row-major with the last index contiguous. A plain layer
-/// has `wex` (its W) and `b`; a layer that only subtracts has neither `alpha` nor `g`. Fields of arrays that a layer
-/// does not have must be NULL.
+/// has `wex` (its W) and `b`; a layer that only subtracts has neither `alpha` nor `g`; one that normalises has `wex`, `g`
+/// and `b`, over a batch the running statistics, too (in the place of their gradients are the statistics of the batch).
+/// Fields of arrays that a layer does not have must be NULL. Known sizes: with the fields up to `b`, `running_var`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Arrays {
@@ -192,6 +215,10 @@ pub struct Arrays {
     pub g: *mut f32,
     /// b `[ne]`: bias.
     pub b: *mut f32,
+    /// `[ne]`: the running mean of what batch normalisation takes the mean of.
+    pub running_mean: *mut f32,
+    /// `[ne]`: its running variance, not negative.
+    pub running_var: *mut f32,
 }
 
 /// Where a struct ends that has this field as its last.
@@ -224,16 +251,43 @@ unsafe impl Versioned for LayerConfig {
         through!(LayerConfig, ne: i64),
         through!(LayerConfig, ni: i64),
         through!(LayerConfig, nonlinearity: i64),
+        through!(LayerConfig, divisive: i64),
         size_of::<Self>(),
     ];
-    const DEFAULT: Self = Self { size: 0, d: 0, ne: 0, ni: 0, nonlinearity: 0, divisive: 1 };
+    const DEFAULT: Self = Self {
+        size: 0,
+        d: 0,
+        ne: 0,
+        ni: 0,
+        nonlinearity: 0,
+        divisive: 1,
+        kind: INTERNEURON_BY_NI,
+        inhibitory_inputs: 0,
+        inhibitory_outputs: 0,
+        divisor: INTERNEURON_DIVISOR_PLAIN,
+        floor: 0.0,
+    };
 }
 
 // SAFETY: numbers and pointers; ends of fields.
 unsafe impl Versioned for NetworkConfig {
-    const SIZES: &'static [usize] =
-        &[through!(NetworkConfig, dims: *const i64), through!(NetworkConfig, nis: *const i64), size_of::<Self>()];
-    const DEFAULT: Self = Self { size: 0, layers: 0, dims: std::ptr::null(), nis: std::ptr::null(), seed: 0 };
+    const SIZES: &'static [usize] = &[
+        through!(NetworkConfig, dims: *const i64),
+        through!(NetworkConfig, nis: *const i64),
+        through!(NetworkConfig, seed: u64),
+        size_of::<Self>(),
+    ];
+    const DEFAULT: Self = Self {
+        size: 0,
+        layers: 0,
+        dims: std::ptr::null(),
+        nis: std::ptr::null(),
+        seed: 0,
+        shapes: std::ptr::null(),
+        scheme: 0,
+        k: 1.0,
+        mean_input: 0.0,
+    };
 }
 
 // SAFETY: numbers and pointers; ends of fields.
@@ -284,12 +338,22 @@ unsafe impl Versioned for NaturalConfig {
     const DEFAULT: Self = Self { size: 0, c: 0.0, f_lambda: 0.0, epsilon: 0.0, normalised: 0 };
 }
 
-// SAFETY: numbers and pointers; the whole.
+// SAFETY: numbers and pointers; ends of fields.
 unsafe impl Versioned for Arrays {
-    const SIZES: &'static [usize] = &[size_of::<Self>()];
+    const SIZES: &'static [usize] = &[through!(Arrays, b: *mut f32), size_of::<Self>()];
     const DEFAULT: Self = {
         let null = std::ptr::null_mut();
-        Self { size: 0, wex: null, wix: null, wei: null, alpha: null, g: null, b: null }
+        Self {
+            size: 0,
+            wex: null,
+            wix: null,
+            wei: null,
+            alpha: null,
+            g: null,
+            b: null,
+            running_mean: null,
+            running_var: null,
+        }
     };
 }
 
@@ -298,19 +362,66 @@ unsafe impl Versioned for Arrays {
 /// # Safety
 /// Unless NULL or misaligned, the pointer must be to a struct that is as large as its first field says.
 pub unsafe fn versioned<T: Versioned>(arguments: &mut Arguments, name: &'static str, ptr: *const T) -> Outcome<T> {
+    // SAFETY: as demanded here.
+    let size = unsafe { known_size(name, ptr) }?;
+    arguments.read(name, ptr.cast::<u8>(), size)?;
+    // SAFETY: as large as its first field says.
+    Ok(unsafe { copied(ptr, size) })
+}
+
+/// Copies `count` of a caller's structs, all of the same version and one after the other, and announces them as read.
+///
+/// # Safety
+/// Unless NULL or misaligned, the pointer must be to as many structs, each as large as the first field of the first says.
+pub unsafe fn versioned_array<T: Versioned>(
+    arguments: &mut Arguments,
+    name: &'static str,
+    ptr: *const T,
+    count: usize,
+) -> Outcome<Vec<T>> {
+    // SAFETY: as demanded here.
+    let size = unsafe { known_size(name, ptr) }?;
+    let bytes = size.saturating_mul(count);
+    arguments.read(name, ptr.cast::<u8>(), bytes)?;
+    (0..count)
+        .map(|i| {
+            let element = ptr.wrapping_byte_add(i * size);
+            // SAFETY: inside of what the caller vouches for; sizes are multiples of the alignment.
+            let own = unsafe { element.cast::<u64>().read() };
+            if own != size as u64 {
+                let expected = format!("{size}, as in the first");
+                return Err(Failure::argument(&format!("{name}[{i}].size"), own, &expected));
+            }
+            // SAFETY: as above.
+            Ok(unsafe { copied(element, size) })
+        })
+        .collect()
+}
+
+/// The size that a caller's struct says it has, if a version has it.
+///
+/// # Safety
+/// As [`versioned`].
+unsafe fn known_size<T: Versioned>(name: &str, ptr: *const T) -> Outcome<usize> {
     pointer(name, ptr)?;
     // SAFETY: not NULL and aligned; the caller vouches for the struct, which begins with its size.
     let size = unsafe { ptr.cast::<u64>().read() };
-    let Some(&size) = T::SIZES.iter().find(|&&known| known as u64 == size) else {
+    T::SIZES.iter().find(|&&known| known as u64 == size).copied().ok_or_else(|| {
         let known: Vec<_> = T::SIZES.iter().map(usize::to_string).collect();
         let expected = format!("the size of a version that this library knows, in bytes: {}", known.join(", "));
-        return Err(Failure::argument(&format!("{name}->size"), size, &expected));
-    };
-    arguments.read(name, ptr.cast::<u8>(), size)?;
+        Failure::argument(&format!("{name}->size"), size, &expected)
+    })
+}
+
+/// What a caller's struct holds, with defaults for what its version does not have.
+///
+/// # Safety
+/// `size` is one of `SIZES`, and the pointer is to as many readable bytes.
+unsafe fn copied<T: Versioned>(ptr: *const T, size: usize) -> T {
     let mut value = T::DEFAULT;
-    // SAFETY: both are at least `size` bytes, one of `SIZES`; any bits are a value; a local is in no one else's memory.
+    // SAFETY: both are at least `size` bytes; any bits are a value; a local is in no one else's memory.
     unsafe { std::ptr::copy_nonoverlapping(ptr.cast::<u8>(), (&raw mut value).cast::<u8>(), size) };
-    Ok(value)
+    value
 }
 
 /// An update whose numbers for each role are still in the caller's memory.

@@ -1,18 +1,15 @@
 //! Single layers, on parameters of their own or on a caller's.
 
-use crate::arguments::{Arguments, Checked, Input, Output, area, examples, flag, index, size};
-use crate::arrays::{self, ARRAYS, ATTACHED, Six};
+use crate::arguments::{Arguments, Checked, Input, Output, area, examples, flag, index};
+use crate::arrays::{self, ARRAYS, ATTACHED, PLACES, Places};
 use crate::config::{Arrays, LayerConfig, UpdateConfig, UpdateInput, versioned};
 use crate::context::Context;
-use crate::info::{INTERNEURON_IDENTITY, INTERNEURON_RELU};
+use crate::shapes::shape;
 use crate::status::{
     Failure, INTERNEURON_INVALID_ARGUMENT, INTERNEURON_OUT_OF_RESOURCES, INTERNEURON_WRONG_ORDER, Outcome, call,
 };
 use crate::table::{self, ContextId, LayerId};
-use interneuron::{
-    DannShape, DenseShape, Init, Layer, LayerShape, MatMut, MatRef, Nonlinearity, ParamsMut, ParamsRef, Schema, State,
-    Tape, generator,
-};
+use interneuron::{Init, Layer, LayerShape, MatMut, MatRef, ParamsMut, ParamsRef, Schema, State, Tape, generator};
 use std::ffi::c_char;
 use std::sync::Arc;
 
@@ -23,10 +20,10 @@ pub struct LayerHandle {
     tape: Tape<f32>,
     state: State<f32>,
     context: Arc<Context>,
-    lengths: Six<usize>,
+    lengths: Places<usize>,
     params: Params,
     /// Room for outputs that the caller does not want.
-    unwanted: Six<Vec<f32>>,
+    unwanted: Places<Vec<f32>>,
 }
 
 enum Params {
@@ -38,7 +35,7 @@ enum Params {
 
 /// Arrays that the caller keeps alive.
 #[derive(Clone, Copy)]
-struct Attached(Six<*mut f32>);
+struct Attached(Places<*mut f32>);
 
 // SAFETY: addresses; by the contract of the header, a call with the layer may use what they point to.
 unsafe impl Send for Attached {}
@@ -46,13 +43,13 @@ unsafe impl Send for Attached {}
 /// Parameters that a call reads.
 enum Reading<'p> {
     Own(&'p interneuron::Params<f32>),
-    Attached(Six<Input<f32>>),
+    Attached(Places<Input<f32>>),
 }
 
 /// Parameters that a call changes.
 enum Writing<'p> {
     Own(&'p mut interneuron::Params<f32>),
-    Attached(Six<Output<f32>>),
+    Attached(Places<Output<f32>>),
 }
 
 impl Params {
@@ -63,14 +60,14 @@ impl Params {
     }
 
     /// Announces attached arrays, for calls that do not use them.
-    fn announce(&self, arguments: &mut Arguments, lengths: &Six<usize>) -> Outcome {
+    fn announce(&self, arguments: &mut Arguments, lengths: &Places<usize>) -> Outcome {
         match self {
             Self::None => Ok(()),
             _ => self.read(arguments, lengths).map(|_| ()),
         }
     }
 
-    fn read(&self, arguments: &mut Arguments, lengths: &Six<usize>) -> Outcome<Reading<'_>> {
+    fn read(&self, arguments: &mut Arguments, lengths: &Places<usize>) -> Outcome<Reading<'_>> {
         match self {
             Self::None => Err(Self::missing()),
             Self::Own(params) => Ok(Reading::Own(params)),
@@ -80,7 +77,7 @@ impl Params {
         }
     }
 
-    fn write(&mut self, arguments: &mut Arguments, lengths: &Six<usize>) -> Outcome<Writing<'_>> {
+    fn write(&mut self, arguments: &mut Arguments, lengths: &Places<usize>) -> Outcome<Writing<'_>> {
         match self {
             Self::None => Err(Self::missing()),
             Self::Own(params) => Ok(Writing::Own(params)),
@@ -175,23 +172,11 @@ pub unsafe extern "C" fn interneuron_layer_create(
         // SAFETY: the contract of the header.
         let config = unsafe { versioned(&mut arguments, "config", config) }?;
         let checked = arguments.check()?;
-        let (d, ne) = (size("config->d", config.d, 1)?, size("config->ne", config.ne, 1)?);
-        let ni = size("config->ni", config.ni, 0)?;
-        let nonlinearity = match config.nonlinearity {
-            INTERNEURON_RELU => Nonlinearity::Relu,
-            INTERNEURON_IDENTITY => Nonlinearity::Identity,
-            other => return Err(Failure::argument("config->nonlinearity", other, "0 (ReLU) or 1 (identity)")),
-        };
-        let divisive = flag("config->divisive", config.divisive)?;
-        let shape: LayerShape = if ni > 0 {
-            DannShape { nonlinearity, divisive, ..DannShape::new(d, ne, ni) }.into()
-        } else {
-            DenseShape { nonlinearity, ..DenseShape::new(d, ne) }.into()
-        };
+        let shape = shape(&config, "config->")?;
         let context = table::context(context)?;
         let kernels = Layer::new(shape, &context.isa.into())?;
         let lengths = arrays::lengths(kernels.schema());
-        let unwanted = [(); 6].map(|()| vec![]);
+        let unwanted = [(); PLACES].map(|()| vec![]);
         let handle = table::insert(LayerHandle {
             kernels,
             tape: Tape::new(),
@@ -380,8 +365,8 @@ pub unsafe extern "C" fn interneuron_layer_set_parameters(layer: LayerId, arrays
 pub unsafe fn read_parameters(
     arguments: &mut Arguments,
     shape: &LayerShape,
-    pointers: &Six<*mut f32>,
-    lengths: &Six<usize>,
+    pointers: &Places<*mut f32>,
+    lengths: &Places<usize>,
 ) -> Outcome<interneuron::Params<f32>> {
     arrays::check_places(pointers, lengths)?;
     let inputs = arrays::read(arguments, &ARRAYS, pointers, lengths)?;
@@ -413,9 +398,9 @@ pub unsafe extern "C" fn interneuron_layer_get_parameters(layer: LayerId, arrays
 /// Announces and checks the arrays that a caller wants parameters in.
 pub fn wanted(
     mut arguments: Arguments,
-    pointers: &Six<*mut f32>,
-    lengths: &Six<usize>,
-) -> Outcome<(Six<Option<Output<f32>>>, Checked)> {
+    pointers: &Places<*mut f32>,
+    lengths: &Places<usize>,
+) -> Outcome<(Places<Option<Output<f32>>>, Checked)> {
     arrays::check_places(pointers, lengths)?;
     let outputs = arrays::write_wanted(&mut arguments, pointers, lengths)?;
     Ok((outputs, arguments.check()?))
@@ -428,7 +413,7 @@ pub fn wanted(
 pub unsafe fn copy_out(
     schema: &Schema,
     params: ParamsRef<'_, f32>,
-    outputs: Six<Option<Output<f32>>>,
+    outputs: Places<Option<Output<f32>>>,
     checked: &Checked,
 ) {
     for (output, from) in outputs.into_iter().zip(arrays::places(schema, params)) {
@@ -471,7 +456,7 @@ pub unsafe extern "C" fn interneuron_layer_backward(
     call(|| {
         let mut arguments = Arguments::new();
         let pointers = match arrays.is_null() {
-            true => [std::ptr::null_mut(); 6],
+            true => [std::ptr::null_mut(); PLACES],
             // SAFETY: the contract of the header.
             false => unsafe { arrays::pointers(&mut arguments, arrays) }?,
         };
@@ -499,7 +484,7 @@ pub unsafe extern "C" fn interneuron_layer_backward(
                     kernels.input_gradient(params, tape, dh, dx)?;
                 }
                 dx => {
-                    let mut places: Six<&mut [f32]> = Default::default();
+                    let mut places: Places<&mut [f32]> = Default::default();
                     let unwanted = unwanted.iter_mut().zip(*lengths);
                     for ((place, gradient), (unwanted, len)) in places.iter_mut().zip(gradients).zip(unwanted) {
                         *place = match gradient {

@@ -16,6 +16,7 @@ mod fork;
 mod info;
 mod layer;
 mod network;
+mod shapes;
 mod status;
 mod table;
 
@@ -41,6 +42,11 @@ pub use network::{
     interneuron_network_get_parameters, interneuron_network_layer_count, interneuron_network_logits,
     interneuron_network_parameter, interneuron_network_parameter_count, interneuron_network_set_parameters,
     interneuron_network_train_step,
+};
+pub use shapes::{
+    INTERNEURON_BATCH_NORM, INTERNEURON_BY_NI, INTERNEURON_CENTRED, INTERNEURON_CENTRED_LOGNORMAL, INTERNEURON_COLUMNS,
+    INTERNEURON_DIVISOR_FLOOR, INTERNEURON_DIVISOR_PLAIN, INTERNEURON_DIVISOR_ROOT, INTERNEURON_INDEPENDENT,
+    INTERNEURON_LAYER_NORM, INTERNEURON_MATCHED,
 };
 pub use status::{
     INTERNEURON_BUSY, INTERNEURON_DIVERGED, INTERNEURON_INTERNAL, INTERNEURON_INVALID_ARGUMENT,

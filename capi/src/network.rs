@@ -2,9 +2,10 @@
 
 use crate::arguments::{Arguments, Checked, Input, area, examples, index, pointer, size};
 use crate::arrays;
-use crate::config::{Arrays, NetworkConfig, UpdateConfig, UpdateInput, versioned};
+use crate::config::{Arrays, NetworkConfig, UpdateConfig, UpdateInput, versioned, versioned_array};
 use crate::context::Context;
 use crate::layer::{DescriptionOutput, copy_out, put, read_parameters, wanted};
+use crate::shapes::{scheme, shape};
 use crate::status::{Failure, Outcome, call};
 use crate::table::{self, ContextId, NetworkId};
 use interneuron::{Architecture, LayerShape, MatMut, MatRef, Network};
@@ -61,7 +62,7 @@ impl Examples {
 }
 
 /// Creates a network with drawn parameters and stores its handle in `*network`. With the same seed it has the same
-/// parameters as `Architecture::dann` (or `mlp`) of the Rust crate.
+/// parameters as `Architecture::dann` (or `mlp`, or `of` layers) of the Rust crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_network_create(
     context: ContextId,
@@ -76,26 +77,53 @@ pub unsafe extern "C" fn interneuron_network_create(
         if !(1..=MOST_LAYERS).contains(&config.layers) {
             return Err(Failure::argument("config->layers", config.layers, &format!("from 1 to {MOST_LAYERS}")));
         }
-        let layers = config.layers as usize;
-        let dims = arguments.read("config->dims", config.dims, layers + 1)?;
-        let nis = if config.nis.is_null() { 0 } else { layers };
-        let nis = arguments.read("config->nis", config.nis, nis)?;
-        let checked = arguments.check()?;
         // SAFETY: the contract of the header.
-        let (dims, nis) = unsafe { (dims.slice(&checked), nis.slice(&checked)) };
-        let sizes = |name: &str, values: &[i64]| {
-            let sizes = values.iter().enumerate().map(|(i, &value)| size(&format!("config->{name}[{i}]"), value, 1));
-            sizes.collect::<Outcome<Vec<_>>>()
-        };
-        let (dims, nis) = (sizes("dims", dims)?, sizes("nis", nis)?);
-        let architecture = if nis.is_empty() { Architecture::mlp(&dims) } else { Architecture::dann(&dims, &nis) }?;
+        let (architecture, checked) = unsafe { architecture(arguments, &config) }?;
+        let architecture = architecture.init(scheme(config.scheme, config.k)?).seed(config.seed);
+        if !config.mean_input.is_finite() {
+            return Err(Failure::argument("config->mean_input", config.mean_input, "a finite number"));
+        }
         let context = table::context(context)?;
-        let built = architecture.seed(config.seed).build(&context.isa.into())?;
+        let built = architecture.mean_input(config.mean_input).build(&context.isa.into())?;
         let handle = table::insert(NetworkHandle { network: built, context });
         // SAFETY: the contract of the header.
         unsafe { network.put(handle, &checked) };
         Ok(())
     })
+}
+
+/// The layers that a configuration describes, before they are drawn.
+///
+/// # Safety
+/// As [`versioned`] and [`Input::slice`], for what the configuration points to.
+unsafe fn architecture(mut arguments: Arguments, config: &NetworkConfig) -> Outcome<(Architecture, Checked)> {
+    let layers = config.layers as usize;
+    if !config.shapes.is_null() {
+        for (name, ptr) in [("config->dims", config.dims), ("config->nis", config.nis)] {
+            if !ptr.is_null() {
+                return Err(Failure::argument(name, format!("{ptr:p}"), "NULL, as there are shapes"));
+            }
+        }
+        // SAFETY: as demanded here.
+        let configs = unsafe { versioned_array(&mut arguments, "config->shapes", config.shapes, layers) }?;
+        let checked = arguments.check()?;
+        let named = configs.iter().enumerate();
+        let shapes = named.map(|(k, config)| shape(config, &format!("config->shapes[{k}].")));
+        return Ok((Architecture::of(shapes.collect::<Outcome<_>>()?)?, checked));
+    }
+    let dims = arguments.read("config->dims", config.dims, layers + 1)?;
+    let nis = if config.nis.is_null() { 0 } else { layers };
+    let nis = arguments.read("config->nis", config.nis, nis)?;
+    let checked = arguments.check()?;
+    // SAFETY: as demanded here.
+    let (dims, nis) = unsafe { (dims.slice(&checked), nis.slice(&checked)) };
+    let sizes = |name: &str, values: &[i64]| {
+        let sizes = values.iter().enumerate().map(|(i, &value)| size(&format!("config->{name}[{i}]"), value, 1));
+        sizes.collect::<Outcome<Vec<_>>>()
+    };
+    let (dims, nis) = (sizes("dims", dims)?, sizes("nis", nis)?);
+    let architecture = if nis.is_empty() { Architecture::mlp(&dims) } else { Architecture::dann(&dims, &nis) }?;
+    Ok((architecture, checked))
 }
 
 /// Frees a network.

@@ -286,10 +286,10 @@ struct World {
 const NO_SHAPE: Shape = Shape { d: 3, ne: 2, ni: 1, divisive: true };
 /// Sizes of all versions of the structs.
 const CONTEXT_SIZES: [usize; 2] = [16, 24];
-const LAYER_SIZES: [usize; 4] = [24, 32, 40, 48];
-const NETWORK_SIZES: [usize; 3] = [24, 32, 40];
+const LAYER_SIZES: [usize; 5] = [24, 32, 40, 48, 88];
+const NETWORK_SIZES: [usize; 4] = [24, 32, 40, 72];
 const UPDATE_SIZES: [usize; 4] = [16, 24, 32, 144];
-const ARRAYS_SIZES: [usize; 1] = [56];
+const ARRAYS_SIZES: [usize; 2] = [56, 72];
 
 impl World {
     fn new(second: bool) -> Self {
@@ -712,10 +712,12 @@ impl World {
         }
         let mut frame = self.frame();
         let context = self.context(&mut frame, choice.context);
-        let default = LayerConfig { size: 0, d: 0, ne: 0, ni: 0, nonlinearity: 0, divisive: 1 };
+        // SAFETY: numbers.
+        let default = LayerConfig { divisive: 1, ..unsafe { std::mem::zeroed() } };
         let (nonlinearity, divisive) = (choice.nonlinearity.get(), 1_i64.wrapping_sub(choice.subtractive.get()));
         let ni = choice.ni.map_or(0, |ni| ni.get(6));
-        let value = LayerConfig { size: 0, d: choice.d.get(20), ne: choice.ne.get(20), ni, nonlinearity, divisive };
+        let (d, ne) = (choice.d.get(20), choice.ne.get(20));
+        let value = LayerConfig { d, ne, ni, nonlinearity, divisive, ..default };
         let (config, LayerConfig { d, ne, ni, nonlinearity, divisive, .. }) =
             frame.structure(choice.config, &LAYER_SIZES, default, value);
         let out = frame.array(choice.out.apart(), 1, Role::Output, |_| 0);
@@ -752,8 +754,9 @@ impl World {
             let place = if place.is_null() { Place::default() } else { place };
             frame.array(place.apart(), count, Role::Input, |i| nis[i % 4].get(6))
         });
-        let default = NetworkConfig { size: 0, layers: 0, dims: null(), nis: null(), seed: 0 };
-        let value = NetworkConfig { size: 0, layers, dims, nis, seed: choice.seed };
+        // SAFETY: numbers and pointers that may be NULL.
+        let default = NetworkConfig { k: 1.0, ..unsafe { std::mem::zeroed() } };
+        let value = NetworkConfig { layers, dims, nis, seed: choice.seed, ..default };
         let (config, _) = frame.structure(choice.config, &NETWORK_SIZES, default, value);
         let out = frame.array(choice.out.apart(), 1, Role::Output, |_| 0);
         let (dims, nis) = (frame.content(dims, count + 1), frame.content(nis, count));
@@ -980,7 +983,9 @@ fn parameters(shape: &Shape, get: impl FnOnce(&Arrays) -> i32) -> Six<Vec<u32>> 
     let mut arrays = shape.lengths().map(|len| vec![0.0_f32; len]);
     let [wex, wix, wei, alpha, g, b] =
         arrays.each_mut().map(|array| if array.is_empty() { null_mut() } else { array.as_mut_ptr() });
-    let status = get(&Arrays { size: size_of::<Arrays>() as u64, wex, wix, wei, alpha, g, b });
+    // SAFETY: numbers and pointers that may be NULL.
+    let null: Arrays = unsafe { std::mem::zeroed() };
+    let status = get(&Arrays { size: size_of::<Arrays>() as u64, wex, wix, wei, alpha, g, b, ..null });
     assert_eq!(status, INTERNEURON_OK, "{}", last_error());
     arrays.map(|array| array.iter().map(|value| value.to_bits()).collect())
 }
@@ -1018,9 +1023,9 @@ fn six(frame: &mut Frame, choice: Parameters, shape: &Shape, role: Role) -> (*co
         }
     }
     let [wex, wix, wei, alpha, g, b] = pointers;
-    let null = null_mut();
-    let default = Arrays { size: 0, wex: null, wix: null, wei: null, alpha: null, g: null, b: null };
-    let value = Arrays { size: 0, wex, wix, wei, alpha, g, b };
+    // SAFETY: numbers and pointers that may be NULL.
+    let default: Arrays = unsafe { std::mem::zeroed() };
+    let value = Arrays { wex, wix, wei, alpha, g, b, ..default };
     (frame.structure(config, &ARRAYS_SIZES, default, value).0, pointers)
 }
 
@@ -1079,9 +1084,7 @@ fn racer_call(racer: Racer, handle: u64, shape: &Shape) -> i32 {
             Racer::Update => interneuron_layer_update(handle, 1, x.as_ptr(), dh.as_ptr(), &update, null_mut()),
             Racer::Init => interneuron_layer_init(handle, 1, 0),
             Racer::Get => {
-                let null = null_mut();
-                let b = h.as_mut_ptr();
-                let arrays = Arrays { size: 56, wex: null, wix: null, wei: null, alpha: null, g: null, b };
+                let arrays = Arrays { size: 56, b: h.as_mut_ptr(), ..std::mem::zeroed() };
                 interneuron_layer_get_parameters(handle, &arrays)
             }
             Racer::Free => interneuron_layer_free(handle),

@@ -89,8 +89,10 @@ impl Architecture {
         Ok(Self { layers, schemes, mean_input: 0.0, seed: 0 })
     }
 
-    /// The mean of the inputs, for [`Init::mean_input`].
-    pub(crate) fn mean_input(self, mean_input: f64) -> Self {
+    /// The mean of the inputs, which the biases of a first layer with sign-constrained columns make up for
+    /// ([`Init::mean_input`]); 0 if never called.
+    #[must_use]
+    pub fn mean_input(self, mean_input: f64) -> Self {
         Self { mean_input, ..self }
     }
 

@@ -93,13 +93,20 @@ impl Drop for OwnNetwork {
 }
 
 fn layer_config(d: i64, ne: i64, ni: i64) -> LayerConfig {
-    LayerConfig { size: size_of::<LayerConfig>() as u64, d, ne, ni, nonlinearity: 0, divisive: 1 }
+    LayerConfig { size: size_of::<LayerConfig>() as u64, d, ne, ni, ..LayerConfig::DEFAULT }
 }
 
 fn network_config(dims: &[i64], nis: Option<&[i64]>, seed: u64) -> NetworkConfig {
     let nis = nis.map_or(std::ptr::null(), <[i64]>::as_ptr);
     let layers = dims.len() as i64 - 1;
-    NetworkConfig { size: size_of::<NetworkConfig>() as u64, layers, dims: dims.as_ptr(), nis, seed }
+    NetworkConfig {
+        size: size_of::<NetworkConfig>() as u64,
+        layers,
+        dims: dims.as_ptr(),
+        nis,
+        seed,
+        ..NetworkConfig::DEFAULT
+    }
 }
 
 fn update_config(lr: f64, corrections: i64) -> UpdateConfig {
@@ -110,7 +117,7 @@ fn update_config(lr: f64, corrections: i64) -> UpdateConfig {
 fn pointers(arrays: &mut [Vec<f32>; 6]) -> Arrays {
     let [wex, wix, wei, alpha, g, b] =
         arrays.each_mut().map(|a| if a.is_empty() { std::ptr::null_mut() } else { a.as_mut_ptr() });
-    Arrays { size: size_of::<Arrays>() as u64, wex, wix, wei, alpha, g, b }
+    Arrays { size: size_of::<Arrays>() as u64, wex, wix, wei, alpha, g, b, ..Arrays::DEFAULT }
 }
 
 /// Arrays of a layer with inhibition, untouched.

@@ -7,6 +7,7 @@ use crate::context::*;
 use crate::info::*;
 use crate::layer::*;
 use crate::network::*;
+use crate::shapes::*;
 use crate::status::*;
 use std::ffi::c_char;
 use std::ptr::{null, null_mut};
@@ -315,6 +316,60 @@ fn sizes_and_numbers() {
         ok(interneuron_isa_name(0, &mut name));
         assert_eq!(CStr::from_ptr(name), c"portable");
     }
+}
+
+#[test]
+fn layers_that_are_not_what_they_say() {
+    let context = OwnContext::new(0, "");
+    let (dann, plain) = (layer_config(3, 2, 1), layer_config(3, 2, 0));
+    let columns = LayerConfig { kind: INTERNEURON_COLUMNS, ..plain };
+    let cases: [(LayerConfig, [&str; 2]); 12] = [
+        (LayerConfig { kind: 4, ..plain }, ["kind is 4", "from 0 to 3"]),
+        (LayerConfig { kind: INTERNEURON_LAYER_NORM, ..dann }, ["ni is 1", "0 in a layer of this kind"]),
+        (LayerConfig { inhibitory_inputs: 1, ..plain }, ["inhibitory_inputs is 1", "0 in a layer of this kind"]),
+        (LayerConfig { inhibitory_outputs: 1, ..dann }, ["inhibitory_outputs is 1", "0 in a layer of this kind"]),
+        (LayerConfig { inhibitory_inputs: -1, ..columns }, ["inhibitory_inputs is -1", "at least 0"]),
+        (LayerConfig { inhibitory_inputs: 4, ..columns }, ["inhibitory", "is 4"]),
+        (LayerConfig { divisor: 2, ..plain }, ["divisor is 2", "0 in a layer of this kind"]),
+        (LayerConfig { divisor: 2, divisive: 0, ..dann }, ["divisor is 2", "0 in a layer of this kind"]),
+        (LayerConfig { divisor: 3, ..dann }, ["divisor is 3", "from 0 to 2"]),
+        (LayerConfig { divisor: 1, ..dann }, ["floor is 0", "from 1e-30 to 1e30"]),
+        (LayerConfig { divisor: 1, floor: f64::NAN, ..dann }, ["floor is NaN", "from 1e-30 to 1e30"]),
+        (LayerConfig { size: 56, ..dann }, ["size is 56", "24, 32, 40, 48, 88"]),
+    ];
+    for (config, parts) in cases {
+        let mut id = 0;
+        // SAFETY: pointers to locals; a size that no version has is refused after a look at the size alone.
+        let status = unsafe { interneuron_layer_create(context.0, &config, &mut id) };
+        fails(status, INTERNEURON_INVALID_ARGUMENT, &parts);
+        // The same in a network, behind a layer that is as it should be.
+        let shapes = [layer_config(5, 3, 1), config];
+        let network = NetworkConfig { shapes: shapes.as_ptr(), ..network_config(&[0; 3], None, 0) };
+        let network = NetworkConfig { dims: null(), ..network };
+        // SAFETY: as above.
+        let status = unsafe { interneuron_network_create(context.0, &network, &mut id) };
+        let wrong_size = config.size != size_of::<LayerConfig>() as u64;
+        let parts = if wrong_size { ["config->shapes[1].size is 56", "88, as in the first"] } else { parts };
+        fails(status, INTERNEURON_INVALID_ARGUMENT, &parts);
+        assert_eq!(id, 0);
+    }
+    let shapes = [layer_config(5, 3, 1), layer_config(4, 2, 0)];
+    let (dims, mut id) = ([5, 3, 2], 0);
+    let of = |config: NetworkConfig| NetworkConfig { shapes: shapes.as_ptr(), ..config };
+    let base = network_config(&dims, None, 0);
+    for (config, parts) in [
+        (of(base), ["config->dims is 0x", "NULL, as there are shapes"]),
+        (of(NetworkConfig { dims: null(), nis: dims.as_ptr(), ..base }), ["config->nis is 0x", "NULL"]),
+        (of(NetworkConfig { dims: null(), ..base }), ["layer 1", "has 4 inputs"]),
+        (NetworkConfig { scheme: 4, ..base }, ["config->scheme is 4", "from 0 to 3"]),
+        (NetworkConfig { scheme: 3, k: 0.0, ..base }, ["k is 0", "from 0.001 to 1000"]),
+        (NetworkConfig { mean_input: f64::NAN, ..base }, ["config->mean_input is NaN", "finite"]),
+    ] {
+        // SAFETY: pointers to locals.
+        let status = unsafe { interneuron_network_create(context.0, &config, &mut id) };
+        fails(status, INTERNEURON_INVALID_ARGUMENT, &parts);
+    }
+    assert_eq!(id, 0);
 }
 
 #[test]

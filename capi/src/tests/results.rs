@@ -2,11 +2,14 @@
 
 use super::*;
 use crate::config::*;
+use crate::info::INTERNEURON_IDENTITY;
 use crate::layer::*;
 use crate::network::*;
+use crate::shapes::*;
 use interneuron::{
-    Adam, Angle, Architecture, ClipScope, DannParams, DannShape, DecayOrder, Descent, Init, Isa, KeptSums, Layer,
-    LayerShape, MatMut, MatRef, Natural, Network, PerRole, Role, State, Tape, Update, generator,
+    Adam, Angle, Architecture, ClipScope, DannParams, DannShape, DecayOrder, DenseShape, Descent, Divisor, Init, Isa,
+    KeptSums, Law, Layer, LayerShape, MatMut, MatRef, Natural, Network, NormShape, Normalisation, Params, PerRole,
+    Role, Scheme, State, Tape, Update, generator,
 };
 use std::ptr::{null, null_mut};
 
@@ -366,6 +369,169 @@ fn layers_keep_velocities() {
     assert_ne!(run(2).to_vec(), expected);
 }
 
+/// Every kind of layer, of nine inputs and seven outputs, as C and as Rust say it.
+fn kinds() -> Vec<(LayerConfig, LayerShape)> {
+    let (dann, plain, c) = (DannShape::new(9, 7, 3), DenseShape::new(9, 7), layer_config(9, 7, 0));
+    let c_dann = layer_config(9, 7, 3);
+    let [layer, batch] = [Normalisation::Layer, Normalisation::Batch].map(|over| NormShape::new(9, 7, over));
+    let columns = LayerConfig { kind: INTERNEURON_COLUMNS, inhibitory_inputs: 2, ..c };
+    let divisor = |divisor, floor| LayerConfig { divisor, floor, ..c_dann };
+    vec![
+        (c_dann, dann.into()),
+        (LayerConfig { divisive: 0, nonlinearity: INTERNEURON_IDENTITY, ..c_dann }, dann.subtractive().linear().into()),
+        (divisor(INTERNEURON_DIVISOR_FLOOR, 0.5), dann.divisor(Divisor::floor(0.5).unwrap()).into()),
+        (divisor(INTERNEURON_DIVISOR_ROOT, 0.0), dann.divisor(Divisor::Root).into()),
+        (c, plain.into()),
+        (columns, plain.columns(2, 0).into()),
+        (LayerConfig { inhibitory_outputs: 1, ..columns }, plain.columns(2, 1).into()),
+        (LayerConfig { kind: INTERNEURON_LAYER_NORM, ..c }, layer.into()),
+        (LayerConfig { kind: INTERNEURON_BATCH_NORM, ..c }, batch.into()),
+    ]
+}
+
+/// Where C has the arrays of a layer.
+fn place(name: &str) -> usize {
+    const NAMES: [&str; 8] = ["Wex", "Wix", "Wei", "alpha", "g", "b", "running_mean", "running_var"];
+    // Other names are those of weights.
+    NAMES.into_iter().position(|known| known == name).unwrap_or(0)
+}
+
+/// The arrays in C's places.
+fn in_places(arrays: Vec<(&'static str, &[f32])>) -> [Vec<f32>; 8] {
+    let mut all: [Vec<f32>; 8] = Default::default();
+    arrays.into_iter().for_each(|(name, array)| all[place(name)] = array.to_vec());
+    all
+}
+
+fn all_pointers(arrays: &mut [Vec<f32>; 8]) -> Arrays {
+    let [wex, wix, wei, alpha, g, b, running_mean, running_var] =
+        arrays.each_mut().map(|a| if a.is_empty() { null_mut() } else { a.as_mut_ptr() });
+    Arrays { size: size_of::<Arrays>() as u64, wex, wix, wei, alpha, g, b, running_mean, running_var }
+}
+
+#[test]
+fn every_kind_of_layer_is_that_of_rust() {
+    const BATCH: usize = 5;
+    let (x, dh) = (numbers(BATCH * 9), numbers(BATCH * 7));
+    let context = OwnContext::new(0, "");
+    let update = Update { momentum: PerRole::all(0.5), ..Update::csgd(0.05) };
+    let in_c = InC::new(&update);
+    let step = in_c.config(&update);
+    for (config, shape) in kinds() {
+        let layer = context.layer(config);
+        let kernels = Layer::<f32>::new(shape, &Isa::select().unwrap().into()).unwrap();
+        let mut params = Init::first().draw(&shape, &mut generator(3)).unwrap();
+        let (mut tape, mut state) = (Tape::new(), State::new());
+        let (mut rust_h, mut rust_dx) = (vec![0.0; BATCH * 7], vec![0.0; BATCH * 9]);
+        let (mut h, mut dx) = (vec![UNTOUCHED; BATCH * 7], vec![UNTOUCHED; BATCH * 9]);
+        let mut gradients = Params::zeros(&shape).unwrap();
+        let mut own = in_places(params.arrays()).map(|array| vec![UNTOUCHED; array.len()]);
+        let mut gradients_c = own.clone();
+        // SAFETY: five examples; arrays of the lengths of the layer.
+        unsafe { ok(interneuron_layer_init(layer.0, 3, 0)) };
+        for _ in 0..2 {
+            let (x_r, dh_r) = (MatRef::new(&x, BATCH, 9).unwrap(), MatRef::new(&dh, BATCH, 7).unwrap());
+            let (x, dh) = (x.as_ptr(), dh.as_ptr());
+            let mut forward = || {
+                kernels.forward(params.view(), &mut tape, x_r, MatMut::new(&mut rust_h, BATCH, 7).unwrap()).unwrap();
+                // SAFETY: as above.
+                ok(unsafe { interneuron_layer_forward(layer.0, BATCH as i64, x, h.as_mut_ptr()) });
+                assert_eq!(bits(&h), bits(&rust_h), "{shape:?}");
+            };
+            forward();
+            let dx_r = MatMut::new(&mut rust_dx, BATCH, 9).unwrap();
+            kernels.backward(params.view(), &mut tape, dh_r, gradients.view_mut(), Some(dx_r)).unwrap();
+            // SAFETY: as above.
+            unsafe {
+                let out = all_pointers(&mut gradients_c);
+                ok(interneuron_layer_backward(layer.0, BATCH as i64, x, dh, &out, dx.as_mut_ptr()));
+            }
+            assert_eq!(bits(&dx), bits(&rust_dx), "{shape:?}");
+            assert_eq!(gradients_c, in_places(gradients.arrays()), "{shape:?}");
+            kernels.forward(params.view(), &mut tape, x_r, MatMut::new(&mut rust_h, BATCH, 7).unwrap()).unwrap();
+            kernels.update(params.view_mut(), &mut state, &mut tape, dh_r, &update, None).unwrap();
+            // SAFETY: as above.
+            unsafe {
+                ok(interneuron_layer_forward(layer.0, BATCH as i64, x, h.as_mut_ptr()));
+                ok(interneuron_layer_update(layer.0, BATCH as i64, x, dh, &step, null_mut()));
+                ok(interneuron_layer_get_parameters(layer.0, &all_pointers(&mut own)));
+            }
+            assert_eq!(own, in_places(params.arrays()), "{shape:?}");
+        }
+        let (mut count, there) = (0, own.iter().filter(|array| !array.is_empty()).count());
+        // SAFETY: pointers to locals; attached arrays that outlive the layer.
+        unsafe {
+            ok(interneuron_layer_parameter_count(layer.0, &mut count));
+            assert_eq!(count as usize, there);
+            ok(interneuron_layer_attach(layer.0, &all_pointers(&mut own)));
+            ok(interneuron_layer_infer(layer.0, BATCH as i64, x.as_ptr(), h.as_mut_ptr()));
+        }
+        let out = MatMut::new(&mut rust_h, BATCH, 7).unwrap();
+        kernels.infer(params.view(), &mut tape, MatRef::new(&x, BATCH, 9).unwrap(), out).unwrap();
+        assert_eq!(bits(&h), bits(&rust_h), "{shape:?}");
+    }
+}
+
+#[test]
+fn networks_of_any_layers_are_those_of_rust() {
+    let context = OwnContext::new(0, "");
+    let (x, labels) = (numbers(20 * 9), (0..20).map(|i| i % 3).collect::<Vec<u32>>());
+    // One of the first layers hands on numbers of both signs.
+    let (nonlinearity, divisor) = (INTERNEURON_IDENTITY, INTERNEURON_DIVISOR_ROOT);
+    let last = LayerConfig { nonlinearity, divisor, ..layer_config(7, 3, 1) };
+    let columns = LayerConfig { kind: INTERNEURON_COLUMNS, inhibitory_inputs: 1, ..layer_config(7, 3, 0) };
+    let schemes = [
+        Scheme::Matched,
+        Scheme::Independent,
+        Scheme::Centred(Law::Exponential),
+        Scheme::Centred(Law::Lognormal { k: 0.5 }),
+    ];
+    for (number, (config, shape)) in kinds().into_iter().enumerate() {
+        let hands_on = config.inhibitory_outputs > 0;
+        // The inputs of a network are excitatory.
+        let first = LayerConfig { inhibitory_inputs: 0, ..config };
+        let first_shape = if config.kind == INTERNEURON_COLUMNS {
+            DenseShape::new(9, 7).columns(0, config.inhibitory_outputs as usize).into()
+        } else {
+            shape
+        };
+        let shapes = [first, if hands_on { columns } else { last }];
+        let last_shape = if hands_on {
+            DenseShape::new(7, 3).columns(1, 0).into()
+        } else {
+            DannShape::new(7, 3, 1).linear().divisor(Divisor::Root).into()
+        };
+        let scheme = number % schemes.len();
+        let size = size_of::<NetworkConfig>() as u64;
+        let default = NetworkConfig::DEFAULT;
+        let config = NetworkConfig {
+            size,
+            layers: 2,
+            seed: 4,
+            shapes: shapes.as_ptr(),
+            scheme: scheme as i64,
+            k: 0.5,
+            mean_input: 0.25,
+            ..default
+        };
+        let mut handle = 0;
+        // SAFETY: pointers to locals.
+        ok(unsafe { interneuron_network_create(context.0, &config, &mut handle) });
+        let network = OwnNetwork(handle);
+        let architecture = Architecture::of(vec![first_shape, last_shape]).unwrap();
+        let architecture = architecture.init(schemes[scheme]).seed(4).mean_input(0.25);
+        let mut rust: Network<f32> = architecture.build(&Isa::select().unwrap().into()).unwrap();
+        for _ in 0..3 {
+            let expected = rust.train_step(MatRef::new(&x, 20, 9).unwrap(), &labels, &Update::csgd(0.05)).unwrap();
+            let (step, mut loss) = (update_config(0.05, 1), 0.0);
+            // SAFETY: 20 examples and labels.
+            ok(unsafe { interneuron_network_train_step(network.0, 20, x.as_ptr(), labels.as_ptr(), &step, &mut loss) });
+            assert_eq!(loss.to_bits(), expected.to_bits(), "{shape:?}");
+        }
+        parameters(&network, &rust);
+    }
+}
+
 /// Copies all parameters out, compares them, and copies others in.
 fn parameters(network: &OwnNetwork, rust: &Network<f32>) {
     let mut layers = 0;
@@ -376,10 +542,7 @@ fn parameters(network: &OwnNetwork, rust: &Network<f32>) {
         for (k, params) in (0..layers).zip(rust.params()) {
             let mut count = 0;
             ok(interneuron_network_parameter_count(network.0, k, &mut count));
-            let places = ["Wex", "Wix", "Wei", "alpha", "g", "b"];
-            let place = |name: &str| places.iter().position(|&place| place == name).unwrap_or(0);
-            let mut expected: [Vec<f32>; 6] = Default::default();
-            params.arrays().into_iter().for_each(|(name, array)| expected[place(name)] = array.to_vec());
+            let mut expected = in_places(params.arrays());
             let mut lengths = vec![];
             for i in 0..count {
                 let (mut rows, mut columns) = (0, 0);
@@ -389,11 +552,11 @@ fn parameters(network: &OwnNetwork, rust: &Network<f32>) {
             let there: Vec<_> = expected.iter().map(Vec::len).filter(|&len| len > 0).collect();
             assert_eq!(lengths, there);
             let mut copy = expected.clone().map(|a| vec![UNTOUCHED; a.len()]);
-            ok(interneuron_network_get_parameters(network.0, k, &pointers(&mut copy)));
+            ok(interneuron_network_get_parameters(network.0, k, &all_pointers(&mut copy)));
             assert_eq!(copy, expected);
             expected[5].fill(0.75);
-            ok(interneuron_network_set_parameters(network.0, k, &pointers(&mut expected)));
-            ok(interneuron_network_get_parameters(network.0, k, &pointers(&mut copy)));
+            ok(interneuron_network_set_parameters(network.0, k, &all_pointers(&mut expected)));
+            ok(interneuron_network_get_parameters(network.0, k, &all_pointers(&mut copy)));
             assert_eq!(copy, expected);
         }
     }
