@@ -443,8 +443,13 @@ impl UpdateInput {
         let decay = six("update->decay", config.decay)?;
         let momentum = six("update->momentum", config.momentum)?;
         // SAFETY: as demanded here.
-        let (adam, angle, natural) =
-            unsafe { (adam(arguments, &config)?, angle(arguments, &config)?, natural(arguments, &config)?) };
+        let (adam, angle, natural) = unsafe {
+            (
+                optional(arguments, "update->adam", config.adam)?,
+                optional(arguments, "update->angle", config.angle)?,
+                optional(arguments, "update->natural", config.natural)?,
+            )
+        };
         let orders = [DecayOrder::BeforeMomentum, DecayOrder::AfterMomentum, DecayOrder::Decoupled];
         let scopes = [ClipScope::Layer, ClipScope::Array, ClipScope::Network];
         let sums = [None, Some(KeptSums::Array), Some(KeptSums::Row)];
@@ -455,13 +460,13 @@ impl UpdateInput {
             decay_order: choice("update->decay_order", config.decay_order, &orders)?,
             nesterov: flag("update->nesterov", config.nesterov)?,
             dampening: config.dampening,
-            adam,
+            adam: adam.map(AdamConfig::get).transpose()?,
             floor: flag("update->freeze_signs", config.freeze_signs)?.then_some(config.floor),
             clip: Some(config.clip).filter(|clip| *clip != 0.0),
             clip_scope: choice("update->clip_scope", config.clip_scope, &scopes)?,
             kept_sums: choice("update->kept_sums", config.kept_sums, &sums)?,
-            angle,
-            natural,
+            angle: angle.map(AngleConfig::get).transpose()?,
+            natural: natural.map(NaturalConfig::get).transpose()?,
             ..Update::sgd(config.lr)
         };
         Ok(Self { update, factors, decay, momentum })
@@ -485,39 +490,32 @@ impl UpdateInput {
     }
 }
 
+/// As [`versioned`], or nothing where the pointer is NULL.
+///
 /// # Safety
-/// As [`versioned`], if it is there.
-unsafe fn adam(arguments: &mut Arguments, config: &UpdateConfig) -> Outcome<Option<Adam>> {
-    if config.adam.is_null() {
-        return Ok(None);
-    }
+/// As [`versioned`].
+unsafe fn optional<T: Versioned>(arguments: &mut Arguments, name: &'static str, ptr: *const T) -> Outcome<Option<T>> {
     // SAFETY: as demanded here.
-    let AdamConfig { beta1, beta2, epsilon, amsgrad, .. } =
-        unsafe { versioned(arguments, "update->adam", config.adam) }?;
-    Ok(Some(Adam { betas: [beta1, beta2], epsilon, amsgrad: flag("update->adam->amsgrad", amsgrad)? }))
+    if ptr.is_null() { Ok(None) } else { unsafe { versioned(arguments, name, ptr) }.map(Some) }
 }
 
-/// # Safety
-/// As [`versioned`], if it is there.
-unsafe fn angle(arguments: &mut Arguments, config: &UpdateConfig) -> Outcome<Option<Angle>> {
-    if config.angle.is_null() {
-        return Ok(None);
+impl AdamConfig {
+    fn get(self) -> Outcome<Adam> {
+        let Self { beta1, beta2, epsilon, amsgrad, .. } = self;
+        Ok(Adam { betas: [beta1, beta2], epsilon, amsgrad: flag("update->adam->amsgrad", amsgrad)? })
     }
-    // SAFETY: as demanded here.
-    let AngleConfig { lr_min, rates, cosine_epsilon, .. } =
-        unsafe { versioned(arguments, "update->angle", config.angle) }?;
-    let rates = size("update->angle->rates", rates, 1)?;
-    Ok(Some(Angle { lr_min, rates, cosine_epsilon }))
 }
 
-/// # Safety
-/// As [`versioned`], if it is there.
-unsafe fn natural(arguments: &mut Arguments, config: &UpdateConfig) -> Outcome<Option<Natural>> {
-    if config.natural.is_null() {
-        return Ok(None);
+impl AngleConfig {
+    fn get(self) -> Outcome<Angle> {
+        let Self { lr_min, rates, cosine_epsilon, .. } = self;
+        Ok(Angle { lr_min, rates: size("update->angle->rates", rates, 1)?, cosine_epsilon })
     }
-    // SAFETY: as demanded here.
-    let NaturalConfig { c, f_lambda, epsilon, normalised, .. } =
-        unsafe { versioned(arguments, "update->natural", config.natural) }?;
-    Ok(Some(Natural { c, f_lambda, epsilon, normalised: flag("update->natural->normalised", normalised)? }))
+}
+
+impl NaturalConfig {
+    fn get(self) -> Outcome<Natural> {
+        let Self { c, f_lambda, epsilon, normalised, .. } = self;
+        Ok(Natural { c, f_lambda, epsilon, normalised: flag("update->natural->normalised", normalised)? })
+    }
 }
