@@ -152,7 +152,7 @@ if command -v valgrind >/dev/null; then
     check="valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=all \
         --fair-sched=yes --suppressions=capi/valgrind.supp"
     echo "the tests of every entry point"
-    cargo --config 'target."cfg(unix)".runner="valgrind --quiet --error-exitcode=9 --fair-sched=yes"' \
+    INTERNEURON_FORK_TEST=1 cargo --config 'target."cfg(unix)".runner="valgrind --quiet --error-exitcode=9 --fair-sched=yes"' \
         test --quiet --release -p interneuron-capi --lib
     for program in train-static train-shared; do
         for threads in 0 2; do

@@ -28,7 +28,8 @@
 // that are made around the C library, by _Fork() or the bare system call, must not use handles of contexts with a pool.)
 //
 // Structs begin with their own size, which a caller sets to sizeof: so the library knows which fields the caller's
-// version has. Missing ones have defaults; sizes that it does not know it refuses.
+// version has. Missing ones have defaults; sizes that it does not know it refuses. A caller sets a struct to zero before
+// it fills it in: fields that come with a later header are then 0 or NULL, which is their default.
 //
 // This file is generated from the sources of the library.
 
@@ -320,7 +321,8 @@ typedef struct interneuron_network_config {
     // How layers with interneurons are drawn: `INTERNEURON_MATCHED` (the default), `INTERNEURON_INDEPENDENT`,
     // `INTERNEURON_CENTRED` or `INTERNEURON_CENTRED_LOGNORMAL`.
     int64_t scheme;
-    // With `INTERNEURON_CENTRED_LOGNORMAL` the mean of the weights over their deviation, from 0.001 to 1000. Default 1.
+    // With `INTERNEURON_CENTRED_LOGNORMAL` the mean of the weights over their deviation, from 0.001 to 1000; 0 (the
+    // default) is 1.
     double k;
     // The mean of the inputs, which biases of a first layer with sign-constrained columns make up for. Default 0.
     double mean_input;

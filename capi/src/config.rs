@@ -73,7 +73,8 @@ pub struct NetworkConfig {
     /// How layers with interneurons are drawn: `INTERNEURON_MATCHED` (the default), `INTERNEURON_INDEPENDENT`,
     /// `INTERNEURON_CENTRED` or `INTERNEURON_CENTRED_LOGNORMAL`.
     pub scheme: i64,
-    /// With `INTERNEURON_CENTRED_LOGNORMAL` the mean of the weights over their deviation, from 0.001 to 1000. Default 1.
+    /// With `INTERNEURON_CENTRED_LOGNORMAL` the mean of the weights over their deviation, from 0.001 to 1000; 0 (the
+    /// default) is 1.
     pub k: f64,
     /// The mean of the inputs, which biases of a first layer with sign-constrained columns make up for. Default 0.
     pub mean_input: f64,
@@ -285,7 +286,7 @@ unsafe impl Versioned for NetworkConfig {
         seed: 0,
         shapes: std::ptr::null(),
         scheme: 0,
-        k: 1.0,
+        k: 0.0,
         mean_input: 0.0,
     };
 }

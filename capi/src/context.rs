@@ -9,7 +9,7 @@ use interneuron::{Isa, Threads};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ffi::CStr;
 use std::mem::ManuallyDrop;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 
 /// More than this is a mistake rather than a machine.
@@ -90,14 +90,16 @@ impl Drop for Generation {
         // The threads of other pools exist in other processes only: here nobody would hear that they should end, and
         // one of them may have held a lock of its pool.
         if self.number == fork::generation() {
+            let _building = fork::building();
             // SAFETY: the generation is not used any more.
             unsafe { ManuallyDrop::drop(&mut self.pool) };
         }
     }
 }
 
-/// A pool whose threads have ended when it is dropped. Otherwise a program that unloads the library, or ends under a
-/// tool that looks for leaks, would race against them.
+/// A pool whose threads have begun when it is made, and have ended when it is dropped: a thread that begins or ends may
+/// hold locks of the standard library, and a fork would copy them as they are. Also, a program that unloads the library,
+/// or ends under a tool that looks for leaks, would race against its end.
 struct Pool {
     pool: Option<Arc<ThreadPool>>,
     threads: Vec<JoinHandle<()>>,
@@ -106,9 +108,15 @@ struct Pool {
 impl Pool {
     fn new(threads: usize) -> Outcome<Self> {
         let mut pool = Self { pool: None, threads: vec![] };
+        let (begun, all) = mpsc::channel();
         let spawn = |thread: rayon::ThreadBuilder| {
             let builder = std::thread::Builder::new().name(format!("interneuron {}", thread.index()));
-            pool.threads.push(builder.spawn(|| thread.run())?);
+            let begun = begun.clone();
+            pool.threads.push(builder.spawn(move || {
+                // The other end is there until all have begun, or some could not be started.
+                let _ = begun.send(());
+                thread.run();
+            })?);
             Ok(())
         };
         let built = ThreadPoolBuilder::new().num_threads(threads).spawn_handler(spawn).build();
@@ -116,6 +124,9 @@ impl Pool {
             let text = format!("config->threads is {threads}: expected so few that they can be started ({error})");
             Failure::new(INTERNEURON_OUT_OF_RESOURCES, text)
         })?));
+        drop(begun);
+        // As many as were started.
+        all.iter().take(threads).for_each(drop);
         Ok(pool)
     }
 }

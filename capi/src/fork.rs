@@ -29,7 +29,7 @@ mod unix {
         GENERATION.load(Ordering::Relaxed)
     }
 
-    /// A thread that starts those of a pool holds this: no fork sees half of that.
+    /// A thread that starts those of a pool, or waits for their end, holds this: no fork sees half of that.
     pub fn building() -> MutexGuard<'static, ()> {
         BUILDING.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -90,7 +90,7 @@ pub fn scheme(number: i64, k: f64) -> Outcome<Scheme> {
         INTERNEURON_MATCHED => Ok(Scheme::Matched),
         INTERNEURON_INDEPENDENT => Ok(Scheme::Independent),
         INTERNEURON_CENTRED => Ok(Scheme::Centred(Law::Exponential)),
-        INTERNEURON_CENTRED_LOGNORMAL => Ok(Scheme::Centred(Law::Lognormal { k })),
+        INTERNEURON_CENTRED_LOGNORMAL => Ok(Scheme::Centred(Law::Lognormal { k: if k == 0.0 { 1.0 } else { k } })),
         other => Err(Failure::argument("config->scheme", other, "from 0 to 3")),
     }
 }

@@ -67,14 +67,14 @@ static void create(int64_t threads, interneuron_context *context, interneuron_ne
 {
     interneuron_context_config config = {sizeof config, threads, NULL};
     int64_t dims[] = {INPUTS, 300, 10}, nis[] = {30, 1};
-    interneuron_network_config shape = {sizeof shape, 2, dims, nis, 1};
+    interneuron_network_config shape = {.size = sizeof shape, .layers = 2, .dims = dims, .nis = nis, .seed = 1};
     OK(context_create(&config, context));
     OK(network_create(*context, &shape, network));
 }
 
 static double step(interneuron_network network)
 {
-    interneuron_update update = {sizeof update, 0.1, 1, NULL};
+    interneuron_update update = {.size = sizeof update, .lr = 0.1, .corrections = 1};
     double loss = 0.0;
     OK(train_step(network, BATCH, x, labels, &update, &loss));
     return loss;

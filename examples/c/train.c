@@ -283,6 +283,7 @@ static interneuron_network make_network(interneuron_context context, int64_t inp
     dims[2] = classes;
     nis[0] = 10;
     nis[1] = 1;
+    memset(&config, 0, sizeof config); /* so that fields of which this program does not know have their defaults */
     config.size = sizeof config;
     config.layers = 2;
     config.dims = dims;
@@ -297,10 +298,10 @@ static void train(interneuron_network network, const struct data *data, int64_t 
     interneuron_update update;
     int64_t steps = data->count < BATCH ? 1 : data->count / BATCH;
     int64_t epoch, step;
+    memset(&update, 0, sizeof update);
     update.size = sizeof update;
     update.lr = 0.1;
     update.corrections = 1;
-    update.factors = NULL;
     for (epoch = 1; epoch <= epochs; epoch++) {
         double sum = 0.0, loss = 0.0;
         for (step = 0; step < steps; step++) {

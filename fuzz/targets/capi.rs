@@ -755,7 +755,7 @@ impl World {
             frame.array(place.apart(), count, Role::Input, |i| nis[i % 4].get(6))
         });
         // SAFETY: numbers and pointers that may be NULL.
-        let default = NetworkConfig { k: 1.0, ..unsafe { std::mem::zeroed() } };
+        let default: NetworkConfig = unsafe { std::mem::zeroed() };
         let value = NetworkConfig { layers, dims, nis, seed: choice.seed, ..default };
         let (config, _) = frame.structure(choice.config, &NETWORK_SIZES, default, value);
         let out = frame.array(choice.out.apart(), 1, Role::Output, |_| 0);

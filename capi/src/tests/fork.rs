@@ -29,6 +29,22 @@ fn in_child(child: impl FnOnce() -> i32) -> i32 {
     }
 }
 
+/// Runs a test once more, in a process in which no other test's threads begin or end: the standard library of a Rust
+/// program holds a lock meanwhile, which a fork would copy as it is. (In a program in another language it does not.)
+/// Whether this is that process, in which the test is to go on.
+fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "INTERNEURON_FORK_TEST";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = again.args([&format!("tests::fork::{test}"), "--exact", "--test-threads=1"]).env(ALONE, "1").output();
+    let output = output.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    false
+}
+
 /// A network that is large enough to need its pool, and examples.
 struct Work {
     network: u64,
@@ -81,6 +97,9 @@ fn losses() -> Vec<u64> {
 
 #[test]
 fn a_child_goes_on_where_its_parent_was() {
+    if !is_alone("a_child_goes_on_where_its_parent_was") {
+        return;
+    }
     let losses = losses();
     for used in [true, false] {
         let context = OwnContext::new(2, "");
@@ -113,6 +132,9 @@ fn a_child_goes_on_where_its_parent_was() {
 
 #[test]
 fn a_child_makes_things_of_its_own() {
+    if !is_alone("a_child_makes_things_of_its_own") {
+        return;
+    }
     let losses = losses();
     let context = OwnContext::new(2, "");
     let child = || {
@@ -133,6 +155,9 @@ fn a_child_makes_things_of_its_own() {
 /// freed.
 #[test]
 fn what_another_thread_used_is_lost_to_the_child() {
+    if !is_alone("what_another_thread_used_is_lost_to_the_child") {
+        return;
+    }
     let context = OwnContext::new(2, "");
     let layer = context.layer(layer_config(2, 2, 1));
     let (started, end) = (Barrier::new(2), Barrier::new(2));
@@ -166,14 +191,19 @@ fn what_another_thread_used_is_lost_to_the_child() {
 /// Forks fall into all that other threads do with the library, and into the start of pools above all.
 #[test]
 fn forks_at_any_moment() {
+    if !is_alone("forks_at_any_moment") {
+        return;
+    }
     let losses = losses();
     let done = std::sync::atomic::AtomicBool::new(false);
     let context = OwnContext::new(2, "");
     let network = context.network(&DIMS, Some(&NIS), 3);
+    let begun = Barrier::new(3);
     std::thread::scope(|scope| {
         for threads in [0, 2] {
-            let (done, losses) = (&done, &losses);
+            let (done, losses, begun) = (&done, &losses, &begun);
             scope.spawn(move || {
+                begun.wait();
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
                     let context = OwnContext::new(threads, "");
                     let network = context.network(&DIMS, Some(&NIS), 3);
@@ -181,6 +211,7 @@ fn forks_at_any_moment() {
                 }
             });
         }
+        begun.wait();
         // A few at least, where a process is slow, as under valgrind.
         let (begin, mut forks, mut failed) = (Instant::now(), 0, 0);
         while failed == 0 && (forks < 3 || (forks < 50 && begin.elapsed() < Duration::from_secs(5))) {

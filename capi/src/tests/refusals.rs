@@ -362,7 +362,7 @@ fn layers_that_are_not_what_they_say() {
         (of(NetworkConfig { dims: null(), nis: dims.as_ptr(), ..base }), ["config->nis is 0x", "NULL"]),
         (of(NetworkConfig { dims: null(), ..base }), ["layer 1", "has 4 inputs"]),
         (NetworkConfig { scheme: 4, ..base }, ["config->scheme is 4", "from 0 to 3"]),
-        (NetworkConfig { scheme: 3, k: 0.0, ..base }, ["k is 0", "from 0.001 to 1000"]),
+        (NetworkConfig { scheme: 3, k: -1.0, ..base }, ["k is -1", "from 0.001 to 1000"]),
         (NetworkConfig { mean_input: f64::NAN, ..base }, ["config->mean_input is NaN", "finite"]),
     ] {
         // SAFETY: pointers to locals.
