@@ -9,7 +9,7 @@ use interneuron::{Isa, Threads};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ffi::CStr;
 use std::mem::ManuallyDrop;
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 /// More than this is a mistake rather than a machine.
@@ -108,13 +108,14 @@ struct Pool {
 impl Pool {
     fn new(threads: usize) -> Outcome<Self> {
         let mut pool = Self { pool: None, threads: vec![] };
-        let (begun, all) = mpsc::channel();
+        let begun = Arc::new((Mutex::new(0), Condvar::new()));
         let spawn = |thread: rayon::ThreadBuilder| {
             let builder = std::thread::Builder::new().name(format!("interneuron {}", thread.index()));
             let begun = begun.clone();
             pool.threads.push(builder.spawn(move || {
-                // The other end is there until all have begun, or some could not be started.
-                let _ = begun.send(());
+                *begun.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                begun.1.notify_one();
+                drop(begun);
                 thread.run();
             })?);
             Ok(())
@@ -124,9 +125,9 @@ impl Pool {
             let text = format!("config->threads is {threads}: expected so few that they can be started ({error})");
             Failure::new(INTERNEURON_OUT_OF_RESOURCES, text)
         })?));
-        drop(begun);
-        // As many as were started.
-        all.iter().take(threads).for_each(drop);
+        let count = begun.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = begun.1.wait_while(count, |count| *count < threads);
+        drop(wait.unwrap_or_else(PoisonError::into_inner));
         Ok(pool)
     }
 }
