@@ -15,7 +15,8 @@
 // outputs that overlap any other argument or attached array, and handles that were freed, never handed out, or are of
 // another kind. What the library cannot see, and the caller must get right: that arrays are as long as the sizes say,
 // structs as large as their `size` says, and strings end with NUL; that all of them are alive and no other thread
-// writes to them (or reads outputs) during the call. No exception or panic leaves the library.
+// writes to them (or reads outputs) during the call; that functions which are handed in return. No exception or panic
+// leaves the library.
 //
 // Things are named by handles, numbers that are never used twice; 0 is none. A handle may move between threads. While a
 // thread is in a call with a layer's or a network's handle, calls of other threads with the same handle return
@@ -136,6 +137,18 @@
 
 // The gradients of a network are clipped together.
 #define INTERNEURON_CLIP_NETWORK 2
+
+// Softmax cross-entropy with the class of each example.
+#define INTERNEURON_LABELS 0
+
+// Softmax cross-entropy with the probability of each class.
+#define INTERNEURON_PROBABILITIES 1
+
+// Squared error.
+#define INTERNEURON_VALUES 2
+
+// Binary cross-entropy with logits.
+#define INTERNEURON_BINARY 3
 
 // How a context computes. Known sizes: with the fields up to `threads`, up to `isa`.
 typedef struct interneuron_context_config {
@@ -331,6 +344,59 @@ typedef struct interneuron_network_config {
 // The handle of a network.
 typedef uint64_t interneuron_network;
 
+// What the outputs of a network are to be, and so the loss: the mean over examples, or for values and binary targets over
+// elements, each with a weight. Known sizes: the whole.
+typedef struct interneuron_target {
+    // `sizeof(interneuron_target)`.
+    uint64_t size;
+    // `INTERNEURON_LABELS` (the default), `..._PROBABILITIES`, `..._VALUES` or `..._BINARY`.
+    int64_t kind;
+    // With `INTERNEURON_LABELS`, `[batch]`: each less than the number of outputs. Otherwise NULL.
+    const uint32_t *labels;
+    // With the other kinds, `[batch, outputs]`: probabilities, not negative; any values; or from 0 to 1. NULL with labels.
+    const float *y;
+    // Weights of the examples `[batch]`, finite and not negative; or NULL (the default): all 1.
+    const float *weights;
+    // Weights of the elements `[batch, outputs]` of values and binary targets, finite and not negative, in the place of
+    // `weights`: a mask, for instance; or NULL (the default).
+    const float *mask;
+    // Label smoothing of labels and probabilities, from 0 (the default) to 1.
+    double smoothing;
+} interneuron_target;
+
+// A loss that the caller computes: from `outputs [batch, count]` it returns the loss and overwrites `doutputs [batch,
+// count]`, zeros at first, with its gradient. `data` is what the caller handed in. It must return (no exception, no
+// longjmp), and calls with the same network return INTERNEURON_BUSY meanwhile.
+typedef double (*interneuron_loss)(void *data, int64_t batch, int64_t count, const float *outputs, float *doutputs);
+
+// What a layer does on some examples. Numbers that it has not are NaN, counts 0. Known sizes: the whole.
+typedef struct interneuron_statistics {
+    // `sizeof(interneuron_statistics)`, set by the caller in each.
+    uint64_t size;
+    // Mean and variance of the standardised excitation over units and examples, where a layer divides or normalises.
+    double zhat_mean;
+    // See `zhat_mean`.
+    double zhat_variance;
+    // Least and largest divisor, where a layer divides.
+    double y_least;
+    // See `y_least`.
+    double y_largest;
+    // How many divisors are below their bound (for plain ones e, of which a step of training allows none),
+    int64_t low_divisors;
+    // of how many,
+    int64_t divisors;
+    // and the smallest of those below.
+    double low_smallest;
+    // The part of the units that are zero for every example, with ReLU.
+    double silent;
+    // The part of the weights that are zero.
+    double zero_weights;
+    // The cosine between the step of projected descent and what the bound at zero leaves of it.
+    double cosine;
+    // The norms of the gradients, in the order of the fields of `interneuron_arrays` up to `b`.
+    double gradient_norms[6];
+} interneuron_statistics;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -451,7 +517,7 @@ int32_t interneuron_network_free(interneuron_network network);
 // number of outputs: forward, softmax cross-entropy averaged over the batch, backward and update. Stores the loss
 // before the update in `*loss` unless that is NULL.
 //
-// Inhibition divides by numbers that are positive for inputs ≥ 0. A step whose inputs make one negative is refused with
+// Inhibition divides by numbers that are positive for inputs which are not negative. A step whose inputs make one negative is refused with
 // INTERNEURON_INVALID_ARGUMENT before anything changes: subtract from each input its smallest value in the training data.
 int32_t interneuron_network_train_step(interneuron_network network,
                                        int64_t batch,
@@ -496,6 +562,57 @@ int32_t interneuron_network_set_parameters(interneuron_network network,
 int32_t interneuron_network_get_parameters(interneuron_network network,
                                            int64_t k,
                                            const struct interneuron_arrays *arrays);
+
+// As `interneuron_network_train_step`, with any target in the place of labels.
+int32_t interneuron_network_train_target(interneuron_network network,
+                                         int64_t batch,
+                                         const float *x,
+                                         const struct interneuron_target *target,
+                                         const struct interneuron_update *update,
+                                         double *loss);
+
+// As `interneuron_network_evaluate`, with any target in the place of labels. `*errors` is 0 where the target knows no
+// classes.
+int32_t interneuron_network_evaluate_target(interneuron_network network,
+                                            int64_t batch,
+                                            const float *x,
+                                            const struct interneuron_target *target,
+                                            double *loss,
+                                            int64_t *errors);
+
+// One step of training with a loss of the caller's own: forward on `x [batch, inputs]`, `compute` with the outputs,
+// backward and update. Stores what `compute` returned in `*loss` unless that is NULL. A loss or a gradient that is not
+// finite is refused before anything changes. Natural gradients need a target.
+int32_t interneuron_network_train_with(interneuron_network network,
+                                       int64_t batch,
+                                       const float *x,
+                                       interneuron_loss compute,
+                                       void *data,
+                                       const struct interneuron_update *update,
+                                       double *loss);
+
+// What each layer does on the examples `x [batch, inputs]` with a `target`: overwrites `statistics`, an array with one
+// struct for each layer, whose `size` the caller has set in the first. The cosine is that of a step with the rate,
+// corrections, factors and floor of `update`. Nothing of the network changes.
+int32_t interneuron_network_inspect(interneuron_network network,
+                                    int64_t batch,
+                                    const float *x,
+                                    const struct interneuron_target *target,
+                                    const struct interneuron_update *update,
+                                    struct interneuron_statistics *statistics);
+
+// Saves a network, with what its updates keep and the steps that it has taken, as a safetensors file, which Python and
+// the Rust crate read, too. The file takes its place whole or not at all, and a network that diverged is not saved.
+// `seed` is kept for the caller.
+int32_t interneuron_network_save(interneuron_network network, const char *path, uint64_t seed);
+
+// Loads a network of float that `interneuron_network_save`, the Rust crate or Python wrote, and stores its handle in
+// `*network`, and the seed in `*seed` unless that is NULL. What follows has the same bits as if training had not
+// stopped. Files that are broken, or do not hold what they say, are refused.
+int32_t interneuron_network_load(interneuron_context context,
+                                 const char *path,
+                                 interneuron_network *network,
+                                 uint64_t *seed);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -36,7 +36,7 @@ pub const ATTACHED: Places<&str> = [
 ];
 
 /// The place of a parameter. Kinds of layers with others are none that the ABI makes.
-fn place(parameter: &Parameter) -> usize {
+pub fn place(parameter: &Parameter) -> usize {
     let moved = Role::MOVED.into_iter().position(|role| role == parameter.role);
     let kept = || STATISTICS.into_iter().position(|name| name == parameter.name).map(|i| Role::MOVED.len() + i);
     moved.or_else(kept).expect("a parameter that the ABI has a place for")

@@ -403,7 +403,7 @@ pub unsafe fn versioned_array<T: Versioned>(
 ///
 /// # Safety
 /// As [`versioned`].
-unsafe fn known_size<T: Versioned>(name: &str, ptr: *const T) -> Outcome<usize> {
+pub unsafe fn known_size<T: Versioned>(name: &str, ptr: *const T) -> Outcome<usize> {
     pointer(name, ptr)?;
     // SAFETY: not NULL and aligned; the caller vouches for the struct, which begins with its size.
     let size = unsafe { ptr.cast::<u64>().read() };

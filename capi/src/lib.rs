@@ -10,20 +10,24 @@
 
 mod arguments;
 mod arrays;
+mod checkpoint;
 mod config;
 mod context;
 mod fork;
 mod info;
+mod inspect;
 mod layer;
 mod network;
 mod shapes;
 mod status;
 mod table;
+mod targets;
 
 #[cfg(test)]
 mod tests;
 
 // What the header declares, for the fuzz target, which links these sources as a Rust library.
+pub use checkpoint::{interneuron_network_load, interneuron_network_save};
 pub use config::{
     AdamConfig, AngleConfig, Arrays, ContextConfig, INTERNEURON_CLIP_ARRAY, INTERNEURON_CLIP_LAYER,
     INTERNEURON_CLIP_NETWORK, INTERNEURON_DECAY_AFTER_MOMENTUM, INTERNEURON_DECAY_BEFORE_MOMENTUM,
@@ -31,6 +35,7 @@ pub use config::{
 };
 pub use context::{interneuron_context_create, interneuron_context_free};
 pub use info::{interneuron_abi_version, interneuron_isa_count, interneuron_isa_name, interneuron_version};
+pub use inspect::{StatisticsOutput, interneuron_network_inspect};
 pub use layer::{
     interneuron_layer_attach, interneuron_layer_backward, interneuron_layer_create, interneuron_layer_detach,
     interneuron_layer_forward, interneuron_layer_free, interneuron_layer_get_parameters, interneuron_layer_infer,
@@ -53,4 +58,8 @@ pub use status::{
     INTERNEURON_INVALID_HANDLE, INTERNEURON_MISALIGNED, INTERNEURON_NULL_POINTER, INTERNEURON_OK,
     INTERNEURON_OUT_OF_RESOURCES, INTERNEURON_OVERLAP, INTERNEURON_UNSUPPORTED, INTERNEURON_WRONG_ORDER,
     interneuron_last_error,
+};
+pub use targets::{
+    INTERNEURON_BINARY, INTERNEURON_LABELS, INTERNEURON_PROBABILITIES, INTERNEURON_VALUES, Loss, TargetConfig,
+    interneuron_network_evaluate_target, interneuron_network_train_target, interneuron_network_train_with,
 };

@@ -18,8 +18,8 @@ const MOST_LAYERS: i64 = 1024;
 /// A network, which owns its parameters.
 pub struct NetworkHandle {
     /// Before the context, which waits for the threads of its pool to end: the network has a share of the pool.
-    network: Network<f32>,
-    context: Arc<Context>,
+    pub network: Network<f32>,
+    pub context: Arc<Context>,
 }
 
 impl NetworkHandle {
@@ -136,7 +136,7 @@ pub extern "C" fn interneuron_network_free(network: NetworkId) -> i32 {
 /// number of outputs: forward, softmax cross-entropy averaged over the batch, backward and update. Stores the loss
 /// before the update in `*loss` unless that is NULL.
 ///
-/// Inhibition divides by numbers that are positive for inputs ≥ 0. A step whose inputs make one negative is refused with
+/// Inhibition divides by numbers that are positive for inputs which are not negative. A step whose inputs make one negative is refused with
 /// INTERNEURON_INVALID_ARGUMENT before anything changes: subtract from each input its smallest value in the training data.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_network_train_step(

@@ -9,7 +9,19 @@ fn the_header_is_up_to_date() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).unwrap();
     // In the order in which one reads about them.
-    let sources = ["status", "info", "shapes", "config", "table", "context", "layer", "network"];
+    let sources = [
+        "status",
+        "info",
+        "shapes",
+        "config",
+        "table",
+        "context",
+        "layer",
+        "network",
+        "targets",
+        "inspect",
+        "checkpoint",
+    ];
     let builder = sources.iter().fold(cbindgen::Builder::new().with_config(config), |builder, name| {
         builder.with_src(root.join("src").join(name).with_extension("rs"))
     });

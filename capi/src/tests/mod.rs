@@ -6,6 +6,7 @@ mod overhead;
 mod refusals;
 mod results;
 mod threads;
+mod training;
 
 use crate::config::{Arrays, ContextConfig, LayerConfig, NetworkConfig, UpdateConfig, Versioned};
 use crate::context::{interneuron_context_create, interneuron_context_free};
