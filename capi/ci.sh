@@ -153,7 +153,7 @@ if command -v valgrind >/dev/null; then
         --fair-sched=yes --suppressions=capi/valgrind.supp"
     echo "the tests of every entry point"
     INTERNEURON_FORK_TEST=1 cargo --config 'target."cfg(unix)".runner="valgrind --quiet --error-exitcode=9 --fair-sched=yes"' \
-        test --quiet --release -p interneuron-capi --lib
+        test --quiet --release -p interneuron-capi --lib -- --test-threads=1
     for program in train-static train-shared; do
         for threads in 0 2; do
             echo "$program, $threads threads, $isa"

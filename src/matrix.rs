@@ -77,6 +77,11 @@ impl<'a, T> MatRef<'a, T> {
         Ok(Self { data, rows, cols, stride })
     }
 
+    /// All elements, if rows follow one another without a gap.
+    pub fn as_slice(&self) -> Option<&'a [T]> {
+        (self.stride == self.cols).then(|| &self.data[..self.rows * self.cols])
+    }
+
     /// Row `row`.
     ///
     /// # Panics
@@ -158,6 +163,11 @@ impl<'a, T> MatMut<'a, T> {
     pub fn with_stride(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Result<Self, Error> {
         strided_rows(data.len(), rows, cols, stride)?;
         Ok(Self { data, rows, cols, stride })
+    }
+
+    /// All elements, if rows follow one another without a gap.
+    pub fn as_mut_slice(&mut self) -> Option<&mut [T]> {
+        (self.stride == self.cols).then(|| &mut self.data[..self.rows * self.cols])
     }
 
     /// Row `row`.

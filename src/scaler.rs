@@ -58,9 +58,16 @@ impl Scaler {
     /// Overwrites `x [B, d]` by what the network is to see, computed in `T`.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if `x` has not as many columns as there are inputs.
+    /// [`Error::Mismatch`] if `x` has not as many columns as there are inputs, [`Error::Value`] if `T` cannot hold an
+    /// offset or a scale. Nothing is changed then.
     pub fn apply<T: Element>(&self, mut x: MatMut<'_, T>) -> Result<(), Error> {
         same("x", "columns", x.cols(), "the scaler", "inputs", self.offset.len())?;
+        values("offset", self.offset.iter().map(|&offset| T::from_f64(offset).to_f64()), true)?;
+        let held = |scale: &f64| (T::ZERO < T::from_f64(*scale)) && T::from_f64(*scale).is_finite();
+        if let Some(index) = self.scale.iter().position(|scale| !held(scale)) {
+            let expected = "a finite number > 0, also in the element type of x";
+            return Err(Error::Value { name: "scale", index, value: self.scale[index], expected });
+        }
         for row in 0..x.rows() {
             let maps = self.offset.iter().zip(&self.scale);
             for (x, (&offset, &scale)) in x.row_mut(row).iter_mut().zip(maps) {
@@ -137,7 +144,11 @@ impl InputStatistics {
     /// The biased variance of each input, `[d]`.
     pub fn variances(&self) -> Vec<f64> {
         let examples = self.examples as f64;
-        let variance = |(sum, square): (&f64, &f64)| (square / examples - (sum / examples).powi(2)).max(0.0);
+        let variance = |(sum, square): (&f64, &f64)| {
+            let variance = square / examples - (sum / examples).powi(2);
+            // Rounding may leave less than nothing; what is too large for f64 stays NaN.
+            if variance < 0.0 { 0.0 } else { variance }
+        };
         self.sums.iter().zip(&self.squares).map(variance).collect()
     }
 
@@ -150,10 +161,11 @@ impl InputStatistics {
     /// lose their mean.
     ///
     /// # Errors
-    /// [`Error::Value`] if their deviation is too small or too large for f64.
+    /// [`Error::Value`] if their deviation is too large for f64. One whose square is too small for f64 counts as none.
     pub fn standardise(&self) -> Result<Scaler, Error> {
         let (means, inputs) = (self.means(), self.inputs() as f64);
-        let mean = means.iter().sum::<f64>() / inputs;
+        // Of distances from the first, which are 0 where all inputs are the same.
+        let mean = means[0] + means.iter().map(|mean| mean - means[0]).sum::<f64>() / inputs;
         let between = means.iter().map(|it| (it - mean).powi(2)).sum::<f64>() / inputs;
         let variance = between + self.variances().iter().sum::<f64>() / inputs;
         Scaler::new(vec![mean; self.inputs()], vec![inverse(variance); self.inputs()])
@@ -178,7 +190,7 @@ impl InputStatistics {
     }
 }
 
-/// What makes a variance 1, or 1 for one of 0.
+/// What makes a variance 1, or 1 for one of 0; what is too large becomes no scale.
 fn inverse(variance: f64) -> f64 {
-    if variance > 0.0 { variance.sqrt().recip() } else { 1.0 }
+    if variance == 0.0 { 1.0 } else { variance.sqrt().recip() }
 }

@@ -228,9 +228,13 @@ fn scaled_images_are_seen_scaled() {
     assert_eq!((images.range(), images.mean()), ((0.0, 5.0), f64::from(seen.iter().sum::<f32>()) / 6.0));
     assert_eq!(images.subset(&[1]).mean(), (5.0 + 1.375) / 2.0);
     assert_eq!(images.statistics().unwrap().least(), [0.0; 2]);
+    let error = images.scale_by(Arc::new(Scaler::new(vec![0.0; 2], vec![1.0; 2]).unwrap())).unwrap_err().to_string();
+    assert_eq!(error, "a second scaler is not supported here; use one that does both");
     let error = images.scale_by(Arc::new(Scaler::new(vec![0.0], vec![1.0]).unwrap())).unwrap_err().to_string();
     assert_eq!(error, "the scaler has 1 input, an image has 2 pixels");
     let error = Images::default().statistics().unwrap_err().to_string();
+    assert_eq!(error, "pixels is 0: expected at least 1");
+    let error = Images::new(Pixels::default(), 0, 2, 2).unwrap().statistics().unwrap_err().to_string();
     assert_eq!(error, "images is 0: expected at least 1");
 }
 

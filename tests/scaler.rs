@@ -101,4 +101,18 @@ fn what_cannot_be_used_is_named() {
     assert_eq!(error, "x[1] is inf: expected a finite number");
     assert_eq!(statistics, before);
     assert!(matches!(statistics.shifted(&scaler), Err(Error::Mismatch { .. })));
+    // Too much for f64, and for the elements.
+    let large = InputStatistics::of(MatRef::new(&[0.0, 1e200], 2, 1).unwrap()).unwrap();
+    assert!(matches!(large.standardise(), Err(Error::Value { name: "scale", .. })));
+    assert!(matches!(large.standardise_each(), Err(Error::Value { name: "scale", .. })));
+    for (offset, scale, name) in
+        [(1e300, 1.0, "offset[0] is inf"), (0.0, 1e39, "scale[0] is 1"), (0.0, 1e-60, "scale[0]")]
+    {
+        let (scaler, mut x) = (Scaler::new(vec![offset], vec![scale]).unwrap(), [2.0_f32]);
+        let error = scaler.apply(MatMut::new(&mut x, 1, 1).unwrap()).unwrap_err().to_string();
+        assert!(error.starts_with(name) && x == [2.0], "{error}");
+    }
+    // One mean of inputs that are all the same is that number, whatever it is.
+    let constant = InputStatistics::of(MatRef::new(&[0.1; 3], 1, 3).unwrap()).unwrap().standardise().unwrap();
+    assert_eq!((constant.offset(), constant.scale()), (&[0.1; 3][..], &[1.0; 3][..]));
 }

@@ -76,6 +76,9 @@
 // The handle can only be freed afterwards, and outputs may be half-written.
 #define INTERNEURON_INTERNAL 11
 
+// A file cannot be read or written, or does not hold what it should.
+#define INTERNEURON_FILE 12
+
 // The version of this ABI. It changes when a program that was compiled with an older header would no longer work; new
 // functions, and new fields at the ends of structs, do not change it.
 #define INTERNEURON_ABI_VERSION 1
@@ -178,8 +181,8 @@ typedef struct interneuron_layer_config {
     int64_t ni;
     // `INTERNEURON_RELU` (the default) or `INTERNEURON_IDENTITY`.
     int64_t nonlinearity;
-    // 1 (the default) if inhibition divides as well as subtracts, 0 if it only subtracts. Without meaning in a layer
-    // without interneurons.
+    // 1 if inhibition divides as well as subtracts, 0 if it only subtracts: a struct of zeros says so. 1 in a version of
+    // the struct without the field. Without meaning in a layer without interneurons.
     int64_t divisive;
     // `INTERNEURON_BY_NI` (the default), `INTERNEURON_COLUMNS`, `INTERNEURON_LAYER_NORM` or `INTERNEURON_BATCH_NORM`.
     int64_t kind;
@@ -366,12 +369,13 @@ typedef struct interneuron_target {
 
 // A loss that the caller computes: from `outputs [batch, count]` it returns the loss and overwrites `doutputs [batch,
 // count]`, zeros at first, with its gradient. `data` is what the caller handed in. It must return (no exception, no
-// longjmp), and calls with the same network return INTERNEURON_BUSY meanwhile.
+// longjmp) and write to no other array of the call; calls with the same network return INTERNEURON_BUSY meanwhile. In a
+// child process that it forks it must not return.
 typedef double (*interneuron_loss)(void *data, int64_t batch, int64_t count, const float *outputs, float *doutputs);
 
 // What a layer does on some examples. Numbers that it has not are NaN, counts 0. Known sizes: the whole.
 typedef struct interneuron_statistics {
-    // `sizeof(interneuron_statistics)`, set by the caller in each.
+    // `sizeof(interneuron_statistics)`, set by the caller in the first of an array.
     uint64_t size;
     // Mean and variance of the standardised excitation over units and examples, where a layer divides or normalises.
     double zhat_mean;
@@ -601,18 +605,33 @@ int32_t interneuron_network_inspect(interneuron_network network,
                                     const struct interneuron_update *update,
                                     struct interneuron_statistics *statistics);
 
-// Saves a network, with what its updates keep and the steps that it has taken, as a safetensors file, which Python and
-// the Rust crate read, too. The file takes its place whole or not at all, and a network that diverged is not saved.
-// `seed` is kept for the caller.
-int32_t interneuron_network_save(interneuron_network network, const char *path, uint64_t seed);
+// Saves a network, with what its updates keep, the steps that it has taken and what is done to its inputs, as a
+// safetensors file, which Python and the Rust crate read, too. The file takes its place whole or not at all, and a network
+// that diverged is not saved. `seed` is kept for the caller.
+int32_t interneuron_network_save(interneuron_network network,
+                                 const char *path,
+                                 uint64_t seed);
 
 // Loads a network of float that `interneuron_network_save`, the Rust crate or Python wrote, and stores its handle in
 // `*network`, and the seed in `*seed` unless that is NULL. What follows has the same bits as if training had not
-// stopped. Files that are broken, or do not hold what they say, are refused.
+// stopped. Files that are broken, or do not hold what they say, are refused. If the file says what is done to inputs,
+// `interneuron_network_get_scaler` tells: the network computes with inputs that are handed to it as they are.
 int32_t interneuron_network_load(interneuron_context context,
                                  const char *path,
                                  interneuron_network *network,
                                  uint64_t *seed);
+
+// What is done to inputs before the network sees them, which is the caller's to do: `(x - offset) * scale`, as a file had
+// it or as it was set. Stores 1 in `*there` and overwrites `offset [inputs]` and `scale [inputs]`, or stores 0 and leaves
+// them alone. Each may be NULL: not wanted.
+int32_t interneuron_network_get_scaler(interneuron_network network,
+                                       int64_t *there,
+                                       double *offset,
+                                       double *scale);
+
+// Sets what is done to inputs before the network sees them, for files to hold: `offset [inputs]`, finite, and
+// `scale [inputs]`, finite and above 0; or both NULL: nothing.
+int32_t interneuron_network_set_scaler(interneuron_network network, const double *offset, const double *scale);
 
 #ifdef __cplusplus
 }  // extern "C"

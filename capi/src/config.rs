@@ -36,8 +36,8 @@ pub struct LayerConfig {
     pub ni: i64,
     /// `INTERNEURON_RELU` (the default) or `INTERNEURON_IDENTITY`.
     pub nonlinearity: i64,
-    /// 1 (the default) if inhibition divides as well as subtracts, 0 if it only subtracts. Without meaning in a layer
-    /// without interneurons.
+    /// 1 if inhibition divides as well as subtracts, 0 if it only subtracts: a struct of zeros says so. 1 in a version of
+    /// the struct without the field. Without meaning in a layer without interneurons.
     pub divisive: i64,
     /// `INTERNEURON_BY_NI` (the default), `INTERNEURON_COLUMNS`, `INTERNEURON_LAYER_NORM` or `INTERNEURON_BATCH_NORM`.
     pub kind: i64,
@@ -232,7 +232,7 @@ macro_rules! through {
 /// A struct that begins with its size, a `u64`.
 ///
 /// # Safety
-/// Any bits must be a value, and the sizes at most that of the struct and at least that of a `u64`.
+/// Any bits must be a value; the sizes at most that of the struct, and multiples of 8, the alignment, above 0.
 pub unsafe trait Versioned: Copy {
     /// The sizes of all its versions.
     const SIZES: &'static [usize];

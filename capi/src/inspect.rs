@@ -14,7 +14,7 @@ use std::mem::offset_of;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct StatisticsOutput {
-    /// `sizeof(interneuron_statistics)`, set by the caller in each.
+    /// `sizeof(interneuron_statistics)`, set by the caller in the first of an array.
     pub size: u64,
     /// Mean and variance of the standardised excitation over units and examples, where a layer divides or normalises.
     pub zhat_mean: f64,
@@ -58,6 +58,9 @@ unsafe impl Versioned for StatisticsOutput {
         gradient_norms: [f64::NAN; 6],
     };
 }
+
+// The array is written as one of this struct: another version needs the caller's distance of elements.
+const _: () = assert!(StatisticsOutput::SIZES.len() == 1);
 
 impl StatisticsOutput {
     fn new(layer: &LayerStatistics, schema: &Schema) -> Self {
@@ -104,7 +107,7 @@ pub unsafe extern "C" fn interneuron_network_inspect(
         let mut arguments = Arguments::new();
         // SAFETY: the contract of the header.
         let update = unsafe { UpdateInput::read(&mut arguments, update) }?;
-        table::with(network, |NetworkHandle { context, network }| {
+        table::with(network, |NetworkHandle { context, network, .. }| {
             let (batch, inputs) = (examples(batch)?, network.inputs());
             let x = arguments.read("x", x, area(batch, inputs)?)?;
             // SAFETY: the contract of the header.

@@ -27,7 +27,9 @@ mod targets;
 mod tests;
 
 // What the header declares, for the fuzz target, which links these sources as a Rust library.
-pub use checkpoint::{interneuron_network_load, interneuron_network_save};
+pub use checkpoint::{
+    interneuron_network_get_scaler, interneuron_network_load, interneuron_network_save, interneuron_network_set_scaler,
+};
 pub use config::{
     AdamConfig, AngleConfig, Arrays, ContextConfig, INTERNEURON_CLIP_ARRAY, INTERNEURON_CLIP_LAYER,
     INTERNEURON_CLIP_NETWORK, INTERNEURON_DECAY_AFTER_MOMENTUM, INTERNEURON_DECAY_BEFORE_MOMENTUM,
@@ -54,7 +56,7 @@ pub use shapes::{
     INTERNEURON_LAYER_NORM, INTERNEURON_MATCHED,
 };
 pub use status::{
-    INTERNEURON_BUSY, INTERNEURON_DIVERGED, INTERNEURON_INTERNAL, INTERNEURON_INVALID_ARGUMENT,
+    INTERNEURON_BUSY, INTERNEURON_DIVERGED, INTERNEURON_FILE, INTERNEURON_INTERNAL, INTERNEURON_INVALID_ARGUMENT,
     INTERNEURON_INVALID_HANDLE, INTERNEURON_MISALIGNED, INTERNEURON_NULL_POINTER, INTERNEURON_OK,
     INTERNEURON_OUT_OF_RESOURCES, INTERNEURON_OVERLAP, INTERNEURON_UNSUPPORTED, INTERNEURON_WRONG_ORDER,
     interneuron_last_error,

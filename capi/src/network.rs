@@ -8,6 +8,7 @@ use crate::layer::{DescriptionOutput, copy_out, put, read_parameters, wanted};
 use crate::shapes::{scheme, shape};
 use crate::status::{Failure, Outcome, call};
 use crate::table::{self, ContextId, NetworkId};
+use interneuron::checkpoint::Run;
 use interneuron::{Architecture, LayerShape, MatMut, MatRef, Network};
 use std::ffi::c_char;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct NetworkHandle {
     /// Before the context, which waits for the threads of its pool to end: the network has a share of the pool.
     pub network: Network<f32>,
     pub context: Arc<Context>,
+    /// What a file is to hold beside the network.
+    pub run: Run,
 }
 
 impl NetworkHandle {
@@ -85,7 +88,7 @@ pub unsafe extern "C" fn interneuron_network_create(
         }
         let context = table::context(context)?;
         let built = architecture.mean_input(config.mean_input).build(&context.isa.into())?;
-        let handle = table::insert(NetworkHandle { network: built, context });
+        let handle = table::insert(NetworkHandle { network: built, context, run: Run::new(config.seed) });
         // SAFETY: the contract of the header.
         unsafe { network.put(handle, &checked) };
         Ok(())
@@ -151,7 +154,7 @@ pub unsafe extern "C" fn interneuron_network_train_step(
         let mut arguments = Arguments::new();
         // SAFETY: the contract of the header.
         let update = unsafe { UpdateInput::read(&mut arguments, update) }?;
-        table::with(network, |NetworkHandle { context, network }| {
+        table::with(network, |NetworkHandle { context, network, .. }| {
             let examples = Examples::read(&mut arguments, network, batch, x, labels)?;
             let loss = arguments.write_wanted("loss", loss, 1)?;
             let checked = arguments.check()?;
@@ -178,7 +181,7 @@ pub unsafe extern "C" fn interneuron_network_evaluate(
     errors: *mut i64,
 ) -> i32 {
     call(|| {
-        table::with(network, |NetworkHandle { context, network }| {
+        table::with(network, |NetworkHandle { context, network, .. }| {
             let mut arguments = Arguments::new();
             let examples = Examples::read(&mut arguments, network, batch, x, labels)?;
             let loss = arguments.write_wanted("loss", loss, 1)?;
@@ -207,7 +210,7 @@ pub unsafe extern "C" fn interneuron_network_logits(
     logits: *mut f32,
 ) -> i32 {
     call(|| {
-        table::with(network, |NetworkHandle { context, network }| {
+        table::with(network, |NetworkHandle { context, network, .. }| {
             let (batch, inputs, classes) = (examples(batch)?, network.inputs(), network.outputs());
             let mut arguments = Arguments::new();
             let x = arguments.read("x", x, area(batch, inputs)?)?;

@@ -55,6 +55,7 @@ pub fn shape(config: &LayerConfig, prefix: &str) -> Outcome<LayerShape> {
     for (field, value, allowed) in [
         ("ni", config.ni, kind == INTERNEURON_BY_NI),
         ("divisor", config.divisor, kind == INTERNEURON_BY_NI && ni > 0 && divisive),
+        ("floor", (config.floor != 0.0).into(), config.divisor == INTERNEURON_DIVISOR_FLOOR),
         ("inhibitory_inputs", config.inhibitory_inputs, columns),
         ("inhibitory_outputs", config.inhibitory_outputs, columns),
     ] {

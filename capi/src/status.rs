@@ -30,6 +30,8 @@ pub const INTERNEURON_DIVERGED: i32 = 10;
 /// A defect of the library; or, in a child process, a handle that another thread was using when the process was forked.
 /// The handle can only be freed afterwards, and outputs may be half-written.
 pub const INTERNEURON_INTERNAL: i32 = 11;
+/// A file cannot be read or written, or does not hold what it should.
+pub const INTERNEURON_FILE: i32 = 12;
 
 /// Why a call fails: its status, and the text for people.
 #[derive(Debug)]
@@ -62,6 +64,7 @@ impl From<Error> for Failure {
             Error::NoForward => INTERNEURON_WRONG_ORDER,
             Error::TooLarge { .. } => INTERNEURON_OUT_OF_RESOURCES,
             Error::Diverged { .. } => INTERNEURON_DIVERGED,
+            Error::File { .. } => INTERNEURON_FILE,
             _ => INTERNEURON_INVALID_ARGUMENT,
         };
         Self::new(status, error.to_string())

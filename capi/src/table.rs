@@ -26,7 +26,7 @@ pub type Slot<T> = Arc<Guarded<T>>;
 /// An object that one call at a time may use.
 pub struct Guarded<T> {
     /// 0, or one more than the generation of the process whose thread is in a call with the object. If that is another
-    /// process, then the thread was in its call when an ancestor forked: it will never return here.
+    /// process, then the thread was in its call when an ancestor forked: it does not return here.
     user: AtomicU64,
     /// `None` is what a call finds that looked the handle up just before another thread freed it. The lock is free
     /// whenever `user` is 0.
@@ -146,7 +146,9 @@ fn look_up<T: Object>(table: &BTreeMap<u64, Entry>, handle: u64) -> Outcome<&Slo
 fn busy(handle: u64) -> Failure {
     Failure::new(
         INTERNEURON_BUSY,
-        format!("the handle {handle:#x} is in use by another thread: expected one at a time"),
+        format!(
+            "the handle {handle:#x} is in use by a call, of another thread or around this one: expected one at a time"
+        ),
     )
 }
 

@@ -2,6 +2,7 @@
 
 use crate::arguments::{Arguments, Checked, Input, area, choice, examples};
 use crate::config::{UpdateConfig, UpdateInput, Versioned, versioned};
+use crate::fork;
 use crate::layer::put;
 use crate::network::NetworkHandle;
 use crate::status::{Failure, Outcome, call};
@@ -52,7 +53,8 @@ unsafe impl Versioned for TargetConfig {
 
 /// A loss that the caller computes: from `outputs [batch, count]` it returns the loss and overwrites `doutputs [batch,
 /// count]`, zeros at first, with its gradient. `data` is what the caller handed in. It must return (no exception, no
-/// longjmp), and calls with the same network return INTERNEURON_BUSY meanwhile.
+/// longjmp) and write to no other array of the call; calls with the same network return INTERNEURON_BUSY meanwhile. In a
+/// child process that it forks it must not return.
 pub type Loss = Option<
     unsafe extern "C" fn(data: *mut c_void, batch: i64, count: i64, outputs: *const f32, doutputs: *mut f32) -> f64,
 >;
@@ -140,7 +142,7 @@ pub unsafe extern "C" fn interneuron_network_train_target(
         let mut arguments = Arguments::new();
         // SAFETY: the contract of the header.
         let update = unsafe { UpdateInput::read(&mut arguments, update) }?;
-        table::with(network, |NetworkHandle { context, network }| {
+        table::with(network, |NetworkHandle { context, network, .. }| {
             let (batch, inputs) = (examples(batch)?, network.inputs());
             let x = arguments.read("x", x, area(batch, inputs)?)?;
             // SAFETY: the contract of the header.
@@ -170,7 +172,7 @@ pub unsafe extern "C" fn interneuron_network_evaluate_target(
     errors: *mut i64,
 ) -> i32 {
     call(|| {
-        table::with(network, |NetworkHandle { context, network }| {
+        table::with(network, |NetworkHandle { context, network, .. }| {
             let mut arguments = Arguments::new();
             let (batch, inputs) = (examples(batch)?, network.inputs());
             let x = arguments.read("x", x, area(batch, inputs)?)?;
@@ -213,7 +215,7 @@ pub unsafe extern "C" fn interneuron_network_train_with(
         })?;
         // SAFETY: the contract of the header.
         let update = unsafe { UpdateInput::read(&mut arguments, update) }?;
-        table::with(network, |NetworkHandle { context, network }| {
+        table::with(network, |NetworkHandle { context, network, .. }| {
             let (batch, inputs, outputs) = (examples(batch)?, network.inputs(), network.outputs());
             let x = arguments.read("x", x, area(batch, inputs)?)?;
             let loss = arguments.write_wanted("loss", loss, 1)?;
@@ -223,10 +225,15 @@ pub unsafe extern "C" fn interneuron_network_train_with(
             network.set_threads(context.threads()?);
             let x = MatRef::new(x, batch, inputs)?;
             let value = network.step_with(x, &update, |out, mut gradient| {
-                // Both are packed: rows follow one another.
-                let (out, gradient) = (out.row(0).as_ptr(), gradient.row_mut(0).as_mut_ptr());
+                let packed = "rows of a step follow one another";
+                let (out, gradient) =
+                    (out.as_slice().expect(packed).as_ptr(), gradient.as_mut_slice().expect(packed).as_mut_ptr());
+                let generation = fork::generation();
                 // SAFETY: the contract of the header; both have `batch · outputs` elements.
-                unsafe { compute(data, batch as i64, outputs as i64, out, gradient) }
+                let loss = unsafe { compute(data, batch as i64, outputs as i64, out, gradient) };
+                // The threads of the pool are in the parent, so that the step would never end.
+                assert!(generation == fork::generation(), "a loss returned in a child process that it forked");
+                loss
             })?;
             // SAFETY: the contract of the header.
             unsafe { put(loss, value, &checked) };

@@ -122,25 +122,32 @@ impl Images {
         self.scaler.as_deref()
     }
 
-    /// Changes what a network sees of the images from now on, of bytes after their division by 255.
+    /// Changes what a network sees of the images from now on, of bytes after their division by 255. Once.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if the scaler has not as many inputs as an image has pixels.
+    /// [`Error::Mismatch`] if the scaler has not as many inputs as an image has pixels, [`Error::Unsupported`] if there is
+    /// a scaler already.
     pub fn scale_by(&mut self, scaler: Arc<Scaler>) -> Result<(), Error> {
         let (value, expected) = (scaler.offset().len(), self.size());
         if value != expected {
             let (dimension, other, other_dimension) = ("inputs", "an image", "pixels");
             return Err(Error::Mismatch { name: "the scaler", dimension, value, other, other_dimension, expected });
         }
+        if self.scaler.is_some() {
+            return Err(Error::Unsupported { what: "a second scaler", expected: "one that does both" });
+        }
         self.scaler = Some(scaler);
         Ok(())
     }
 
-    /// What is known of each pixel, as a network sees it.
+    /// What is known of each pixel, as a network in f32 sees it.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if there are no images.
+    /// [`Error::Dimension`] if there are no images, or no pixels in them.
     pub fn statistics(&self) -> Result<InputStatistics, Error> {
+        if self.size() == 0 {
+            return Err(Error::Dimension { name: "pixels", value: 0, expected: "at least 1" });
+        }
         let mut all: Option<InputStatistics> = None;
         for piece in self.pieces() {
             let x = MatRef::new(&piece, piece.len() / self.size(), self.size())?;
@@ -166,7 +173,7 @@ impl Images {
     /// scaler changes them then.
     ///
     /// # Panics
-    /// If there is no such image.
+    /// If there is no such image, or sizes were changed so that the pixels or the scaler do not fit.
     pub fn gather<T: Element>(&self, indices: impl IntoIterator<Item = usize>, x: &mut Vec<T>) {
         let size = self.size();
         x.clear();

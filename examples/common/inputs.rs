@@ -82,6 +82,12 @@ impl Preparation {
     pub fn told(self) -> Option<String> {
         let standardised = match self.standardise {
             Standardise::No => None,
+            Standardise::All if self.remedy == Remedy::Shift => {
+                Some("pixels are divided by one deviation of the training images")
+            }
+            Standardise::Each if self.remedy == Remedy::Shift => {
+                Some("each pixel is divided by its deviation in the training images")
+            }
             Standardise::All => Some("pixels are standardised by one mean and deviation of the training images"),
             Standardise::Each => Some("each pixel is standardised by its mean and deviation in the training images"),
         };

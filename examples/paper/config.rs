@@ -136,7 +136,8 @@ pub const FIELDS: &[Field] = &[
     field(
         "standardise",
         Word(Standardise::NAMES),
-        "Give pixels mean 0 and variance 1 by the training images: no, all (together) or each (by itself)",
+        "Give pixels mean 0 and variance 1 by the training images, those for validation included: no, all (together) or \
+         each (by itself)",
     ),
     field(
         "remedy",

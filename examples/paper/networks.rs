@@ -120,7 +120,9 @@ pub const ALL: &[Kind] = &[
         name: "dann-iid",
         about: "dann with inhibition drawn independently of the excitation",
         rates: Rates { low: 0.001, high: 0.05, known: 0.01 },
-        architecture: |sizes| Ok(dann(sizes)?.iid_inhibition()),
+        architecture: |sizes| {
+            sizes.inputs.first_layer(Architecture::dann(&sizes.dims, &sizes.interneurons)?.iid_inhibition())
+        },
         update: |rate, _| Update::csgd(rate),
         batch: ordinary_batch,
     },

@@ -1,5 +1,6 @@
 //! One run: a network, trained and tested epoch by epoch on one thread.
 
+use super::common::inputs::ASK;
 use super::common::learn::{self, Course};
 use super::experiment::{Experiment, Settings};
 use super::layers::Layer;
@@ -70,6 +71,7 @@ impl From<Error> for End {
     fn from(error: Error) -> Self {
         match error {
             Error::Diverged { .. } => Self::Diverged(error.to_string()),
+            Error::Divisor { .. } => Self::Diverged(format!("{error}. {ASK}")),
             error => Self::Failed(error),
         }
     }

@@ -24,7 +24,7 @@ use std::ffi::{CStr, c_char};
 use std::ptr::{null, null_mut};
 use std::rc::Rc;
 
-/// A call of each entry point; those that layers and networks both have are one.
+/// A call of each entry point but those of targets, statistics and files; those that layers and networks both have are one.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Call {
     /// Both versions. (The text of the last error is asked for after each call.)

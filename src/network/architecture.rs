@@ -209,8 +209,8 @@ impl Architecture {
     /// array alone may fit where all together do not.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] if the parameters do not fit in memory; [`Error::Layer`] with [`Error::Policy`] if a number
-    /// of the initialisation cannot be used.
+    /// [`Error::TooLarge`] if the parameters do not fit in memory; [`Error::Policy`], or [`Error::Layer`] with it, if a
+    /// number of the initialisation cannot be used.
     pub fn draw<T: Element>(&self) -> Result<Vec<Params<T>>, Error> {
         self.check_draw::<T>()?;
         let mut rng = generator(self.seed);
@@ -275,6 +275,9 @@ impl Architecture {
 
     /// Checks the numbers of the schemes, and that there is memory for all parameters.
     fn check_draw<T: Element>(&self) -> Result<(), Error> {
+        if !T::from_f64(self.mean_input).is_finite() {
+            return Err(Error::Policy { name: "mean_input", value: self.mean_input, expected: "a finite number" });
+        }
         for (k, scheme) in self.schemes.iter().enumerate() {
             scheme.check().map_err(|error| error.in_layer(k))?;
         }

@@ -33,9 +33,9 @@ fn a_second_thread_is_refused_until_the_first_is_done() {
         });
         started.wait();
         let (status, h) = forward();
-        fails(status, INTERNEURON_BUSY, &["in use by another thread"]);
+        fails(status, INTERNEURON_BUSY, &["in use by a call"]);
         assert_eq!(h, [UNTOUCHED; 2]);
-        fails(interneuron_layer_free(layer.0), INTERNEURON_BUSY, &["in use by another thread"]);
+        fails(interneuron_layer_free(layer.0), INTERNEURON_BUSY, &["in use by a call"]);
         end.wait();
     });
     // The handle moves to a third thread, whose last error is its own.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::checkpoint::*;
-use crate::config::Versioned;
+use crate::config::{NaturalConfig, Versioned};
 use crate::inspect::*;
 use crate::network::*;
 use crate::status::*;
@@ -162,6 +162,65 @@ fn a_loss_of_the_callers_own_is_called_back() {
     fails(status, INTERNEURON_NULL_POINTER, &["compute is NULL", "expected a function"]);
 }
 
+unsafe extern "C" fn halved(data: *mut c_void, batch: i64, count: i64, outputs: *const f32, doutputs: *mut f32) -> f64 {
+    let elements = (batch * count) as usize;
+    // SAFETY: as many elements as the header says, and a factor.
+    let (outputs, doutputs, factor) = unsafe {
+        let doutputs = std::slice::from_raw_parts_mut(doutputs, elements);
+        (std::slice::from_raw_parts(outputs, elements), doutputs, *data.cast::<f32>())
+    };
+    let mut loss = 0.0;
+    for (o, d) in outputs.iter().zip(doutputs) {
+        *d = factor * o / elements as f32;
+        loss += f64::from(o * o) / 2.0 / elements as f64;
+    }
+    loss
+}
+
+/// A batch that goes through the layers in slabs, forward twice, on a pool.
+#[test]
+fn a_large_batch_is_called_back_once() {
+    const LARGE: usize = 400;
+    let context = OwnContext::new(2, "");
+    let x = numbers(LARGE * INPUTS);
+    let (mut rust, network) = (rust(), in_c(&context));
+    let train = |factor: f32, update: &UpdateConfig| {
+        let (data, mut loss) = ((&raw const factor).cast_mut().cast(), -1.0);
+        // SAFETY: as many examples, and a factor.
+        let status = unsafe {
+            interneuron_network_train_with(network.0, LARGE as i64, x.as_ptr(), Some(halved), data, update, &mut loss)
+        };
+        (status, loss)
+    };
+    for _ in 0..2 {
+        let expected =
+            rust.step_with(MatRef::new(&x, LARGE, INPUTS).unwrap(), &Update::csgd(0.05), |outputs, mut d| {
+                let (elements, mut loss) = (LARGE * OUTPUTS, 0.0);
+                for row in 0..LARGE {
+                    for (o, d) in outputs.row(row).iter().zip(d.row_mut(row)) {
+                        *d = o / elements as f32;
+                        loss += f64::from(o * o) / 2.0 / elements as f64;
+                    }
+                }
+                loss
+            });
+        let (status, loss) = train(1.0, &update_config(0.05, 1));
+        ok(status);
+        assert_eq!(loss.to_bits(), expected.unwrap().to_bits());
+    }
+    let before: Vec<_> = rust.params().cloned().collect();
+    fails(train(f32::INFINITY, &update_config(0.05, 1)).0, INTERNEURON_INVALID_ARGUMENT, &["doutputs[", "finite"]);
+    let size = size_of::<NaturalConfig>() as u64;
+    let natural = NaturalConfig { size, c: 0.5, f_lambda: 1.0, epsilon: 1e-8, normalised: 0 };
+    let step = UpdateConfig { natural: &natural, ..update_config(0.05, 0) };
+    fails(train(1.0, &step).0, INTERNEURON_INVALID_ARGUMENT, &["natural gradient", "use"]);
+    let mut own = untouched(INPUTS, 9, 2);
+    // SAFETY: arrays of the lengths of the first layer.
+    ok(unsafe { interneuron_network_get_parameters(network.0, 0, &pointers(&mut own)) });
+    let expected: Vec<Vec<f32>> = before[0].arrays().into_iter().map(|(_, array)| array.to_vec()).collect();
+    assert_eq!(own.to_vec(), expected);
+}
+
 #[test]
 fn statistics_are_those_of_rust() {
     let (context, arrays, x) = (OwnContext::new(0, ""), Arrays::new(), x());
@@ -226,16 +285,48 @@ fn files_go_both_ways() {
     assert_eq!((train(again.0), seed), (expected, 9), "with its velocities");
     assert_eq!(loaded.train_step(matrix(&x), target, &update).unwrap(), expected);
 
+    // What is done to inputs stays with the network.
+    let (offset, scale, mut there) = ([0.5; INPUTS], [2.0; INPUTS], -1);
+    let (mut offset_out, mut scale_out, mut id) = ([-1.0; INPUTS], [-1.0; INPUTS], 0);
+    // SAFETY: arrays of as many numbers as there are inputs, and pointers to locals.
+    let scaled = unsafe {
+        let get = |network, there: &mut i64, offset: &mut [f64; INPUTS], scale: &mut [f64; INPUTS]| {
+            interneuron_network_get_scaler(network, there, offset.as_mut_ptr(), scale.as_mut_ptr())
+        };
+        ok(get(again.0, &mut there, &mut offset_out, &mut scale_out));
+        assert_eq!((there, offset_out, scale_out), (0, [-1.0; INPUTS], [-1.0; INPUTS]));
+        let bad = [0.0; INPUTS];
+        let refused = interneuron_network_set_scaler(again.0, offset.as_ptr(), bad.as_ptr());
+        fails(refused, INTERNEURON_INVALID_ARGUMENT, &["scale[0] is 0", "> 0"]);
+        let half = interneuron_network_set_scaler(again.0, offset.as_ptr(), null());
+        fails(half, INTERNEURON_NULL_POINTER, &["scale is NULL"]);
+        ok(interneuron_network_set_scaler(again.0, offset.as_ptr(), scale.as_ptr()));
+        ok(interneuron_network_save(again.0, text(&from_c).as_ptr(), 9));
+        ok(interneuron_network_load(context.0, text(&from_c).as_ptr(), &mut id, null_mut()));
+        let scaled = OwnNetwork(id);
+        ok(get(scaled.0, &mut there, &mut offset_out, &mut scale_out));
+        ok(interneuron_network_save(scaled.0, text(&from_c).as_ptr(), 9));
+        scaled
+    };
+    assert_eq!((there, offset_out, scale_out), (1, offset, scale));
+    let (_, run) = load::<f32>(&from_c, &self::context()).unwrap();
+    assert_eq!(run.scaler.unwrap().offset(), offset);
+    drop(scaled);
+
     let missing = text(&path("none"));
     let mut id = 0;
     // SAFETY: as above.
     unsafe {
         let load = |path: *const _, id| interneuron_network_load(context.0, path, id, null_mut());
-        fails(load(missing.as_ptr(), &mut id), INTERNEURON_INVALID_ARGUMENT, &["none: "]);
+        fails(load(missing.as_ptr(), &mut id), INTERNEURON_FILE, &["none: "]);
         fails(load(null(), &mut id), INTERNEURON_NULL_POINTER, &["path is NULL"]);
         fails(load(missing.as_ptr(), null_mut()), INTERNEURON_NULL_POINTER, &["network is NULL"]);
         let nowhere = text(&path("none/net.safetensors"));
-        fails(interneuron_network_save(network.0, nowhere.as_ptr(), 1), INTERNEURON_INVALID_ARGUMENT, &["none/net"]);
+        fails(interneuron_network_save(network.0, nowhere.as_ptr(), 1), INTERNEURON_FILE, &["none/net"]);
+        let mut own = missing.clone().into_bytes_with_nul();
+        own.resize(own.len() + 16, 0);
+        let inside = own.as_mut_ptr().wrapping_add(own.as_ptr().align_offset(8)).cast();
+        fails(load(own.as_ptr().cast(), inside), INTERNEURON_OVERLAP, &["network is at 0x", "no overlap with path"]);
         let handle = interneuron_network_load(0, text(&from_c).as_ptr(), &mut id, null_mut());
         fails(handle, INTERNEURON_INVALID_HANDLE, &["a context"]);
     }
