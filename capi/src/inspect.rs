@@ -1,13 +1,13 @@
 //! What the layers of a network do, as a few numbers.
 
-use crate::arguments::{Arguments, area, examples};
+use crate::arguments::Arguments;
 use crate::arrays::place;
 use crate::config::{UpdateConfig, UpdateInput, Versioned, known_size};
 use crate::network::NetworkHandle;
 use crate::status::{Outcome, call};
 use crate::table::{self, NetworkId};
-use crate::targets::{TargetConfig, TargetInput};
-use interneuron::{LayerStatistics, MatRef, Schema};
+use crate::targets::{Examples, TargetConfig};
+use interneuron::{LayerStatistics, Schema};
 use std::mem::offset_of;
 
 /// What a layer does on some examples. Numbers that it has not are NaN, counts 0. Known sizes: the whole.
@@ -108,18 +108,16 @@ pub unsafe extern "C" fn interneuron_network_inspect(
         // SAFETY: the contract of the header.
         let update = unsafe { UpdateInput::read(&mut arguments, update) }?;
         table::with(network, |NetworkHandle { context, network, .. }| {
-            let (batch, inputs) = (examples(batch)?, network.inputs());
-            let x = arguments.read("x", x, area(batch, inputs)?)?;
             // SAFETY: the contract of the header.
-            let target = unsafe { TargetInput::read(&mut arguments, target, batch, network.outputs()) }?;
+            let examples = unsafe { Examples::targeted(&mut arguments, network, batch, x, target) }?;
             // SAFETY: the contract of the header.
             unsafe { known_size("statistics", statistics.cast_const()) }?;
             let statistics = arguments.write("statistics", statistics, network.shapes().len())?;
             let checked = arguments.check()?;
             // SAFETY: the contract of the header.
-            let (update, x, target) = unsafe { (update.get(&checked), x.slice(&checked), target.get(&checked)?) };
+            let (update, (x, target)) = unsafe { (update.get(&checked), examples.get(&checked)?) };
             network.set_threads(context.threads()?);
-            let layers = network.inspect(MatRef::new(x, batch, inputs)?, target, &update)?;
+            let layers = network.inspect(x, target, &update)?;
             let schemas = network.shapes().map(|shape| Ok(shape.schema()?)).collect::<Outcome<Vec<_>>>()?;
             // SAFETY: the contract of the header.
             let statistics = unsafe { statistics.slice(&checked) };

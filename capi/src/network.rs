@@ -1,13 +1,14 @@
 //! Whole networks, trained on labels.
 
-use crate::arguments::{Arguments, Checked, Input, area, examples, index, pointer, size};
+use crate::arguments::{Arguments, Checked, area, examples, index, pointer, size};
 use crate::arrays;
-use crate::config::{Arrays, NetworkConfig, UpdateConfig, UpdateInput, versioned, versioned_array};
+use crate::config::{Arrays, NetworkConfig, UpdateConfig, versioned, versioned_array};
 use crate::context::Context;
-use crate::layer::{DescriptionOutput, copy_out, put, read_parameters, wanted};
+use crate::layer::{DescriptionOutput, copy_out, read_parameters, wanted};
 use crate::shapes::{scheme, shape};
 use crate::status::{Failure, Outcome, call};
 use crate::table::{self, ContextId, NetworkId};
+use crate::targets::{self, Examples};
 use interneuron::checkpoint::Run;
 use interneuron::{Architecture, LayerShape, MatMut, MatRef, Network};
 use std::ffi::c_char;
@@ -31,36 +32,6 @@ impl NetworkHandle {
         let mut shapes = self.network.shapes();
         let k = index("k", k, shapes.len())?;
         Ok((k, shapes.nth(k).expect("an index below the number of layers")))
-    }
-}
-
-/// Examples and their labels in a caller's memory.
-struct Examples {
-    x: Input<f32>,
-    labels: Input<u32>,
-    batch: usize,
-    inputs: usize,
-}
-
-impl Examples {
-    fn read(
-        arguments: &mut Arguments,
-        network: &Network<f32>,
-        batch: i64,
-        x: *const f32,
-        labels: *const u32,
-    ) -> Outcome<Self> {
-        let (batch, inputs) = (examples(batch)?, network.inputs());
-        let x = arguments.read("x", x, area(batch, inputs)?)?;
-        Ok(Self { x, labels: arguments.read("labels", labels, batch)?, batch, inputs })
-    }
-
-    /// # Safety
-    /// As [`Input::slice`].
-    unsafe fn get<'a>(&self, checked: &'a Checked) -> Outcome<(MatRef<'a, f32>, &'a [u32])> {
-        // SAFETY: as demanded here.
-        let (x, labels) = unsafe { (self.x.slice(checked), self.labels.slice(checked)) };
-        Ok((MatRef::new(x, self.batch, self.inputs)?, labels))
     }
 }
 
@@ -98,7 +69,7 @@ pub unsafe extern "C" fn interneuron_network_create(
 /// The layers that a configuration describes, before they are drawn.
 ///
 /// # Safety
-/// As [`versioned`] and [`Input::slice`], for what the configuration points to.
+/// As [`versioned`] and [`Input::slice`](crate::arguments::Input::slice), for what the configuration points to.
 unsafe fn architecture(mut arguments: Arguments, config: &NetworkConfig) -> Outcome<(Architecture, Checked)> {
     let layers = config.layers as usize;
     if !config.shapes.is_null() {
@@ -150,23 +121,9 @@ pub unsafe extern "C" fn interneuron_network_train_step(
     update: *const UpdateConfig,
     loss: *mut f64,
 ) -> i32 {
-    call(|| {
-        let mut arguments = Arguments::new();
-        // SAFETY: the contract of the header.
-        let update = unsafe { UpdateInput::read(&mut arguments, update) }?;
-        table::with(network, |NetworkHandle { context, network, .. }| {
-            let examples = Examples::read(&mut arguments, network, batch, x, labels)?;
-            let loss = arguments.write_wanted("loss", loss, 1)?;
-            let checked = arguments.check()?;
-            // SAFETY: the contract of the header.
-            let (update, (x, labels)) = unsafe { (update.get(&checked), examples.get(&checked)?) };
-            network.set_threads(context.threads()?);
-            let value = network.train_step(x, labels, &update)?;
-            // SAFETY: the contract of the header.
-            unsafe { put(loss, value, &checked) };
-            Ok(())
-        })
-    })
+    let read = |arguments: &mut _, network: &_| Examples::labelled(arguments, network, batch, x, labels);
+    // SAFETY: the contract of the header.
+    call(|| unsafe { targets::train(network, update, loss, read) })
 }
 
 /// Stores the mean loss on the examples in `*loss`, and in `*errors` how many of them have their largest output
@@ -180,25 +137,9 @@ pub unsafe extern "C" fn interneuron_network_evaluate(
     loss: *mut f64,
     errors: *mut i64,
 ) -> i32 {
-    call(|| {
-        table::with(network, |NetworkHandle { context, network, .. }| {
-            let mut arguments = Arguments::new();
-            let examples = Examples::read(&mut arguments, network, batch, x, labels)?;
-            let loss = arguments.write_wanted("loss", loss, 1)?;
-            let errors = arguments.write_wanted("errors", errors, 1)?;
-            let checked = arguments.check()?;
-            // SAFETY: the contract of the header.
-            let (x, labels) = unsafe { examples.get(&checked) }?;
-            network.set_threads(context.threads()?);
-            let result = network.evaluate(x, labels)?;
-            // SAFETY: the contract of the header.
-            unsafe {
-                put(loss, result.loss, &checked);
-                put(errors, result.errors as i64, &checked);
-            }
-            Ok(())
-        })
-    })
+    let read = |arguments: &mut _, network: &_| Examples::labelled(arguments, network, batch, x, labels);
+    // SAFETY: the contract of the header.
+    call(|| unsafe { targets::evaluate(network, loss, errors, read) })
 }
 
 /// The outputs before the softmax: from `x [batch, inputs]` to `logits [batch, outputs]`, which is overwritten.

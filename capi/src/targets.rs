@@ -7,7 +7,7 @@ use crate::layer::put;
 use crate::network::NetworkHandle;
 use crate::status::{Failure, Outcome, call};
 use crate::table::{self, NetworkId};
-use interneuron::{MatRef, Target};
+use interneuron::{MatRef, Network, Target};
 use std::ffi::c_void;
 use std::mem::offset_of;
 
@@ -60,7 +60,7 @@ pub type Loss = Option<
 >;
 
 /// A target whose arrays are still in the caller's memory.
-pub struct TargetInput {
+struct TargetInput {
     kind: i64,
     labels: Input<u32>,
     y: Input<f32>,
@@ -72,11 +72,17 @@ pub struct TargetInput {
 }
 
 impl TargetInput {
+    /// The class of each example.
+    fn labels(labels: Input<u32>, batch: usize, outputs: usize) -> Self {
+        let (y, weights) = (Input::nothing(), Input::nothing());
+        Self { kind: INTERNEURON_LABELS, labels, y, weights, mask: None, smoothing: 0.0, batch, outputs }
+    }
+
     /// For so many examples of a network with so many outputs.
     ///
     /// # Safety
     /// As [`versioned`].
-    pub unsafe fn read(
+    unsafe fn read(
         arguments: &mut Arguments,
         target: *const TargetConfig,
         batch: usize,
@@ -109,7 +115,7 @@ impl TargetInput {
 
     /// # Safety
     /// As [`Input::slice`], for each array.
-    pub unsafe fn get(self, checked: &Checked) -> Outcome<Target<'_, f32>> {
+    unsafe fn get(self, checked: &Checked) -> Outcome<Target<'_, f32>> {
         let Self { kind, labels, y, weights, mask, smoothing, batch, outputs } = self;
         // SAFETY: as demanded here.
         let (labels, y, weights, mask) = unsafe {
@@ -128,6 +134,111 @@ impl TargetInput {
     }
 }
 
+/// Examples, and what a network is to make of them, in a caller's memory.
+pub struct Examples {
+    x: Input<f32>,
+    target: TargetInput,
+    inputs: usize,
+}
+
+impl Examples {
+    /// With the class of each.
+    pub fn labelled(
+        arguments: &mut Arguments,
+        network: &Network<f32>,
+        batch: i64,
+        x: *const f32,
+        labels: *const u32,
+    ) -> Outcome<Self> {
+        let (batch, inputs, outputs) = (examples(batch)?, network.inputs(), network.outputs());
+        let x = arguments.read("x", x, area(batch, inputs)?)?;
+        let labels = arguments.read("labels", labels, batch)?;
+        Ok(Self { x, target: TargetInput::labels(labels, batch, outputs), inputs })
+    }
+
+    /// With any target.
+    ///
+    /// # Safety
+    /// As [`versioned`].
+    pub unsafe fn targeted(
+        arguments: &mut Arguments,
+        network: &Network<f32>,
+        batch: i64,
+        x: *const f32,
+        target: *const TargetConfig,
+    ) -> Outcome<Self> {
+        let (batch, inputs, outputs) = (examples(batch)?, network.inputs(), network.outputs());
+        let x = arguments.read("x", x, area(batch, inputs)?)?;
+        // SAFETY: as demanded here.
+        Ok(Self { x, target: unsafe { TargetInput::read(arguments, target, batch, outputs) }?, inputs })
+    }
+
+    /// # Safety
+    /// As [`Input::slice`], for each array.
+    pub unsafe fn get(self, checked: &Checked) -> Outcome<(MatRef<'_, f32>, Target<'_, f32>)> {
+        let batch = self.target.batch;
+        // SAFETY: as demanded here.
+        let (x, target) = unsafe { (self.x.slice(checked), self.target.get(checked)?) };
+        Ok((MatRef::new(x, batch, self.inputs)?, target))
+    }
+}
+
+/// A step of training on examples that `read` announces.
+///
+/// # Safety
+/// The contract of the header.
+pub unsafe fn train(
+    network: NetworkId,
+    update: *const UpdateConfig,
+    loss: *mut f64,
+    read: impl FnOnce(&mut Arguments, &Network<f32>) -> Outcome<Examples>,
+) -> Outcome {
+    let mut arguments = Arguments::new();
+    // SAFETY: as demanded here.
+    let update = unsafe { UpdateInput::read(&mut arguments, update) }?;
+    table::with(network, |NetworkHandle { context, network, .. }| {
+        let examples = read(&mut arguments, network)?;
+        let loss = arguments.write_wanted("loss", loss, 1)?;
+        let checked = arguments.check()?;
+        // SAFETY: as demanded here.
+        let (update, (x, target)) = unsafe { (update.get(&checked), examples.get(&checked)?) };
+        network.set_threads(context.threads()?);
+        let value = network.train_step(x, target, &update)?;
+        // SAFETY: as demanded here.
+        unsafe { put(loss, value, &checked) };
+        Ok(())
+    })
+}
+
+/// Loss and errors on examples that `read` announces.
+///
+/// # Safety
+/// The contract of the header.
+pub unsafe fn evaluate(
+    network: NetworkId,
+    loss: *mut f64,
+    errors: *mut i64,
+    read: impl FnOnce(&mut Arguments, &Network<f32>) -> Outcome<Examples>,
+) -> Outcome {
+    table::with(network, |NetworkHandle { context, network, .. }| {
+        let mut arguments = Arguments::new();
+        let examples = read(&mut arguments, network)?;
+        let loss = arguments.write_wanted("loss", loss, 1)?;
+        let errors = arguments.write_wanted("errors", errors, 1)?;
+        let checked = arguments.check()?;
+        // SAFETY: as demanded here.
+        let (x, target) = unsafe { examples.get(&checked) }?;
+        network.set_threads(context.threads()?);
+        let result = network.evaluate(x, target)?;
+        // SAFETY: as demanded here.
+        unsafe {
+            put(loss, result.loss, &checked);
+            put(errors, result.errors as i64, &checked);
+        }
+        Ok(())
+    })
+}
+
 /// As `interneuron_network_train_step`, with any target in the place of labels.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_network_train_target(
@@ -138,26 +249,10 @@ pub unsafe extern "C" fn interneuron_network_train_target(
     update: *const UpdateConfig,
     loss: *mut f64,
 ) -> i32 {
-    call(|| {
-        let mut arguments = Arguments::new();
-        // SAFETY: the contract of the header.
-        let update = unsafe { UpdateInput::read(&mut arguments, update) }?;
-        table::with(network, |NetworkHandle { context, network, .. }| {
-            let (batch, inputs) = (examples(batch)?, network.inputs());
-            let x = arguments.read("x", x, area(batch, inputs)?)?;
-            // SAFETY: the contract of the header.
-            let target = unsafe { TargetInput::read(&mut arguments, target, batch, network.outputs()) }?;
-            let loss = arguments.write_wanted("loss", loss, 1)?;
-            let checked = arguments.check()?;
-            // SAFETY: the contract of the header.
-            let (update, x, target) = unsafe { (update.get(&checked), x.slice(&checked), target.get(&checked)?) };
-            network.set_threads(context.threads()?);
-            let value = network.train_step(MatRef::new(x, batch, inputs)?, target, &update)?;
-            // SAFETY: the contract of the header.
-            unsafe { put(loss, value, &checked) };
-            Ok(())
-        })
-    })
+    // SAFETY: the contract of the header.
+    let read = |arguments: &mut _, network: &_| unsafe { Examples::targeted(arguments, network, batch, x, target) };
+    // SAFETY: the contract of the header.
+    call(|| unsafe { train(network, update, loss, read) })
 }
 
 /// As `interneuron_network_evaluate`, with any target in the place of labels. `*errors` is 0 where the target knows no
@@ -171,28 +266,10 @@ pub unsafe extern "C" fn interneuron_network_evaluate_target(
     loss: *mut f64,
     errors: *mut i64,
 ) -> i32 {
-    call(|| {
-        table::with(network, |NetworkHandle { context, network, .. }| {
-            let mut arguments = Arguments::new();
-            let (batch, inputs) = (examples(batch)?, network.inputs());
-            let x = arguments.read("x", x, area(batch, inputs)?)?;
-            // SAFETY: the contract of the header.
-            let target = unsafe { TargetInput::read(&mut arguments, target, batch, network.outputs()) }?;
-            let loss = arguments.write_wanted("loss", loss, 1)?;
-            let errors = arguments.write_wanted("errors", errors, 1)?;
-            let checked = arguments.check()?;
-            // SAFETY: the contract of the header.
-            let (x, target) = unsafe { (x.slice(&checked), target.get(&checked)?) };
-            network.set_threads(context.threads()?);
-            let result = network.evaluate(MatRef::new(x, batch, inputs)?, target)?;
-            // SAFETY: the contract of the header.
-            unsafe {
-                put(loss, result.loss, &checked);
-                put(errors, result.errors as i64, &checked);
-            }
-            Ok(())
-        })
-    })
+    // SAFETY: the contract of the header.
+    let read = |arguments: &mut _, network: &_| unsafe { Examples::targeted(arguments, network, batch, x, target) };
+    // SAFETY: the contract of the header.
+    call(|| unsafe { evaluate(network, loss, errors, read) })
 }
 
 /// One step of training with a loss of the caller's own: forward on `x [batch, inputs]`, `compute` with the outputs,
