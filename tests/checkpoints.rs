@@ -61,6 +61,63 @@ fn all_bits<T: Element>(net: &Network<T>) -> Vec<Vec<u64>> {
     net.params().flat_map(|params| params.arrays()).map(|(_, array)| bits(array)).collect()
 }
 
+/// A network with the same parameters, and with what is kept of them set by names.
+fn rebuilt<T: Element>(net: &Network<T>) -> Network<T> {
+    let (plan, params, mut state) = net.clone().into_parts();
+    let shapes: Vec<LayerShape> = plan.shapes().collect();
+    for (shape, (params, kept)) in shapes.iter().zip(params.iter().zip(state.layers_mut())) {
+        let before = std::mem::take(kept);
+        let schema = shape.schema().unwrap();
+        for (name, arrays) in before.iter() {
+            let len = |parameter| State::<T>::dimensions(name, parameter).map_or(0, |sizes| sizes.iter().product());
+            assert!(arrays.view().iter().map(<[T]>::len).eq(schema.iter().map(len)), "{name}");
+            kept.set(shape, params, name, arrays.view().iter()).unwrap();
+        }
+        assert!(*kept == before);
+    }
+    Network::new(plan, params, state).unwrap()
+}
+
+#[test]
+fn what_steps_keep_can_be_taken_out_and_set() {
+    for architecture in architectures() {
+        for update in updates() {
+            if update.natural.is_some() && architecture == Architecture::batch_norm(&DIMS).unwrap().seed(5) {
+                continue;
+            }
+            let mut net: Network<f32> = architecture.build(&Context::new().unwrap()).unwrap();
+            let mut run = Run::new(11);
+            steps(&mut net, &mut run, 3, &update);
+            let mut other = rebuilt(&net);
+            let again = steps(&mut other, &mut run.clone(), 3, &update);
+            assert_eq!(again, steps(&mut net, &mut run, 3, &update), "{update:?}");
+            assert_eq!(all_bits(&other), all_bits(&net), "{update:?}");
+        }
+    }
+}
+
+#[test]
+fn what_no_step_keeps_cannot_be_set() {
+    let shape = DenseShape::new(2, 1);
+    let params = Params::<f32>::zeros(&shape).unwrap();
+    let mut state = State::new();
+    state.set(&shape, &params, "velocity", [&[1.0, 2.0][..], &[3.0]]).unwrap();
+    let before = state.clone();
+    let mut refused = |name: &str, arrays: [&[f32]; 2]| {
+        let error = state.set(&shape, &params, name, arrays).unwrap_err().to_string();
+        assert!(state == before);
+        error
+    };
+    assert!(refused("speed", [&[1.0, 2.0], &[3.0]]).starts_with("something else that a step keeps is not supported"));
+    assert_eq!(refused("velocity", [&[1.0], &[3.0]]), "W has 1 element: expected 2");
+    assert_eq!(refused("velocity", [&[1.0, f32::NAN], &[3.0]]), "W[1] is NaN: expected a finite number");
+    assert_eq!(refused("square", [&[1.0, 1.0], &[-3.0]]), "b[0] is -3: expected a finite number ≥ 0");
+    assert!(refused("negative", [&[], &[-1.0]]).starts_with("b[0] is -1: expected"));
+    let other = DenseShape::new(3, 1);
+    let error = state.set(&other, &Params::zeros(&other).unwrap(), "square", [&[1.0; 3][..], &[1.0]]).unwrap_err();
+    assert_eq!(error, Error::Length { name: "W", len: 2, expected: 3 });
+}
+
 #[test]
 fn a_loaded_run_goes_on_to_the_same_bits() {
     fn check<T: Element>(architecture: &Architecture, file: &Path, update: &Update) {

@@ -7,8 +7,8 @@ use crate::element::Element;
 use crate::layers::LayerShape;
 use crate::layers::inhibition::division::Divisor;
 use crate::layers::kind::Tensors as Found;
-use crate::optim::state::{NEGATIVE, SLOTS, Slot, SlotKind, State};
-use crate::params::schema::{Parameter, Role, Schema};
+use crate::optim::state::{Bad, SLOTS, Slot, SlotKind, State};
+use crate::params::schema::{Parameter, Schema};
 use crate::params::{Params, array};
 use safetensors::tensor::TensorInfo;
 use std::collections::{BTreeMap, HashMap};
@@ -205,29 +205,10 @@ pub(super) fn check_values<T: Element>(
 ) -> Result<(), String> {
     // Which parameters keep their sign depends on the layer.
     params.view().check_values(schema).map_err(|error| format!("layer {k}: {error}"))?;
-    for Slot { kind, params, .. } in state.kept() {
-        for (parameter, array) in schema.iter().zip(params.view().iter()) {
-            finite(&format!("layers.{k}.{}.{}", kind.name, parameter.name), array, kind.signed)?;
-        }
-    }
-    let Some(negative) = state.slot(&NEGATIVE) else { return Ok(()) };
-    let biases = schema.iter().zip(params.view().iter().zip(negative.view().iter()));
-    for (Parameter { name, .. }, (bias, negative)) in biases.filter(|(parameter, _)| parameter.role == Role::Bias) {
-        if let Some(i) = bias.iter().zip(negative).position(|(&b, &negative)| b + negative < T::ZERO) {
-            let (name, value) = (format!("layers.{k}.{}.{name}[{i}]", NEGATIVE.name), negative[i]);
-            return Err(format!("{name} is {value}: expected so much that b and it are not negative together"));
-        }
+    for slot in state.kept() {
+        slot.check_values(schema, params.view()).map_err(|Bad { parameter, index, value, expected }| {
+            format!("layers.{k}.{}.{parameter}[{index}] is {value}: expected {expected}", slot.kind.name)
+        })?;
     }
     Ok(())
-}
-
-/// Checks that values are finite and, unless `signed`, not negative.
-fn finite<T: Element>(name: &str, values: &[T], signed: bool) -> Result<(), String> {
-    match values.iter().position(|&value| !value.is_finite() || (!signed && value < T::ZERO)) {
-        None => Ok(()),
-        Some(i) => {
-            let expected = if signed { "a finite number" } else { "a finite number ≥ 0" };
-            Err(format!("{name}[{i}] is {}: expected {expected}", values[i]))
-        }
-    }
 }

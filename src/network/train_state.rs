@@ -51,6 +51,12 @@ impl<T: Element> TrainState<T> {
         self.layers.iter()
     }
 
+    /// The same, to be changed: what is kept may be taken out, set ([`State::set`]) and put back. A plan wants one for each
+    /// of its layers, or none at all.
+    pub fn layers_mut(&mut self) -> &mut Vec<State<T>> {
+        &mut self.layers
+    }
+
     /// Forgets what was kept of layer `k`, whose parameters somebody changed otherwise than by a step: its velocities go
     /// on from zero.
     pub fn forget(&mut self, k: usize) {

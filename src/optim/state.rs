@@ -9,7 +9,7 @@ use super::sums::{ROW_SUMS, SUM};
 use super::update::Update;
 use crate::element::Element;
 use crate::error::{Error, length};
-use crate::params::schema::{Parameter, Role, Schema};
+use crate::params::schema::{Parameter, Role, Schema, Shape};
 use crate::params::{Params, ParamsRef};
 
 /// What an [`Update`] keeps of one layer from step to step: velocities, moments, counted steps, the estimate of the
@@ -35,6 +35,14 @@ pub(crate) struct Slot<T> {
     pub kept: bool,
 }
 
+/// A number that no step can have left.
+pub(crate) struct Bad {
+    pub parameter: &'static str,
+    pub index: usize,
+    pub value: f64,
+    pub expected: &'static str,
+}
+
 /// What becomes of a number.
 type Advance = fn(&Update, Role, [f64; 2]) -> f64;
 
@@ -44,7 +52,6 @@ pub(crate) struct SlotKind {
     /// What checkpoints call it.
     pub name: &'static str,
     /// Whether its numbers may be negative.
-    #[cfg_attr(not(feature = "checkpoint"), expect(dead_code, reason = "checked when a file is read"))]
     pub signed: bool,
     /// The parameters that have it.
     pub of: fn(&Parameter) -> bool,
@@ -121,6 +128,11 @@ impl<T> State<T> {
         self.kept().find(|slot| slot.kind.name == name).map(|slot| &slot.params)
     }
 
+    /// The names of all that is kept, each with its arrays.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Params<T>)> {
+        self.kept().map(|slot| (slot.kind.name, &slot.params))
+    }
+
     /// All that is kept.
     pub(crate) fn kept(&self) -> impl Iterator<Item = &Slot<T>> {
         self.slots.iter().filter(|slot| slot.kept)
@@ -137,6 +149,53 @@ impl<T> State<T> {
 }
 
 impl<T: Element> State<T> {
+    /// The dimensions of what is kept of a parameter under a name: those of the parameter, or of its rows, or `[1]`. None
+    /// if nothing is kept of it, or there is no such name.
+    pub fn dimensions<'p>(name: &str, parameter: &'p Parameter) -> Option<&'p [usize]> {
+        SLOTS.into_iter().find(|kind| kind.name == name)?.dimensions(parameter)
+    }
+
+    /// Keeps `arrays` under a name, as if a step had left them: one for each parameter of a layer of this shape, in their
+    /// order, with the dimensions of [`State::dimensions`], or empty. What was kept under the name is overwritten.
+    /// `params` are those that it is kept of.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if nothing is kept under such a name; [`Error::Kind`] or [`Error::Length`] if `params`, the
+    /// arrays, or what is kept already are of another shape; [`Error::Value`], which names the parameter, if a number is not finite,
+    /// or negative where it cannot be. Nothing is changed then.
+    pub fn set<'a, 'p>(
+        &mut self,
+        shape: &impl Shape,
+        params: impl Into<ParamsRef<'p, T>>,
+        name: &str,
+        arrays: impl IntoIterator<Item = &'a [T]>,
+    ) -> Result<(), Error>
+    where
+        T: 'p,
+    {
+        let (schema, params) = (shape.schema()?, params.into());
+        params.check(&schema)?;
+        self.check(&schema)?;
+        let Some(kind) = SLOTS.into_iter().find(|kind| kind.name == name) else {
+            let expected = "a name of the documentation of checkpoints, such as velocity, moment or square";
+            return Err(Error::Unsupported { what: "something else that a step keeps", expected });
+        };
+        let arrays: Vec<&[T]> = arrays.into_iter().collect();
+        length("arrays", arrays.len(), schema.len())?;
+        let arrays = ParamsRef::of(schema.names, arrays).to_owned();
+        let slot = Slot { kind, params: arrays, kept: true };
+        slot.check(&schema)?;
+        slot.check_values(&schema, params).map_err(|Bad { parameter, index, value, expected }| Error::Value {
+            name: parameter,
+            index,
+            value,
+            expected,
+        })?;
+        self.slots.retain(|slot| slot.kind.name != kind.name);
+        self.slots.push(slot);
+        Ok(())
+    }
+
     /// Checks that what is kept is of a layer of this schema.
     pub(crate) fn check(&self, schema: &Schema) -> Result<(), Error> {
         self.slots.iter().try_for_each(|slot| slot.check(schema))?;
@@ -235,6 +294,28 @@ impl<T: Element> Slot<T> {
                 *to = T::from_f64(begin(update, &mut from.iter().map(|element| element.to_f64())));
             });
         }
+    }
+
+    /// Checks that its numbers are what a step of the parameters can leave.
+    pub fn check_values(&self, schema: &Schema, params: ParamsRef<'_, T>) -> Result<(), Bad> {
+        for (parameter, array) in schema.iter().zip(self.params.view().iter()) {
+            let fine = |value: &T| value.is_finite() && (self.kind.signed || *value >= T::ZERO);
+            if let Some(index) = array.iter().position(|value| !fine(value)) {
+                let expected = if self.kind.signed { "a finite number" } else { "a finite number ≥ 0" };
+                return Err(Bad { parameter: parameter.name, index, value: array[index].to_f64(), expected });
+            }
+        }
+        if self.kind.name != NEGATIVE.name {
+            return Ok(());
+        }
+        let biases = schema.iter().zip(params.iter().zip(self.params.view().iter()));
+        for (parameter, (bias, negative)) in biases.filter(|(parameter, _)| parameter.role == Role::Bias) {
+            if let Some(index) = bias.iter().zip(negative).position(|(&b, &negative)| b + negative < T::ZERO) {
+                let expected = "so much that b and it are not negative together";
+                return Err(Bad { parameter: parameter.name, index, value: negative[index].to_f64(), expected });
+            }
+        }
+        Ok(())
     }
 
     /// Checks that it is of a layer of this schema.
