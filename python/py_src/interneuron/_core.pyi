@@ -1,0 +1,239 @@
+"""The extension module: checks, views of arrays, and the kernels.
+
+An array is anything with the buffer protocol (NumPy) or a tensor of PyTorch on the CPU, of float32 or float64. Nothing is
+copied where the last index is contiguous and rows do not overlap; inputs that are laid out otherwise are copied, outputs
+are refused. New arrays are of the same kind as `x`. `threads` is how many threads compute; it never changes a bit.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, final
+
+Array = Any
+Dtype = Literal["float32", "float64"]
+Divisor = Literal["plain", "root"] | float
+
+__version__: str
+
+@final
+class Shape:
+    """What a layer is: its kind and its numbers. A value: hashable, picklable, and never changed."""
+
+    kind: Literal["dann", "linear", "columns", "layer_norm", "batch_norm"]
+    inputs: int
+    outputs: int
+    interneurons: int
+    relu: bool
+    divisive: bool
+    divisor: Divisor | None
+    inhibitory_inputs: int
+    inhibitory_outputs: int
+    @staticmethod
+    def dann(d: int, ne: int, ni: int, *, relu: bool = True, divisor: Divisor | None = "plain") -> Shape:
+        """With interneurons; `divisor` None: inhibition only subtracts."""
+    @staticmethod
+    def linear(d: int, ne: int, *, relu: bool = True) -> Shape: ...
+    @staticmethod
+    def columns(
+        d: int, ne: int, *, inhibitory_inputs: int = 0, inhibitory_outputs: int = 0, relu: bool = True
+    ) -> Shape: ...
+    @staticmethod
+    def layer_norm(d: int, ne: int, *, relu: bool = True) -> Shape: ...
+    @staticmethod
+    def batch_norm(d: int, ne: int, *, relu: bool = True) -> Shape: ...
+    @staticmethod
+    def parse(text: str) -> Shape:
+        """The shape that `str(shape)` describes."""
+    @property
+    def parameters(self) -> list[tuple[str, tuple[int, ...], str, bool, float]]:
+        """The arrays that such a layer has, in their order: name, dimensions, role, whether its elements may be negative,
+        and what corrections multiply its gradient with. Roles are `Wex`, `Wix`, `Wei`, `alpha`, `g`, `b`, `statistic`."""
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class Update:
+    """How a step changes the parameters: see the Rust crate's `Update`, whose fields and defaults these are. What is there
+    for each parameter is a number for all, or a mapping from roles to numbers, with 1 (factors) or 0 for the others."""
+
+    def __init__(
+        self,
+        lr: float,
+        *,
+        corrections: bool = False,
+        factors: float | Mapping[str, float] | None = None,
+        exponentiated: float | None = None,
+        decay: float | Mapping[str, float] | None = None,
+        decay_order: Literal["before_momentum", "after_momentum", "decoupled"] = "before_momentum",
+        momentum: float | Mapping[str, float] | None = None,
+        nesterov: bool = False,
+        dampening: float = 0.0,
+        adam: tuple[float, float, float, bool] | None = None,
+        floor: float | None = None,
+        clip: float | None = None,
+        clip_scope: Literal["layer", "array", "network"] = "layer",
+        kept_sums: Literal["array", "row"] | None = None,
+        angle: tuple[float, int, float] | None = None,
+        natural: tuple[float, float, float, bool] | None = None,
+    ) -> None:
+        """`exponentiated`: the split of biases. `adam`: beta1, beta2, epsilon, amsgrad. `angle`: lr_min, rates,
+        cosine_epsilon. `natural`: c, f_lambda, epsilon, normalised."""
+    lr: float
+    def with_lr(self, lr: float) -> Update: ...
+    def __eq__(self, other: object) -> bool: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class State:
+    """What steps keep of one layer: velocities, moments, and so on, by the names of checkpoints."""
+
+    def __init__(self, shape: Shape, dtype: Dtype) -> None: ...
+    def names(self) -> list[str]: ...
+    def get(self, name: str, like: Array | None = None) -> list[Array | None] | None:
+        """Copies of the arrays under a name, one for each parameter, of NumPy or, with a tensor `like`, of PyTorch."""
+    def set(self, params: Sequence[Array], name: str, arrays: Sequence[Array | None]) -> None: ...
+    def clear(self) -> None: ...
+    def copy(self) -> State: ...
+    def __eq__(self, other: object) -> bool: ...
+
+@final
+class Kept:
+    """What a forward pass keeps for its backward pass. Used up, it is made again by another forward pass."""
+
+    def low_divisors(self) -> tuple[int, int, float | None] | None:
+        """How many divisors were below their bound, of how many, and the smallest of them."""
+
+def forward(shape: Shape, x: Array, params: Sequence[Array], threads: int, keep: bool) -> tuple[Array, Kept | None]:
+    """`h [..., ne]` of `x [..., d]`, and what a backward pass needs if it is to be kept."""
+
+def backward(
+    kept: Kept,
+    dh: Array,
+    x: Array,
+    params: Sequence[Array],
+    threads: int,
+    needs_x: bool,
+    needs_params: bool,
+) -> tuple[Array | None, tuple[Array, ...] | None]:
+    """`dx` and the gradients of all parameters, where they are needed. Those of statistics are the statistics of the
+    batch."""
+
+def update(
+    kept: Kept,
+    dh: Array,
+    x: Array,
+    params: Sequence[Array],
+    state: State,
+    update: Update,
+    threads: int,
+    needs_x: bool,
+) -> Array | None:
+    """The fused step: overwrites `params`; returns `dx` (of the parameters before) if it is needed."""
+
+def apply(
+    shape: Shape, params: Sequence[Array], gradients: Sequence[Array], state: State, update: Update, threads: int
+) -> None:
+    """A step with gradients that were handed out: overwrites `params`, with the bits of the fused step."""
+
+def draw(
+    shapes: Sequence[Shape],
+    params: Sequence[Sequence[Array]],
+    seed: int,
+    *,
+    schemes: Sequence[str | float] | None = None,
+    mean_input: float = 0.0,
+    x: Array | None = None,
+) -> None:
+    """Overwrites the parameters of a network with those of a seed. A scheme is `matched`, `independent`, `centred`, or
+    the `k` of lognormal weights. With `x [B, d]` layers are drawn from the moments of their inputs."""
+
+@final
+class TrainState:
+    """The steps of a network, and the generator of the labels that a natural gradient draws."""
+
+    def __init__(self, seed: int = 0) -> None: ...
+    steps: int
+    def copy(self) -> TrainState: ...
+
+class Target:
+    """What outputs are to be: `labels [B]`, `probabilities`, `values` or `binary` `[B, K]`."""
+
+    def __init__(
+        self,
+        kind: Literal["labels", "probabilities", "values", "binary"],
+        y: Array,
+        *,
+        weights: Array | None = None,
+        mask: Array | None = None,
+        smoothing: float = 0.0,
+    ) -> None: ...
+
+@final
+class Plan:
+    """The passes through a network, on parameters that somebody else owns: a sequence of arrays for each layer."""
+
+    def __init__(self, shapes: Sequence[Shape], dtype: Dtype) -> None: ...
+    shapes: list[Shape]
+    def train_step(
+        self,
+        params: Sequence[Sequence[Array]],
+        states: Sequence[State],
+        state: TrainState,
+        x: Array,
+        target: Target,
+        update: Update,
+        threads: int,
+    ) -> float: ...
+    def gradients(
+        self,
+        params: Sequence[Sequence[Array]],
+        x: Array,
+        target: Target,
+        gradients: Sequence[Sequence[Array]],
+        threads: int,
+    ) -> float: ...
+    def apply(
+        self,
+        params: Sequence[Sequence[Array]],
+        states: Sequence[State],
+        state: TrainState,
+        gradients: Sequence[Sequence[Array]],
+        update: Update,
+        threads: int,
+    ) -> None: ...
+    def evaluate(
+        self, params: Sequence[Sequence[Array]], x: Array, target: Target, threads: int
+    ) -> tuple[float, int, int]:
+        """Loss, errors, and examples that count."""
+    def logits(self, params: Sequence[Sequence[Array]], x: Array, threads: int) -> Array: ...
+    def inspect(
+        self, params: Sequence[Sequence[Array]], x: Array, target: Target, update: Update, threads: int
+    ) -> list[dict[str, Any]]: ...
+    def low_divisors(self) -> list[tuple[int, int, float | None] | None]: ...
+
+def save(
+    path: str,
+    shapes: Sequence[Shape],
+    params: Sequence[Sequence[Array]],
+    states: Sequence[State],
+    state: TrainState,
+    seed: int,
+    scaler: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> None: ...
+def load(
+    path: str,
+) -> tuple[
+    list[Shape], Dtype, list[list[Array]], list[State], TrainState, int, tuple[list[float], list[float]] | None
+]:
+    """Shapes, element type, parameters (of NumPy), what steps keep, the state, the seed, the scaler."""
+
+def digits(train: int, test: int, seed: int) -> tuple[Array, Array, Array, Array]:
+    """Drawn digits: training images `[N, 784]` and labels `[N]`, then those of the test."""
+
+def load_images(folder: str) -> tuple[Array, Array, Array, Array]:
+    """A data set in MNIST's format, plain or compressed: images as numbers from 0 to 1, and labels."""
+
+def isas() -> list[str]: ...
+def isa() -> str: ...
+def pools() -> int:
+    """How many pools of threads this process has."""
