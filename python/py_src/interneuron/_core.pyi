@@ -80,6 +80,10 @@ class Update:
         cosine_epsilon. `natural`: c, f_lambda, epsilon, normalised."""
     lr: float
     def with_lr(self, lr: float) -> Update: ...
+    def fields(self) -> dict[str, Any]:
+        """The keywords that make it, all of them."""
+    @staticmethod
+    def of_fields(fields: dict[str, Any]) -> Update: ...
     def __eq__(self, other: object) -> bool: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
@@ -94,6 +98,8 @@ class State:
     def set(self, params: Sequence[Array], name: str, arrays: Sequence[Array | None]) -> None: ...
     def clear(self) -> None: ...
     def copy(self) -> State: ...
+    @property
+    def shape(self) -> Shape: ...
     def __eq__(self, other: object) -> bool: ...
 
 @final
@@ -135,6 +141,9 @@ def apply(
 ) -> None:
     """A step with gradients that were handed out: overwrites `params`, with the bits of the fused step."""
 
+def check_update(update: Update, dtype: Dtype) -> None:
+    """Checks that an update can be used for arrays of this type."""
+
 def draw(
     shapes: Sequence[Shape],
     params: Sequence[Sequence[Array]],
@@ -154,6 +163,7 @@ class TrainState:
     def __init__(self, seed: int = 0) -> None: ...
     steps: int
     def copy(self) -> TrainState: ...
+    def __eq__(self, other: object) -> bool: ...
 
 class Target:
     """What outputs are to be: `labels [B]`, `probabilities`, `values` or `binary` `[B, K]`."""
@@ -174,6 +184,7 @@ class Plan:
 
     def __init__(self, shapes: Sequence[Shape], dtype: Dtype) -> None: ...
     shapes: list[Shape]
+    dtype: Dtype
     def train_step(
         self,
         params: Sequence[Sequence[Array]],
@@ -221,7 +232,7 @@ def save(
     scaler: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> None: ...
 def load(
-    path: str,
+    path: str, dtype: Dtype
 ) -> tuple[
     list[Shape], Dtype, list[list[Array]], list[State], TrainState, int, tuple[list[float], list[float]] | None
 ]:
