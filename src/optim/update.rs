@@ -173,8 +173,11 @@ impl Update {
         Self { natural: Some(natural), ..Self::sgd(lr) }
     }
 
-    /// Checks the numbers as they will be rounded to `T`.
-    pub(crate) fn check<T: Element>(&self) -> Result<(), Error> {
+    /// Checks the numbers as they will be rounded to `T`, which every step does, too.
+    ///
+    /// # Errors
+    /// [`Error::LearningRate`], [`Error::Factor`], [`Error::Policy`] or [`Error::Unsupported`] if it cannot be used.
+    pub fn check<T: Element>(&self) -> Result<(), Error> {
         if !valid::<T>(self.lr) {
             return Err(Error::LearningRate { lr: self.lr });
         }

@@ -80,6 +80,10 @@ class Update:
         cosine_epsilon. `natural`: c, f_lambda, epsilon, normalised."""
     lr: float
     def with_lr(self, lr: float) -> Update: ...
+    def fields(self) -> dict[str, Any]:
+        """The keywords that make it, all of them."""
+    @staticmethod
+    def of_fields(fields: dict[str, Any]) -> Update: ...
     def __eq__(self, other: object) -> bool: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
@@ -94,6 +98,8 @@ class State:
     def set(self, params: Sequence[Array], name: str, arrays: Sequence[Array | None]) -> None: ...
     def clear(self) -> None: ...
     def copy(self) -> State: ...
+    @property
+    def shape(self) -> Shape: ...
     def __eq__(self, other: object) -> bool: ...
 
 @final
@@ -135,6 +141,31 @@ def apply(
 ) -> None:
     """A step with gradients that were handed out: overwrites `params`, with the bits of the fused step."""
 
+def check_update(update: Update, dtype: Dtype) -> None:
+    """Checks that an update can be used for arrays of this type."""
+
+def network(
+    kind: Literal["dann", "mlp", "layer_norm", "batch_norm", "column_ei"],
+    dims: Sequence[int],
+    nis: Sequence[int] | None = None,
+    *,
+    divisor: Divisor | None = "plain",
+    ratio: int = 10,
+) -> list[Shape]:
+    """The shapes of a network that the paper compares: ReLU in hidden layers, the identity in the last one. `nis` is for
+    `dann` alone, `ratio` for `column_ei`."""
+
+def draw_layer(
+    shape: Shape,
+    params: Sequence[Array],
+    seed: int,
+    *,
+    rectified: bool,
+    scheme: str | float | None = None,
+    mean_input: float = 0.0,
+) -> None:
+    """Overwrites the parameters of one layer with those of a seed. `rectified`: its inputs are outputs of a ReLU."""
+
 def draw(
     shapes: Sequence[Shape],
     params: Sequence[Sequence[Array]],
@@ -154,6 +185,7 @@ class TrainState:
     def __init__(self, seed: int = 0) -> None: ...
     steps: int
     def copy(self) -> TrainState: ...
+    def __eq__(self, other: object) -> bool: ...
 
 class Target:
     """What outputs are to be: `labels [B]`, `probabilities`, `values` or `binary` `[B, K]`."""
@@ -174,6 +206,7 @@ class Plan:
 
     def __init__(self, shapes: Sequence[Shape], dtype: Dtype) -> None: ...
     shapes: list[Shape]
+    dtype: Dtype
     def train_step(
         self,
         params: Sequence[Sequence[Array]],
@@ -221,7 +254,7 @@ def save(
     scaler: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> None: ...
 def load(
-    path: str,
+    path: str, dtype: Dtype
 ) -> tuple[
     list[Shape], Dtype, list[list[Array]], list[State], TrainState, int, tuple[list[float], list[float]] | None
 ]:
