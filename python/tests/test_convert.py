@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from interneuron.torch import composed, convert
+from interneuron.torch import ColumnEILinear, DannLinear, LayerNormLinear, composed, convert
 
 
 def drawn(*shape: int, at: float = 0.1) -> nn.Parameter:
@@ -443,21 +443,61 @@ def test_errors_on_the_way_back() -> None:
         assert str(caught.value) == text
 
 
-def test_layers_that_the_authors_do_not_have() -> None:
-    class Layer(nn.Module):
-        def __init__(self, nonlinearity: str | None, divisor: object) -> None:
-            super().__init__()
-            self.nonlinearity, self.divisor = nonlinearity, divisor
+def test_inhibitory_inputs_come_from_columns() -> None:
+    # Signs are put on what columns hand on, so nothing would put them on these.
+    for theirs, came in ((TheirNet(TheirColumns(6, 3, 2, relu=False)), "fc0"),
+                         (TheirNet(TheirLinear(6, 5), TheirColumns(5, 3, 2, relu=False)), "fc1")):  # fmt: skip
+        with pytest.raises(ValueError) as caught:
+            convert.from_ltlwdp(theirs.state_dict())
+        expected = "expected as many, since units hand on their own signs here"
+        assert str(caught.value) == f"layers.{came} has 2 inhibitory inputs, and 0 come in: {expected}"
 
-    with pytest.raises(
-        ValueError, match=r"0.divisor is 0.01: expected 'plain', which is what the authors' layers have"
-    ):
-        convert.to_ltlwdp(nn.Sequential(Layer("relu", 0.01), Layer(None, "plain")))
-    with pytest.raises(
-        ValueError, match=r"0.nonlinearity is None: expected 'relu', as the authors' networks have ReLU"
-    ):
-        convert.to_ltlwdp(nn.Sequential(Layer(None, "plain"), Layer(None, "plain")))
-    with pytest.raises(
-        ValueError, match=r"1.nonlinearity is 'relu': expected None, as the authors' networks have ReLU"
-    ):
-        convert.to_ltlwdp(nn.Sequential(Layer("relu", None), Layer("relu", None)))
+
+REFUSED = [
+    (
+        (DannLinear(6, 5, 3, divisor=0.01), DannLinear(5, 3, 1, nonlinearity=None)),
+        "0 has the divisor 0.01: expected 'plain', which is what the authors' layers have",
+    ),
+    (
+        (DannLinear(6, 5, 3, nonlinearity=None), DannLinear(5, 3, 1, nonlinearity=None)),
+        "0 is linear: expected ReLU in all layers but the last, as in the authors' networks",
+    ),
+    (
+        (DannLinear(6, 5, 3), DannLinear(5, 3, 1)),
+        "1 is followed by ReLU: expected ReLU in all layers but the last, as in the authors' networks",
+    ),
+    (
+        (ColumnEILinear(6, 3, 2, nonlinearity=None),),
+        "0 has 2 inhibitory inputs, and 0 come in: expected as many,"
+        " since the authors' units do not hand on their signs",
+    ),
+    (
+        (ColumnEILinear(6, 3, 0, n_inhibitory_out=1, nonlinearity=None),),
+        "0 has 1 inhibitory outputs: expected 0 of a network's last layer",
+    ),
+    (
+        (LayerNormLinear(6, 3, nonlinearity=None),),
+        "0.W comes with g, as in a normalised layer: their normalised layers add the bias before and"
+        " after they normalise, and divide by the unbiased deviation without a constant, so no layer here computes the"
+        " same",
+    ),
+    (
+        (nn.Linear(6, 5), DannLinear(5, 3, 1, nonlinearity=None)),
+        "0.weight [5, 6] is not known: expected Ualpha, Uei, Uex, Ug, Uix, W, Walpha, Wei, Wex, Wg, Wix, Wpos,"
+        " alpha, b, g, h0, sign",
+    ),
+]
+
+
+@pytest.mark.parametrize(("layers", "text"), REFUSED, ids=[text[:40] for _, text in REFUSED])
+def test_layers_that_the_authors_do_not_have(layers: tuple[nn.Module, ...], text: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        convert.to_ltlwdp(nn.Sequential(*layers))
+    assert str(caught.value) == text
+
+
+def test_the_random_numbers_of_the_caller_stay() -> None:
+    state_dict = NETWORKS["dann"]().state_dict()
+    before = torch.get_rng_state()
+    convert.from_ltlwdp(state_dict)
+    assert torch.equal(torch.get_rng_state(), before)

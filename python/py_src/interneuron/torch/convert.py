@@ -1,9 +1,9 @@
 """State dicts of the paper authors' modules, and ours.
 
 `layers.fc{i}.NAME` in the code of Cornford et al. (ICLR 2021) is `{i}.NAME` in a `Sequential` of ours.
-Vectors that are columns or rows there (`b [ne, 1]`, `alpha [1, ni]`) are vectors here, and the matrix of signs
-of sign-constrained columns, `D [d, d]`, is its diagonal, `sign [d]`. Names of later code of the group, of its
-convolutions and of its recurrent cells are known, too: the tables below have all of them.
+Vectors that are columns or rows there (`b [ne, 1]`, `alpha [1, ni]`) are vectors here, and the matrix of
+signs of sign-constrained columns, `D [d, d]`, is its diagonal, `sign [d]`. Names of later code of the group,
+of its convolutions and of its recurrent cells are known, too: the tables below have all of them.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from .._core import Shape
 from ..errors import InvalidValue, ShapeError
-
-if TYPE_CHECKING:
-    from .._core import Shape
+from .modules import Layer, from_shapes
 
 __all__ = ["LayerDescription", "convert_state_dict", "describe", "from_ltlwdp", "split_biases", "to_ltlwdp"]
 
@@ -61,8 +60,6 @@ class LayerDescription:
 
     def shape(self) -> Shape:
         """The shape that kernels have for it."""
-        from .._core import Shape
-
         match self.kind:
             case "dann":
                 return Shape.dann(
@@ -227,19 +224,23 @@ def from_ltlwdp(state_dict: Mapping[str, Tensor]) -> nn.Sequential:
     """The network of the authors' state dict, with copies of its arrays, on the CPU and in their dtype.
 
     Raises:
-        InvalidValue, ShapeError: as [`describe`][interneuron.torch.convert.describe], and for layers of which
-            there is no module: convolutions and recurrent cells, whose arrays
-            [`convert_state_dict`][interneuron.torch.convert.convert_state_dict] converts.
+        InvalidValue, ShapeError: as [`describe`][interneuron.torch.convert.describe]; for layers of which there
+            is no module (convolutions and recurrent cells, whose arrays
+            [`convert_state_dict`][interneuron.torch.convert.convert_state_dict] converts); and if a layer with
+            inhibitory inputs does not come after a layer of sign-constrained columns.
     """
-    from . import modules
-
     layers, descriptions = _read(state_dict), describe(state_dict)
+    signed = 0
     for layer, description in zip(layers, descriptions):
         if description.kind in ("conv", "recurrent"):
             said = f"{layer.name} is of kind {description.kind}: expected dann, linear or columns"
             raise InvalidValue(f"{said}; convert_state_dict converts its arrays")
-    network: nn.Sequential = modules.from_shapes([description.shape() for description in descriptions])
-    network.to(dtype=next(iter(state_dict.values())).dtype)
+        if description.inhibitory_inputs != signed:
+            said = f"{layer.name} has {description.inhibitory_inputs} inhibitory inputs, and {signed} come in"
+            raise InvalidValue(f"{said}: expected as many, since units hand on their own signs here")
+        signed = description.inhibitory_outputs if description.kind == "columns" else 0
+    dtype = next(iter(state_dict.values())).dtype
+    network = from_shapes([description.shape() for description in descriptions], seed=0, dtype=dtype)
     arrays = ((k, name, array) for k, layer in enumerate(layers) for name, array in _ours(layer).items())
     network.load_state_dict({f"{k}.{name}": array for k, name, array in arrays})
     return network
@@ -288,19 +289,31 @@ def to_ltlwdp(source: nn.Module | Mapping[str, Tensor], *, prefix: str | None = 
 
 def _check_theirs(module: nn.Module) -> None:
     """Raises if layers compute what the authors' do not, which their arrays do not tell."""
-    layers = [(name, layer) for name, layer in module.named_modules() if hasattr(layer, "nonlinearity")]
-    for k, (name, layer) in enumerate(layers):
-        divisor = getattr(layer, "divisor", None)
-        if divisor not in ("plain", None):
+    named = [
+        (name or "the layer", layer.shape)
+        for name, layer in module.named_modules()
+        if isinstance(layer, Layer)
+    ]
+    signed = 0
+    for k, (name, shape) in enumerate(named):
+        if shape.divisor not in ("plain", None):
+            said = f"{name} has the divisor {shape.divisor!r}"
+            raise InvalidValue(f"{said}: expected 'plain', which is what the authors' layers have")
+        if shape.relu != (k + 1 < len(named)):
+            said = f"{name} is {'followed by ReLU' if shape.relu else 'linear'}"
             raise InvalidValue(
-                f"{name}.divisor is {divisor!r}: expected 'plain', which is what the authors' layers have"
+                f"{said}: expected ReLU in all layers but the last, as in the authors' networks"
             )
-        expected = "relu" if k + 1 < len(layers) else None
-        if layer.nonlinearity != expected:
-            rule = "the authors' networks have ReLU in all layers but the last"
+        if shape.inhibitory_inputs != signed:
+            said = f"{name} has {shape.inhibitory_inputs} inhibitory inputs, and {signed} come in"
             raise InvalidValue(
-                f"{name}.nonlinearity is {layer.nonlinearity!r}: expected {expected!r}, as {rule}"
+                f"{said}: expected as many, since the authors' units do not hand on their signs"
             )
+        signed = shape.inhibitory_outputs
+    if signed:
+        raise InvalidValue(
+            f"{named[-1][0]} has {signed} inhibitory outputs: expected 0 of a network's last layer"
+        )
 
 
 def _read(state_dict: Mapping[str, Tensor]) -> list[_Layer]:
