@@ -445,8 +445,9 @@ def test_errors_on_the_way_back() -> None:
 
 def test_inhibitory_inputs_come_from_columns() -> None:
     # Signs are put on what columns hand on, so nothing would put them on these.
-    for theirs, came in ((TheirNet(TheirColumns(6, 3, 2, relu=False)), "fc0"),
-                         (TheirNet(TheirLinear(6, 5), TheirColumns(5, 3, 2, relu=False)), "fc1")):  # fmt: skip
+    first = TheirNet(TheirColumns(6, 3, 2, relu=False))
+    second = TheirNet(TheirLinear(6, 5), TheirColumns(5, 3, 2, relu=False))
+    for theirs, came in ((first, "fc0"), (second, "fc1")):
         with pytest.raises(ValueError) as caught:
             convert.from_ltlwdp(theirs.state_dict())
         expected = "expected as many, since units hand on their own signs here"
@@ -478,13 +479,13 @@ REFUSED = [
     (
         (LayerNormLinear(6, 3, nonlinearity=None),),
         "0.W comes with g, as in a normalised layer: their normalised layers add the bias before and"
-        " after they normalise, and divide by the unbiased deviation without a constant, so no layer here computes the"
-        " same",
+        " after they normalise, and divide by the unbiased deviation without a constant, so no layer here"
+        " computes the same",
     ),
     (
         (nn.Linear(6, 5), DannLinear(5, 3, 1, nonlinearity=None)),
-        "0.weight [5, 6] is not known: expected Ualpha, Uei, Uex, Ug, Uix, W, Walpha, Wei, Wex, Wg, Wix, Wpos,"
-        " alpha, b, g, h0, sign",
+        "0.weight [5, 6] is not known: expected Ualpha, Uei, Uex, Ug, Uix, W, Walpha, Wei, Wex, Wg, Wix,"
+        " Wpos, alpha, b, g, h0, sign",
     ),
 ]
 

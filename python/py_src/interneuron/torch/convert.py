@@ -224,10 +224,9 @@ def from_ltlwdp(state_dict: Mapping[str, Tensor]) -> nn.Sequential:
     """The network of the authors' state dict, with copies of its arrays, on the CPU and in their dtype.
 
     Raises:
-        InvalidValue, ShapeError: as [`describe`][interneuron.torch.convert.describe]; for layers of which there
-            is no module (convolutions and recurrent cells, whose arrays
-            [`convert_state_dict`][interneuron.torch.convert.convert_state_dict] converts); and if a layer with
-            inhibitory inputs does not come after a layer of sign-constrained columns.
+        InvalidValue, ShapeError: as [`describe`][interneuron.torch.convert.describe]; for convolutions and
+            recurrent cells, of which there is no module; and if a layer with inhibitory inputs does not come
+            after a layer of sign-constrained columns.
     """
     layers, descriptions = _read(state_dict), describe(state_dict)
     signed = 0
