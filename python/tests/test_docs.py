@@ -1,7 +1,7 @@
 """The Python blocks of the pages run, in their order, without a warning.
 
-A comment before a block says what it needs: `<!-- needs: MODULE -->`, `<!-- torchrun: PROCESSES -->` for a script of its own,
-or `<!-- no-run: WHY -->`, which is only compiled.
+A comment before a block says what it needs: `<!-- needs: MODULE -->`, `<!-- torchrun: PROCESSES -->` for a
+script of its own, or `<!-- no-run: WHY -->`, which is only compiled.
 """
 
 from __future__ import annotations

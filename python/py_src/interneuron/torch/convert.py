@@ -224,20 +224,14 @@ def from_ltlwdp(state_dict: Mapping[str, Tensor]) -> nn.Sequential:
     """The network of the authors' state dict, with copies of its arrays, on the CPU and in their dtype.
 
     Raises:
-        InvalidValue, ShapeError: as [`describe`][interneuron.torch.convert.describe]; for convolutions and
-            recurrent cells, of which there is no module; and if a layer with inhibitory inputs does not come
-            after a layer of sign-constrained columns.
+        InvalidValue, ShapeError: as [`describe`][interneuron.torch.convert.describe], and for convolutions
+            and recurrent cells, of which there is no module.
     """
     layers, descriptions = _read(state_dict), describe(state_dict)
-    signed = 0
     for layer, description in zip(layers, descriptions):
         if description.kind in ("conv", "recurrent"):
             said = f"{layer.name} is of kind {description.kind}: expected dann, linear or columns"
             raise InvalidValue(f"{said}; convert_state_dict converts its arrays")
-        if description.inhibitory_inputs != signed:
-            said = f"{layer.name} has {description.inhibitory_inputs} inhibitory inputs, and {signed} come in"
-            raise InvalidValue(f"{said}: expected as many, since units hand on their own signs here")
-        signed = description.inhibitory_outputs if description.kind == "columns" else 0
     dtype = next(iter(state_dict.values())).dtype
     network = from_shapes([description.shape() for description in descriptions], seed=0, dtype=dtype)
     arrays = ((k, name, array) for k, layer in enumerate(layers) for name, array in _ours(layer).items())
@@ -293,7 +287,6 @@ def _check_theirs(module: nn.Module) -> None:
         for name, layer in module.named_modules()
         if isinstance(layer, Layer)
     ]
-    signed = 0
     for k, (name, shape) in enumerate(named):
         if shape.divisor not in ("plain", None):
             said = f"{name} has the divisor {shape.divisor!r}"
@@ -303,16 +296,6 @@ def _check_theirs(module: nn.Module) -> None:
             raise InvalidValue(
                 f"{said}: expected ReLU in all layers but the last, as in the authors' networks"
             )
-        if shape.inhibitory_inputs != signed:
-            said = f"{name} has {shape.inhibitory_inputs} inhibitory inputs, and {signed} come in"
-            raise InvalidValue(
-                f"{said}: expected as many, since the authors' units do not hand on their signs"
-            )
-        signed = shape.inhibitory_outputs
-    if signed:
-        raise InvalidValue(
-            f"{named[-1][0]} has {signed} inhibitory outputs: expected 0 of a network's last layer"
-        )
 
 
 def _read(state_dict: Mapping[str, Tensor]) -> list[_Layer]:
