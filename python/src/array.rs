@@ -283,6 +283,8 @@ impl<'py> Array<'py> {
                     let dtype = &torch.dtypes[usize::from(Dtype::of::<T>() == Dtype::F64)];
                     let keywords = pyo3::types::PyDict::new(py);
                     keywords.set_item("dtype", dtype)?;
+                    // Not where new tensors are by default.
+                    keywords.set_item("device", "cpu")?;
                     let tensor = torch.empty.bind(py).call((PyTuple::new(py, shape)?,), Some(&keywords))?;
                     return Self::of_tensor(name, &tensor, torch);
                 };
