@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .. import _core
 from . import composed
@@ -28,6 +29,7 @@ _is_compiling = torch.compiler.is_compiling
 _forward, _backward = _core.forward, _core.backward
 _get_num_threads = torch.get_num_threads
 _is_grad_enabled = torch.is_grad_enabled
+_duals: Any = forward_ad
 
 
 class FallbackWarning(UserWarning):
@@ -76,6 +78,11 @@ def fallback(what: Literal["error", "warn", "silent"]) -> None:
     if what not in ("error", "warn", "silent"):
         raise ValueError(f'what is {what!r}: expected "error", "warn" or "silent"')
     _fallback = what
+
+
+def _is_transformed() -> bool:
+    """Whether more than outputs is asked for: by a transform of `torch.func`, or along with tangents, which go forward."""
+    return _peek() is not None or _duals._current_level >= 0
 
 
 def _fall_back(shape: _core.Shape, x: Tensor) -> None:
@@ -162,7 +169,7 @@ def _take_statistics(statistics: tuple[Tensor, ...], gradients: tuple[Tensor, ..
 def layer(shape: _core.Shape, x: Tensor, params: Sequence[Tensor], fused: Fused | None = None) -> Tensor:
     """`h [..., ne]` of `x [..., d]` by a layer of any kind but batch normalisation, with its arrays in the order of
     `shape.parameters`. Under `torch.compile` call :func:`compiled`."""
-    if x.dtype not in _DTYPES or not x.is_cpu or type(x) not in _PLAIN or _peek() is not None:
+    if x.dtype not in _DTYPES or not x.is_cpu or type(x) not in _PLAIN or _is_transformed():
         return _elsewhere(shape, x, params, True, fused)
     if _is_grad_enabled() and _requires_grad(x, params):
         return _Layer.apply(shape, (), fused, x, *params)  # type: ignore[no-any-return]
@@ -183,7 +190,7 @@ def batch_norm_linear(
 ) -> Tensor:
     """As :func:`layer`, for batch normalisation, by the statistics of the batch in training. The running ones, which come
     last among the arrays, take in those of the batch in the backward pass."""
-    if x.dtype not in _DTYPES or not x.is_cpu or type(x) not in _PLAIN or _peek() is not None:
+    if x.dtype not in _DTYPES or not x.is_cpu or type(x) not in _PLAIN or _is_transformed():
         return _elsewhere(shape, x, params, training, fused)
     needs_gradient = _is_grad_enabled() and _requires_grad(x, params)
     if needs_gradient and training:
@@ -209,7 +216,8 @@ def _elsewhere(
     shape: _core.Shape, x: Tensor, params: Sequence[Tensor], training: bool, fused: Fused | None
 ) -> Tensor:
     """What the kernels have not: by PyTorch's operations, or in the parameters' element type under autocast."""
-    if _peek() is None and x.is_cpu and x.is_floating_point() and torch.is_autocast_enabled("cpu"):
+    transformed = _is_transformed()
+    if not transformed and x.is_cpu and x.is_floating_point() and torch.is_autocast_enabled("cpu"):
         if x.dtype not in _DTYPES and params[0].dtype in _DTYPES:
             x = x.to(params[0].dtype)
             if shape.kind == "batch_norm":
@@ -217,7 +225,7 @@ def _elsewhere(
             return layer(shape, x, params, fused)
     if fused is not None:
         raise RuntimeError("a fused update where the kernels cannot compute: expected fused=False")
-    if _peek() is None:
+    if not transformed:
         _fall_back(shape, x)
     return composed.layer(shape, x, params, training=training)
 
