@@ -150,7 +150,8 @@ def _differentiable(
         )
     inputs = [x, *params]
     wanted = [it for it, need in zip(inputs, needs, strict=True) if need]
-    with torch.enable_grad():
+    # As the forward pass was computed, which autocast did not change.
+    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
         h = composed.layer(ctx.shape, x, [*params, *ctx.statistics])
         gradients = torch.autograd.grad(h, wanted, dh, create_graph=True, allow_unused=True, materialize_grads=True)
     rest = iter(gradients)
@@ -197,7 +198,8 @@ def batch_norm_linear(
         return _Layer.apply(shape, tuple(params[-2:]), fused, x, *params[:-2])  # type: ignore[no-any-return]
     if needs_gradient or training:
         # What the kernels have not: a gradient through the running statistics, and those of a batch without one.
-        return composed.layer(shape, x, params, training=training)
+        with torch.autocast(x.device.type, enabled=False):
+            return composed.layer(shape, x, params, training=training)
     return _forward(shape, x, params, _get_num_threads(), False)[0]  # type: ignore[no-any-return]
 
 
