@@ -1,7 +1,7 @@
 //! Arrays of NumPy and tensors of PyTorch, seen as memory.
 
 use crate::dlpack::{self, DataType, Exchange};
-use crate::error::{OrRaise, invalid_value, shape_error};
+use crate::error::{OrRaise, dtype_error, invalid_value, shape_error};
 use interneuron::{Element, MatMut, MatRef};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyTypeError;
@@ -346,7 +346,7 @@ impl<'py> Array<'py> {
             (Family::Torch, "float64") => format!("{name}.double()"),
             _ => format!("{name}.astype({expected:?})"),
         };
-        Err(PyTypeError::new_err(format!("{name} is of {is}: expected {expected}, by {cast}")))
+        Err(dtype_error(self.python(), format!("{name} is of {is}: expected {expected}, by {cast}")))
     }
 
     /// Whether elements lie at multiples of their size.
@@ -562,7 +562,7 @@ impl<'py> Array<'py> {
                 Dtype::U64 => all::<u64>(py, name, array.slice()),
                 _ => {
                     let is = array.object.getattr("dtype")?;
-                    Err(PyTypeError::new_err(format!("{name} is of {is}: expected labels of an integer type")))
+                    Err(dtype_error(py, format!("{name} is of {is}: expected labels of an integer type")))
                 }
             }
         }

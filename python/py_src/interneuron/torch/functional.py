@@ -227,7 +227,8 @@ def _elsewhere(
             return layer(shape, x, params, fused)
     if fused is not None:
         raise RuntimeError("a fused update where the kernels cannot compute: expected fused=False")
-    if not transformed:
+    if not transformed and x.dtype == params[0].dtype:
+        # Two element types are an error of PyTorch's operations, too.
         _fall_back(shape, x)
     return composed.layer(shape, x, params, training=training)
 
@@ -281,7 +282,7 @@ def column_linear(
 ) -> Tensor:
     """`h = f(x (Wpos D)ᵀ + b)`, with `Wpos [n, m]`, `b [n]`, and the diagonal of D, `sign [m]`, of +1 and −1."""
     (n, m), relu = Wpos.shape, is_relu(nonlinearity)
-    x = x * sign
+    x = x * sign.to(x.dtype)
     if _is_compiling():
         text = f"columns:{m},{n},0,0,{'relu' if relu else 'identity'}"
         return compiled(Described(text, "columns", n, relu), x, (Wpos, b))

@@ -271,7 +271,7 @@ class ColumnEILinear(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """`h [..., n]` of `x [..., m]`."""
         # To the kernels inputs bring their signs along.
-        return super().forward(x * self.sign if self.shape.inhibitory_inputs else x)
+        return super().forward(x * self.sign.to(x.dtype) if self.shape.inhibitory_inputs else x)
 
 
 def from_shape(shape: _core.Shape, **keywords: Any) -> Layer:
