@@ -163,7 +163,8 @@ def _take_statistics(statistics: tuple[Tensor, ...], gradients: tuple[Tensor, ..
     count = len(gradients) - len(statistics)
     with torch.no_grad():
         for running, of_batch in zip(statistics, gradients[count:], strict=True):
-            running.lerp_(of_batch, 0.1)
+            # Each operation rounds by itself, as in the update of the kernels.
+            running.sub_((running - of_batch).mul_(0.1))
     return gradients[:count]
 
 

@@ -129,12 +129,13 @@ class _Entry:
 
     def step(self, optimizer: LayerOptimizer) -> None:
         """A step with the gradients that the parameters have."""
-        arrays = self.layer.arrays()
+        arrays = list(self.layer.arrays())
         gradients, missing = [], []
-        for role, array in zip(self.roles, arrays, strict=True):
+        for k, (role, array) in enumerate(zip(self.roles, arrays, strict=True)):
             if role == "statistic":
-                # In the place of its gradient, itself: the backward pass has taken in that of the batch.
-                gradients.append(array.clone())
+                # The backward pass has taken in that of the batch: what this step makes of it is thrown away.
+                arrays[k] = array.clone()
+                gradients.append(array)
             elif array.grad is None:
                 missing.append(role)
                 gradients.append(torch.zeros_like(array))
