@@ -294,7 +294,7 @@ class LayerOptimizer(torch.optim.Optimizer):
         if momentum:
             state = self.state[parameter]
             if "momentum_buffer" in state:
-                state["momentum_buffer"].mul_(momentum).add_(gradient)
+                state["momentum_buffer"].mul_(momentum).add_(gradient, alpha=1 - group["dampening"])
             else:
                 state["momentum_buffer"] = gradient.clone()
             velocity = state["momentum_buffer"]
