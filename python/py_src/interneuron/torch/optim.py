@@ -244,7 +244,11 @@ class LayerOptimizer(torch.optim.Optimizer):
         if self._is_fresh:
             return
         self._is_fresh = True
-        numbers = [[value for key, value in group.items() if key != "params"] for group in self.param_groups]
+        # Schedulers overwrite a learning rate that is a tensor.
+        numbers = [
+            [float(it) if isinstance(it, Tensor) else it for key, it in group.items() if key != "params"]
+            for group in self.param_groups
+        ]
         flags = [it.requires_grad for group in self.param_groups for it in group["params"]]
         if self._snapshot != (numbers, flags):
             self._snapshot = (numbers, flags)
