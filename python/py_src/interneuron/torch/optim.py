@@ -422,9 +422,7 @@ class CSGD(LayerOptimizer):
 
 class AdamW(LayerOptimizer):
     """AdamW, projected: weights and gains stay ≥ 0. `weight_decay` is decoupled unless `decoupled` is False, which is
-    "Adam". With `corrections` the quotient of the moments is corrected."""
-
-    exponentiated: float | None = None
+    "Adam". With `corrections` the quotient of the moments is corrected. With `split` it is :class:`AdamWEG`."""
 
     def __init__(
         self,
@@ -439,6 +437,7 @@ class AdamW(LayerOptimizer):
         decoupled: bool = True,
         clip: float | None = None,
         floor: float | None = None,
+        split: float | None = None,
         fused: bool = False,
         local: bool = False,
     ) -> None:
@@ -452,6 +451,7 @@ class AdamW(LayerOptimizer):
             "decoupled": decoupled,
             "clip": clip,
             "floor": floor,
+            "split": split,
         }
         super().__init__(params, defaults, fused=fused, local=local)
 
@@ -462,7 +462,7 @@ class AdamW(LayerOptimizer):
             "corrections": group["corrections"],
             "clip": group["clip"],
             "floor": group["floor"],
-            "exponentiated": group.get("split"),
+            "exponentiated": group["split"],
         }
 
 
@@ -504,14 +504,10 @@ class EG(LayerOptimizer):
 
 
 class AdamWEG(AdamW):
-    """Exponentiated steps along the direction of AdamW."""
+    """Exponentiated steps along the direction of AdamW. `split` is that of :class:`EG`."""
 
-    def __init__(self, params: Any, lr: float = 1e-3, *, split: float = 0.1, **keywords: Any) -> None:
-        self._split = split
-        super().__init__(params, lr, **keywords)
-
-    def fields(self, group: dict[str, Any]) -> dict[str, Any]:
-        return {**super().fields(group), "exponentiated": self._split}
+    def __init__(self, params: Any, lr: float = 1e-3, *args: Any, split: float = 0.1, **keywords: Any) -> None:
+        super().__init__(params, lr, *args, split=split, **keywords)
 
 
 class NaturalGradient(LayerOptimizer):
