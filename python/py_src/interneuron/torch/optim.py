@@ -92,6 +92,13 @@ class _Entry:
         self.state = _core.State(layer.shape, str(first.dtype).removeprefix("torch."))  # type: ignore[arg-type]
         self._made: dict[tuple[str, ...], _core.Update] = {}
 
+    def take_in(self, kept: dict[Tensor, dict[str, Any]]) -> None:
+        """Takes what PyTorch's state keeps of the layer's parameters, as it was loaded or copied."""
+        arrays = self.layer.arrays()
+        states = [kept.pop(array, {}) for array in arrays]
+        for theirs in dict.fromkeys(name for state in states for name in state):
+            self.state.set(arrays, _KEPT.get(theirs, theirs), [state.get(theirs) for state in states])
+
     def forget_update(self) -> None:
         """Makes the update anew when it is asked for: numbers of the groups have changed."""
         self._made.clear()
@@ -209,17 +216,16 @@ class LayerOptimizer(torch.optim.Optimizer):
         super().__init__(params, defaults)
         if fused:
             check_not_distributed(local)
-        if not self._entries:
-            raise ValueError(
-                "params has no parameter of a layer of interneuron.torch: expected some; for others there is torch.optim"
-            )
+        self._check()
+
+    def _check(self) -> None:
+        """Raises for parameters and numbers that cannot be used, so that the first step need not."""
         others = self._others()
         if others and not self.takes_others:
             raise ValueError(
                 f"params has {len(others)} parameters of other modules: expected those of layers of interneuron.torch alone; "
                 f"{type(self).__name__} has no step for others, for which there is torch.optim"
             )
-        # Numbers that cannot be used are an error here, not in the first step.
         for entry in self._entries:
             dtype = str(entry.layer.arrays()[0].dtype).removeprefix("torch.")
             _core.check_update(entry.update(self), dtype)  # type: ignore[arg-type]
@@ -233,9 +239,16 @@ class LayerOptimizer(torch.optim.Optimizer):
         if self._entries_ is None:
             groups = {id(it): group for group in self.param_groups for it in group["params"]}
             parameters = [it for group in self.param_groups for it in group["params"]]
-            self._entries_ = [_Entry(layer, groups) for layer in layers_of(parameters)]
-            if self._fused_wanted:
-                for entry in self._entries_:
+            found = layers_of(parameters)
+            if not found:
+                raise ValueError(
+                    "params has no parameter of a layer of interneuron.torch: expected some, of layers that live; for "
+                    "others there is torch.optim"
+                )
+            self._entries_ = [_Entry(layer, groups) for layer in found]
+            for entry in self._entries_:
+                entry.take_in(self.state)
+                if self._fused_wanted:
                     entry.layer._fused = Fused(self, entry, self._local)
         return self._entries_
 
@@ -331,16 +344,7 @@ class LayerOptimizer(torch.optim.Optimizer):
         super().load_state_dict(state_dict)
         # The groups are others now, and the layers look them up there.
         self._entries_, self._snapshot, self._is_fresh = None, None, False
-        self._take_in()
-
-    def _take_in(self) -> None:
-        """Hands what is kept of the layers' parameters from PyTorch's state to that of the kernels."""
-        for entry in self._entries:
-            arrays = entry.layer.arrays()
-            states = [self.state.pop(array, {}) for array in arrays]
-            entry.state.clear()
-            for theirs in dict.fromkeys(name for state in states for name in state):
-                entry.state.set(arrays, _KEPT.get(theirs, theirs), [state.get(theirs) for state in states])
+        self._check()
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
@@ -358,9 +362,9 @@ class LayerOptimizer(torch.optim.Optimizer):
         self._fused_wanted, self._local = wanted or (False, False)
         self._entries_, self._whole, self._train_state = None, {}, _core.TrainState()
         self._snapshot, self._is_fresh = None, False
+        # The layers that they are of may come later in the same copy, so the first step looks for them.
         for array, arrays in kept:
             self.state[array].update(arrays)
-        self._take_in()
 
 
 class CSGD(LayerOptimizer):
