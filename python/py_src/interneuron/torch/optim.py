@@ -213,7 +213,9 @@ class LayerOptimizer(torch.optim.Optimizer):
         # What `train_step` runs, by its layers.
         self._whole: dict[Any, Any] = {}
         self._is_fresh = False
+        self._is_whole = False
         super().__init__(params, defaults)
+        self._is_whole = True
         if fused:
             check_not_distributed(local)
         self._check()
@@ -275,10 +277,19 @@ class LayerOptimizer(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group, as for every optimiser. What steps keep of the layers stays."""
-        before = {id(entry.layer): entry.state for entry in self._entries_ or ()}
+        before = {id(entry.layer): entry.state for entry in (self._entries if self._is_whole else ())}
         super().add_param_group(param_group)
         self._entries_, self._snapshot, self._is_fresh = None, None, False
-        if before:
+        if not self._is_whole:
+            # They are checked together.
+            return
+        try:
+            self._check()
+        except Exception:
+            self.param_groups.pop()
+            self._entries_ = None
+            raise
+        finally:
             for entry in self._entries:
                 entry.state = before.get(id(entry.layer), entry.state)
 
@@ -360,6 +371,7 @@ class LayerOptimizer(torch.optim.Optimizer):
             # From `load_state_dict`, which goes on by itself.
             return
         self._fused_wanted, self._local = wanted or (False, False)
+        self._is_whole = True
         self._entries_, self._whole, self._train_state = None, {}, _core.TrainState()
         self._snapshot, self._is_fresh = None, False
         # The layers that they are of may come later in the same copy, so the first step looks for them.
