@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import _core
+from ..errors import ShapeError
 from .modules import Layer, layers_of
 
 # What PyTorch calls what a step keeps, where it has a word for it.
@@ -156,6 +157,19 @@ class _Entry:
         increment_version(arrays)
 
 
+def _check_apart(layers: Sequence[Layer]) -> None:
+    """Raises for a parameter of two layers, which would take a step in each of them."""
+    spans = []
+    for layer in layers:
+        for name, array in layer._parameters.items():
+            if array is not None and array.requires_grad:
+                spans.append((array.data_ptr(), array.data_ptr() + array.nbytes, f"{name} of the layer {layer.shape}"))
+    spans.sort()
+    for (_, end, one), (start, _, other) in zip(spans, spans[1:]):
+        if start < end:
+            raise ShapeError(f"{one} shares memory with {other}: expected arrays of their own, which take one step each")
+
+
 class Fused:
     """How a layer's backward pass takes the step of its optimiser. Copies and pickles of the layer do not have it."""
 
@@ -247,6 +261,7 @@ class LayerOptimizer(torch.optim.Optimizer):
                     "params has no parameter of a layer of interneuron.torch: expected some, of layers that live; for "
                     "others there is torch.optim"
                 )
+            _check_apart(found)
             self._entries_ = [_Entry(layer, groups) for layer in found]
             for entry in self._entries_:
                 entry.take_in(self.state)
