@@ -112,6 +112,8 @@ class _Layer(torch.autograd.Function):
     def forward(
         ctx: Any, shape: _core.Shape, statistics: tuple[Tensor, ...], fused: Fused | None, x: Tensor, *params: Tensor
     ) -> Tensor:
+        if fused is not None:
+            fused.check(params)
         h, kept = _forward(shape, x, params + statistics, _get_num_threads(), True)
         ctx.save_for_backward(x, *params)
         # Statistics may change before the backward pass, which does not need them as they are now.
@@ -127,9 +129,10 @@ class _Layer(torch.autograd.Function):
         _, _, _, needs_x, *needs = ctx.needs_input_grad
         if _is_grad_enabled():
             return None, None, None, *_differentiable(ctx, dh, x, params, [needs_x, *needs])
-        arrays = (*params, *ctx.statistics)
         if ctx.fused is not None:
-            return None, None, None, ctx.fused.backward(ctx.kept, dh, x, arrays, needs_x), *(None,) * len(params)
+            dx = ctx.fused.backward(ctx.kept, dh, x, ctx.statistics, needs_x)
+            return None, None, None, dx, *(None,) * len(params)
+        arrays = (*params, *ctx.statistics)
         dx, gradients = _backward(ctx.kept, dh, x, arrays, _get_num_threads(), needs_x, any(needs))
         if gradients is None:
             return None, None, None, dx, *(None,) * len(params)

@@ -7,6 +7,7 @@ state dicts, closures and parameter groups are those of every optimiser of PyTor
 from __future__ import annotations
 
 import dataclasses
+import operator
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -111,9 +112,13 @@ class _Entry:
             made = self._made[missing] = self.numbers(optimizer, missing).update()
         return made
 
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The arrays of the layer that steps move."""
+        return tuple(it for role, it in zip(self.roles, self.layer.arrays(), strict=True) if role != "statistic")
+
     def numbers(self, optimizer: LayerOptimizer, missing: Sequence[str] = ()) -> Numbers:
         """The numbers of the groups, by role."""
-        arrays = [it for role, it in zip(self.roles, self.layer.arrays(), strict=True) if role != "statistic"]
+        arrays = self.parameters()
         groups = [group for _, group in self.moved if group is not None]
         lr = max(float(group["lr"]) for group in groups)
         factors: dict[str, float] = {}
@@ -175,7 +180,14 @@ class Fused:
 
     def __init__(self, optimizer: LayerOptimizer, entry: _Entry, local: bool) -> None:
         self._optimizer, self._entry, self._local = weakref.ref(optimizer), weakref.ref(entry), local
+        self._parameters = entry.parameters()
         self.pending = False
+        for (role, group), array in zip(entry.moved, self._parameters, strict=True):
+            if group is None and array.requires_grad:
+                raise ValueError(
+                    f"{role} of the layer {entry.layer.shape} is in no group, with fused=True: expected all parameters of "
+                    "the layer that require a gradient, since the backward pass hands none out"
+                )
 
     def __deepcopy__(self, memo: Any) -> None:
         return None
@@ -183,10 +195,22 @@ class Fused:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(None), ()
 
+    def is_pending_of(self, entry: _Entry) -> bool:
+        """Whether a backward pass has taken the step of an optimiser's layer, which `step()` is to end."""
+        return self.pending and self._entry() is entry
+
+    def check(self, arrays: Sequence[Tensor]) -> None:
+        """Raises if a layer computes with other arrays than those that the step would overwrite."""
+        if not all(map(operator.is_, arrays, self._parameters)):
+            raise RuntimeError(
+                "a fused update of a layer that computes with other parameters than its optimiser has, as in functional "
+                "calls and parametrisations: expected fused=False"
+            )
+
     def backward(
-        self, kept: _core.Kept, dh: Tensor, x: Tensor, params: Sequence[Tensor], needs_x: bool
+        self, kept: _core.Kept, dh: Tensor, x: Tensor, statistics: tuple[Tensor, ...], needs_x: bool
     ) -> Tensor | None:
-        """Overwrites the parameters; returns `dx` if it is needed."""
+        """Overwrites parameters and statistics; returns `dx` if it is needed."""
         optimizer, entry = self._optimizer(), self._entry()
         if optimizer is None or entry is None:
             raise RuntimeError("the optimiser of a fused update is gone: expected that it lives as long as training")
@@ -198,6 +222,8 @@ class Fused:
         check_not_distributed(self._local)
         optimizer.refresh()
         update = entry.update(optimizer)
+        # Not what the graph has saved: hooks may have made copies of it.
+        params = self._parameters + statistics
         dx = _core.update(kept, dh, x, params, entry.state, update, torch.get_num_threads(), needs_x)
         increment_version(params)
         self.pending = True
@@ -265,8 +291,8 @@ class LayerOptimizer(torch.optim.Optimizer):
             self._entries_ = [_Entry(layer, groups) for layer in found]
             for entry in self._entries_:
                 entry.take_in(self.state)
-                if self._fused_wanted:
-                    entry.layer._fused = Fused(self, entry, self._local)
+                # The last optimiser of a layer says when its steps are taken.
+                entry.layer._fused = Fused(self, entry, self._local) if self._fused_wanted else None
         return self._entries_
 
     def refresh(self) -> None:
@@ -319,9 +345,10 @@ class LayerOptimizer(torch.optim.Optimizer):
         self._is_fresh = False
         for entry in self._entries:
             fused = entry.layer._fused
-            if self._fused_wanted and fused is not None:
+            if fused is not None and fused.is_pending_of(entry):
                 fused.pending = False
             else:
+                # Also with fused=True if the layer was in evaluation, where gradients are handed out.
                 entry.step(self)
         for parameter, group in self._others():
             if parameter.grad is not None:
