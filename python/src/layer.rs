@@ -100,7 +100,7 @@ pub fn forward<'py>(
         let layer = T::shared(&shape.both).layer(py, shape.shape, threads)?;
         let params = params.input(Dtype::of::<T>())?;
         let x = Array::of("x", x)?.input::<T>("inputs", shape.shape.inputs())?;
-        if x.examples() == 0 && keep && shape.schema.iter().any(|parameter| !parameter.moves()) {
+        if x.examples() == 0 && keep && shape.present().any(|parameter| !parameter.moves()) {
             let text = format!("x has the shape {:?}: expected an example, as batches have no mean without", x.shape());
             return Err(shape_error(py, text));
         }
