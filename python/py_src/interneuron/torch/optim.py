@@ -287,9 +287,10 @@ class LayerOptimizer(torch.optim.Optimizer):
                     "params has no parameter of a layer of interneuron.torch: expected some, of layers that live; for "
                     "others there is torch.optim"
                 )
+            entries = [_Entry(layer, groups) for layer in found]
             _check_apart(found)
-            self._entries_ = [_Entry(layer, groups) for layer in found]
-            for entry in self._entries_:
+            self._entries_ = entries
+            for entry in entries:
                 entry.take_in(self.state)
                 # The last optimiser of a layer says when its steps are taken.
                 entry.layer._fused = Fused(self, entry, self._local) if self._fused_wanted else None
