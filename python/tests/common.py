@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ import interneuron.torch as it
 from interneuron import _core
 
 f32, f64 = torch.float32, torch.float64
+
+# Layers are small here, and on a busy machine a call waits for the slowest thread. Tests of threads take more.
+torch.set_num_threads(1)
 
 # Of the largest element: one pass of a layer, as in the tests of the Rust crate. A tenth of it is what is seen.
 TOLERANCE = {f32: 1e-5, f64: 2e-14}
@@ -180,6 +184,7 @@ def attributes() -> Iterator[None]:
         _core._use_dlpack(True)
 
 
+@functools.lru_cache
 def batches(count: int, size: int, d: int, classes: int, dtype: torch.dtype = f32) -> list[tuple[Tensor, Tensor]]:
     """Examples and labels that a network can learn."""
     generator = torch.Generator().manual_seed(3)
