@@ -289,7 +289,7 @@ def _check(x: Tensor, **arrays: Tensor | None) -> None:
             raise ShapeError(f"{name} is {list(array.shape)}: expected [{expected}] beside x {list(x.shape)}")
         if array.dtype != x.dtype and not _autocast(x.device.type):
             said = f"{name} is {array.dtype} and x is {x.dtype}"
-            raise RuntimeError(f"{said}: expected one dtype, for instance by x.to({array.dtype})")
+            raise TypeError(f"{said}: expected one dtype, for instance by x.to({array.dtype})")
 
 
 def _autocast(device: str) -> bool:
