@@ -44,7 +44,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(layer::update, module)?)?;
     module.add_function(wrap_pyfunction!(layer::apply, module)?)?;
     module.add_function(wrap_pyfunction!(layer::check_update, module)?)?;
+    module.add_function(wrap_pyfunction!(plan::network, module)?)?;
     module.add_function(wrap_pyfunction!(plan::draw, module)?)?;
+    module.add_function(wrap_pyfunction!(plan::draw_layer, module)?)?;
     module.add_function(wrap_pyfunction!(files::save, module)?)?;
     module.add_function(wrap_pyfunction!(files::load, module)?)?;
     module.add_function(wrap_pyfunction!(files::digits, module)?)?;

@@ -1,16 +1,16 @@
 //! Passes through a network.
 
 use crate::array::{Array, Dtype};
-use crate::error::{OrRaise, shape_error};
+use crate::error::{OrRaise, invalid_value, shape_error};
 use crate::layer::by_dtype;
 use crate::params::Arrays;
-use crate::shape::{Number, Shape, compute};
+use crate::shape::{DivisorName, Number, Shape, compute};
 use crate::state::{Either, State, Taken, either, float, lock};
 use crate::threads::threads;
 use crate::update::Update;
 use interneuron::{
-    Architecture, Context, Element, Evaluation, Law, LayerStatistics, NetworkParams, NetworkParamsMut, ParamsMut,
-    ParamsRef, Scheme,
+    Architecture, Context, Element, Evaluation, Init, Inputs, Law, LayerStatistics, NetworkParams, NetworkParamsMut,
+    ParamsMut, ParamsRef, Scheme, generator,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -121,12 +121,12 @@ impl Target {
             "binary" => Aim::Binary,
             _ => {
                 let expected = "\"labels\", \"probabilities\", \"values\" or \"binary\"";
-                return Err(crate::error::invalid_value(py, format!("kind is {kind:?}: expected {expected}")));
+                return Err(invalid_value(py, format!("kind is {kind:?}: expected {expected}")));
             }
         };
         if weights.is_some() && mask.is_some() {
             let text = "weights and mask are both given: expected one of them; a mask can be multiplied with weights";
-            return Err(crate::error::invalid_value(py, text.into()));
+            return Err(invalid_value(py, text.into()));
         }
         Ok(Self { kind, y, weights, mask, smoothing })
     }
@@ -595,6 +595,97 @@ pub enum SchemeName {
     Lognormal(f64),
 }
 
+impl SchemeName {
+    fn scheme(self, py: Python<'_>) -> PyResult<Scheme> {
+        match self {
+            Self::Lognormal(k) => Ok(Scheme::Centred(Law::Lognormal { k })),
+            Self::Name(name) => match &*name {
+                "matched" => Ok(Scheme::Matched),
+                "independent" => Ok(Scheme::Independent),
+                "centred" => Ok(Scheme::Centred(Law::Exponential)),
+                _ => {
+                    let expected = "\"matched\", \"independent\", \"centred\", or the k of lognormal weights";
+                    Err(invalid_value(py, format!("scheme is {name:?}: expected {expected}")))
+                }
+            },
+        }
+    }
+}
+
+/// The shapes of a network that the paper compares.
+#[pyfunction]
+#[pyo3(signature = (kind, dims, nis = None, *, divisor = Some(DivisorName::Name("plain".into())), ratio = 10))]
+pub fn network(
+    py: Python<'_>,
+    kind: &str,
+    dims: Vec<usize>,
+    nis: Option<Vec<usize>>,
+    divisor: Option<DivisorName>,
+    ratio: usize,
+) -> PyResult<Vec<Shape>> {
+    if nis.is_some() != (kind == "dann") {
+        let expected =
+            if kind == "dann" { "the interneurons of each layer" } else { "None for layers without interneurons" };
+        return Err(invalid_value(py, format!("nis is {nis:?} for kind {kind:?}: expected {expected}")));
+    }
+    let architecture = match kind {
+        "dann" => Architecture::dann(&dims, &nis.unwrap_or_default()),
+        "mlp" => Architecture::mlp(&dims),
+        "layer_norm" => Architecture::layer_norm(&dims),
+        "batch_norm" => Architecture::batch_norm(&dims),
+        "column_ei" => Architecture::column_ei(&dims, ratio, 0.0),
+        _ => {
+            let expected = "\"dann\", \"mlp\", \"layer_norm\", \"batch_norm\" or \"column_ei\"";
+            return Err(invalid_value(py, format!("kind is {kind:?}: expected {expected}")));
+        }
+    };
+    let architecture = architecture.or_raise(py)?;
+    let architecture = match divisor {
+        None => architecture.subtractive(),
+        Some(divisor) => architecture.divisor(divisor.divisor(py)?),
+    };
+    let plan = architecture.plan::<f32>(&Context::new().or_raise(py)?).or_raise(py)?;
+    plan.shapes().map(|shape| Shape::new(py, shape)).collect()
+}
+
+/// Parameters that were drawn, into the arrays of a caller.
+fn copy_into<'py, T: Number>(
+    py: Python<'py>,
+    mut params: Layers<'py>,
+    drawn: &[interneuron::Params<T>],
+) -> PyResult<()> {
+    params.check_apart(&[])?;
+    // SAFETY: the arrays are held here, overlap nothing, and the caller lets nobody use them meanwhile.
+    let params = unsafe { params.view_mut::<T>(py) }?;
+    for (into, from) in params.into_iter().zip(drawn) {
+        into.into_iter().zip(from.view().iter()).for_each(|(into, from)| into.copy_from_slice(from));
+    }
+    Ok(())
+}
+
+/// Overwrites the parameters of a layer of its own with those of a seed.
+#[pyfunction]
+#[pyo3(signature = (shape, params, seed, *, rectified, scheme = None, mean_input = 0.0))]
+pub fn draw_layer<'py>(
+    py: Python<'py>,
+    shape: &Bound<'py, Shape>,
+    params: &Bound<'py, PyAny>,
+    seed: u64,
+    rectified: bool,
+    scheme: Option<SchemeName>,
+    mean_input: f64,
+) -> PyResult<()> {
+    fn run<'py, T: Number>(py: Python<'py>, init: Init, seed: u64, shape: &Shape, params: Layers<'py>) -> PyResult<()> {
+        let drawn = compute(py, || init.draw::<T>(&shape.shape, &mut generator(seed)))?;
+        copy_into(py, params, &[drawn])
+    }
+    let scheme = scheme.map_or(Ok(Scheme::default()), |scheme| scheme.scheme(py))?;
+    let inputs = if rectified { Inputs::Rectified } else { Inputs::Linear };
+    let shape = shape.get();
+    let params = Layers(vec![Arrays::of("params", params, shape)?]);
+    by_dtype!(params.first(), run(py, Init { inputs, scheme, mean_input }, seed, shape, params))
+}
+
 /// Overwrites the parameters of a network with those of a seed.
 #[pyfunction]
 #[pyo3(signature = (shapes, params, seed, *, schemes = None, mean_input = 0.0, x = None))]
@@ -610,30 +701,23 @@ pub fn draw<'py>(
     fn run<'py, T: Number>(
         py: Python<'py>,
         architecture: &Architecture,
-        mut params: Layers<'py>,
+        params: Layers<'py>,
         x: Option<&Bound<'py, PyAny>>,
         inputs: usize,
     ) -> PyResult<()> {
-        let drawn = match x {
-            None => compute(py, || architecture.draw::<T>())?,
-            Some(x) => {
-                let x = Array::of("x", x)?.input::<T>("inputs", inputs)?;
-                if x.examples() == 0 {
-                    return Err(shape_error(py, "x has no examples: expected at least two".into()));
-                }
-                // SAFETY: the array is held here, and the caller lets nobody write to it meanwhile.
-                let x = unsafe { x.matrix::<T>() }?;
-                let context = Context::new().or_raise(py)?;
-                compute(py, || architecture.draw_from::<T>(x, &context))?
-            }
+        let Some(x) = x else {
+            let drawn = compute(py, || architecture.draw::<T>())?;
+            return copy_into(py, params, &drawn);
         };
-        params.check_apart(&[])?;
-        // SAFETY: the arrays are held here, overlap nothing, and the caller lets nobody use them meanwhile.
-        let params = unsafe { params.view_mut::<T>(py) }?;
-        for (into, from) in params.into_iter().zip(&drawn) {
-            into.into_iter().zip(from.view().iter()).for_each(|(into, from)| into.copy_from_slice(from));
+        let x = Array::of("x", x)?.input::<T>("inputs", inputs)?;
+        if x.examples() == 0 {
+            return Err(shape_error(py, "x has no examples: expected at least two".into()));
         }
-        Ok(())
+        // SAFETY: the array is held here, and the caller lets nobody write to it meanwhile.
+        let x = unsafe { x.matrix::<T>() }?;
+        let context = Context::new().or_raise(py)?;
+        let drawn = compute(py, || architecture.draw_from::<T>(x, &context))?;
+        copy_into(py, params, &drawn)
     }
     let shapes: Vec<Shape> = shapes.iter().map(|shape| (**shape).clone()).collect();
     let mut architecture = Architecture::of(shapes.iter().map(|shape| shape.shape).collect()).or_raise(py)?;
@@ -644,27 +728,10 @@ pub fn draw<'py>(
             return Err(shape_error(py, text));
         }
         for (k, scheme) in schemes.into_iter().enumerate() {
-            let scheme = match scheme {
-                SchemeName::Lognormal(k) => Scheme::Centred(Law::Lognormal { k }),
-                SchemeName::Name(name) => match &*name {
-                    "matched" => Scheme::Matched,
-                    "independent" => Scheme::Independent,
-                    "centred" => Scheme::Centred(Law::Exponential),
-                    _ => {
-                        let expected = "\"matched\", \"independent\", \"centred\", or the k of lognormal weights";
-                        let text = format!("scheme is {name:?}: expected {expected}");
-                        return Err(crate::error::invalid_value(py, text));
-                    }
-                },
-            };
-            architecture = architecture.init_layer(k, scheme).or_raise(py)?;
+            architecture = architecture.init_layer(k, scheme.scheme(py)?).or_raise(py)?;
         }
     }
     let params = Layers::of("params", params, &shapes, None)?;
     let inputs = shapes[0].shape.inputs();
-    let first = params.first().dtype();
-    match first {
-        Dtype::F64 => run::<f64>(py, &architecture, params, x, inputs),
-        _ => run::<f32>(py, &architecture, params, x, inputs),
-    }
+    by_dtype!(params.first(), run(py, &architecture, params, x, inputs))
 }

@@ -170,7 +170,7 @@ pub enum DivisorName {
 }
 
 impl DivisorName {
-    fn divisor(self, py: Python<'_>) -> PyResult<Divisor> {
+    pub fn divisor(self, py: Python<'_>) -> PyResult<Divisor> {
         match self {
             Self::Floor(least) => Ok(Divisor::Floor(Floor::new(least).or_raise(py)?)),
             Self::Name(name) => match &*name {

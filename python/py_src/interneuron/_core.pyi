@@ -144,6 +144,28 @@ def apply(
 def check_update(update: Update, dtype: Dtype) -> None:
     """Checks that an update can be used for arrays of this type."""
 
+def network(
+    kind: Literal["dann", "mlp", "layer_norm", "batch_norm", "column_ei"],
+    dims: Sequence[int],
+    nis: Sequence[int] | None = None,
+    *,
+    divisor: Divisor | None = "plain",
+    ratio: int = 10,
+) -> list[Shape]:
+    """The shapes of a network that the paper compares: ReLU in hidden layers, the identity in the last one. `nis` is for
+    `dann` alone, `ratio` for `column_ei`."""
+
+def draw_layer(
+    shape: Shape,
+    params: Sequence[Array],
+    seed: int,
+    *,
+    rectified: bool,
+    scheme: str | float | None = None,
+    mean_input: float = 0.0,
+) -> None:
+    """Overwrites the parameters of one layer with those of a seed. `rectified`: its inputs are outputs of a ReLU."""
+
 def draw(
     shapes: Sequence[Shape],
     params: Sequence[Sequence[Array]],
