@@ -17,10 +17,10 @@ Floats = npt.NDArray[np.float64]
 
 
 class LowDivisors(NamedTuple):
-    """How many divisors were below their bound, of how many, and the smallest of them, None if there was none."""
+    """How many divisors were below their bound, of how many in all, and the smallest of them, None if there was none."""
 
-    count: int
-    of: int
+    low: int
+    all: int
     smallest: float | None
 
 
@@ -66,7 +66,7 @@ def arrays(statistics: Sequence[LayerStatistics]) -> dict[str, Floats]:
             "zhat_variance": layer.zhat_variance,
             "gamma_min": layer.gamma_min,
             "gamma_max": layer.gamma_max,
-            "low_divisors": None if low is None or low.of == 0 else low.count / low.of,
+            "low_divisors": None if low is None or low.all == 0 else low.low / low.all,
             "silent": layer.silent,
             "zero_weights": layer.zero_weights,
             "cosine": layer.cosine,

@@ -6,10 +6,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import _core
+from . import _check, _core
 from ._core import Kept, Shape, State, Update
 from ._threads import get_num_threads
-from .network import Network, Scheme
+from .network import Scheme, dtype_name
 
 Floats: TypeAlias = npt.NDArray[Any]
 
@@ -50,17 +50,20 @@ class Layer:
         seed: int = 0,
         *,
         dtype: npt.DTypeLike = "float32",
+        rectified: bool = True,
         scheme: Scheme = "matched",
         mean_input: float = 0.0,
-        x: Floats | None = None,
     ) -> list[Floats]:
-        """New parameters from a seed, as those of a network of this one layer: see `Network`."""
-        params = Network.of([self.shape], seed=seed, dtype=dtype, scheme=scheme, mean_input=mean_input, x=x).params()
-        return list(params.values())
+        """New parameters from a seed. `rectified`: inputs are outputs of a ReLU, as in all layers of a network but the first.
+        `scheme` and `mean_input` as in `Network`."""
+        params = [np.empty(size, dtype_name(dtype)) for _, size, *_ in self.shape.parameters]
+        seed = _check.seed(seed)
+        _core.draw_layer(self.shape, params, seed, rectified=rectified, scheme=scheme, mean_input=mean_input)
+        return params
 
     def state(self, dtype: npt.DTypeLike = "float32") -> State:
         """What steps keep of such a layer: nothing yet."""
-        return State(self.shape, np.dtype(dtype).name)  # type: ignore[arg-type]
+        return State(self.shape, dtype_name(dtype))
 
     def forward(self, params: Sequence[Floats], x: Floats) -> tuple[Floats, Kept]:
         """`h [..., ne]` of `x [..., d]`, and what a backward pass needs. Any number of passes may be outstanding."""

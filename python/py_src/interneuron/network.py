@@ -109,7 +109,7 @@ class Network:
         """Everything but the numbers in the arrays."""
         self.seed = _check.seed(seed)
         self.scaler = None
-        self._plan = _core.Plan(shapes, _dtype(dtype))
+        self._plan = _core.Plan(shapes, dtype_name(dtype))
         self._params = [[np.empty(size, self.dtype) for _, size, *_ in shape.parameters] for shape in shapes]
         self._states = [_core.State(shape, self.dtype) for shape in shapes]
         self._state = _core.TrainState(self.seed)
@@ -417,10 +417,10 @@ class Network:
             raise InvalidValue(
                 f"batch_size is {batch}: of {count} examples a step would have only one, and batch normalisation needs two"
             )
-        held = None
+        held: tuple[Floats, Target] | None = None
         if validation is not None:
-            held = (self._examples("validation x", validation[0]), validation[1])
-            held = (held[0], self._whole_target(*held))
+            held_x = self._examples("validation x", validation[0])
+            held = held_x, self._whole_target(held_x, validation[1])
         history = History() if history is None else history
         bar = _module("tqdm", "progress").tqdm(total=epochs * len(bounds), unit="step") if progress else None
         try:
@@ -533,7 +533,7 @@ _REMEDIES = (
 )
 
 
-def _dtype(dtype: npt.DTypeLike) -> Dtype:
+def dtype_name(dtype: npt.DTypeLike) -> Dtype:
     """The name of an element type."""
     try:
         name = np.dtype(dtype).name

@@ -50,7 +50,8 @@ class Scaler:
         _check_numbers("offset", self.offset, np.isfinite(offset), f"a finite number, also in {x.dtype}")
         _check_numbers("scale", self.scale, np.isfinite(scale) & (scale > 0), f"a finite number > 0, also in {x.dtype}")
         shifted: npt.NDArray[Any] = np.subtract(x, offset, out=out)
-        return np.multiply(shifted, scale, out=shifted)
+        np.multiply(shifted, scale, out=shifted)
+        return shifted
 
     @property
     def is_identity(self) -> bool:
@@ -118,7 +119,8 @@ class InputStatistics:
         """The biased variance of each input, [d]."""
         variances: Floats = self._squares / self.examples - np.square(self._sums / self.examples)
         # Rounding may leave less than nothing.
-        return np.where(variances < 0, 0.0, variances)
+        variances[variances < 0] = 0.0
+        return variances
 
     def identity(self) -> Scaler:
         """Leaves inputs as they are."""
