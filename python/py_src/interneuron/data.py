@@ -1,7 +1,7 @@
 """Data sets to try networks on."""
 
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,8 @@ class TrainTest(NamedTuple):
 def digits(train: int = 4000, test: int = 1000, seed: int = 0) -> TrainTest:
     """Drawn images of digits, 28 × 28 pixels, with labels 0 to 9: strokes at chance positions, with noise. The same seed
     gives the same images. Raises `InvalidValue` for sizes below 1 or above 10 million."""
-    sizes = [_check.whole(name, size, 1, 10_000_000) for name, size in (("train", train), ("test", test))]
-    return _of(_core.digits(*sizes, _check.seed(seed)))
+    train, test = _check.whole("train", train, 1, 10_000_000), _check.whole("test", test, 1, 10_000_000)
+    return TrainTest(*_core.digits(train, test, _check.seed(seed)))
 
 
 def load_images(folder: str | os.PathLike[str]) -> TrainTest:
@@ -30,8 +30,4 @@ def load_images(folder: str | os.PathLike[str]) -> TrainTest:
 
     Raises `CheckpointError`, an `OSError`, if a file is missing or does not hold what it should.
     """
-    return _of(_core.load_images(os.fspath(folder)))
-
-
-def _of(arrays: tuple[Any, Any, Any, Any]) -> TrainTest:
-    return TrainTest(*arrays)
+    return TrainTest(*_core.load_images(os.fspath(folder)))

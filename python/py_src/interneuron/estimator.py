@@ -1,6 +1,7 @@
 """A classifier in scikit-learn's manner, which does not need scikit-learn."""
 
 import functools
+import importlib
 import inspect
 import sys
 import warnings
@@ -467,13 +468,12 @@ class DannClassifier:
 
     def __sklearn_tags__(self) -> Any:
         """What scikit-learn asks of an estimator; only it calls this."""
-        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
-
-        return Tags(
+        utils = importlib.import_module("sklearn.utils")
+        return utils.Tags(
             estimator_type="classifier",
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags(),
-            input_tags=InputTags(),
+            target_tags=utils.TargetTags(required=True),
+            classifier_tags=utils.ClassifierTags(),
+            input_tags=utils.InputTags(),
         )
 
 
@@ -516,9 +516,7 @@ def _data_conversion_warning() -> type[UserWarning]:
     """The class of warnings that scikit-learn looks for, where it is loaded."""
     if "sklearn" not in sys.modules:
         return UserWarning
-    from sklearn.exceptions import DataConversionWarning
-
-    category: type[UserWarning] = DataConversionWarning
+    category: type[UserWarning] = importlib.import_module("sklearn.exceptions").DataConversionWarning
     return category
 
 
@@ -529,9 +527,9 @@ def _not_fitted() -> type[NotFitted]:
 
 @functools.cache
 def _both_not_fitted() -> type[NotFitted]:
-    from sklearn.exceptions import NotFittedError
+    theirs: Any = importlib.import_module("sklearn.exceptions").NotFittedError
 
-    class NotFittedInScikitLearn(NotFitted, NotFittedError):  # type: ignore[misc]
+    class NotFittedInScikitLearn(NotFitted, theirs):  # type: ignore[misc]
         def __reduce__(self) -> tuple[Any, ...]:
             return _remade, (str(self),)
 

@@ -119,8 +119,8 @@ class InputStatistics:
         """The biased variance of each input, [d]."""
         variances: Floats = self._squares / self.examples - np.square(self._sums / self.examples)
         # Rounding may leave less than nothing.
-        variances[variances < 0] = 0.0
-        return variances
+        bounded: Floats = np.where(variances < 0, 0.0, variances)
+        return bounded
 
     def identity(self) -> Scaler:
         """Leaves inputs as they are."""
