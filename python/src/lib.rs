@@ -44,6 +44,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(layer::update, module)?)?;
     module.add_function(wrap_pyfunction!(layer::apply, module)?)?;
     module.add_function(wrap_pyfunction!(layer::check_update, module)?)?;
+    module.add_function(wrap_pyfunction!(plan::loss, module)?)?;
     module.add_function(wrap_pyfunction!(plan::network, module)?)?;
     module.add_function(wrap_pyfunction!(plan::draw, module)?)?;
     module.add_function(wrap_pyfunction!(plan::draw_layer, module)?)?;

@@ -203,6 +203,35 @@ impl<'py> Held<'py> {
 /// Divisors below their bound, of how many, and the smallest of them.
 type Low = (u64, u64, Option<f64>);
 
+/// The loss of outputs `[B, K]`, and its gradient by them.
+#[pyfunction]
+pub fn loss<'py>(outputs: &Bound<'py, PyAny>, target: &Bound<'py, Target>) -> PyResult<(f64, Bound<'py, PyAny>)> {
+    fn run<'py, T: Number>(
+        py: Python<'py>,
+        outputs: Array<'py>,
+        target: &Target,
+    ) -> PyResult<(f64, Bound<'py, PyAny>)> {
+        let classes = outputs.shape().last().copied().unwrap_or_default();
+        let outputs = outputs.input::<T>("outputs", classes)?;
+        if outputs.elements() == 0 {
+            let text = format!("outputs have the shape {:?}: expected at least one example", outputs.shape());
+            return Err(shape_error(py, text));
+        }
+        let target = Held::new::<T>(py, target, classes)?;
+        let mut doutputs = Array::empty::<T>(py, outputs.family(), "doutputs", outputs.shape())?;
+        let loss = {
+            // SAFETY: the arrays are held here, the gradient is new, and the caller lets nobody write to the others.
+            let (view, target) = unsafe { (outputs.matrix::<T>()?, target.view::<T>(outputs.examples())?) };
+            // SAFETY: as above.
+            let into = unsafe { doutputs.matrix_mut::<T>() }?;
+            compute(py, || target.loss(view, Some(into)))?.loss
+        };
+        Ok((loss, doutputs.into_object()))
+    }
+    let (py, outputs) = (outputs.py(), Array::of("outputs", outputs)?);
+    by_dtype!(outputs, run(py, outputs, target.get()))
+}
+
 type AnyPlan = Either<interneuron::Plan<f32>, interneuron::Plan<f64>>;
 
 /// The passes through a network, on parameters that somebody else owns.

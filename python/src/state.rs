@@ -72,7 +72,7 @@ impl State {
 
     /// Its state of elements `T`, to be changed by a call.
     pub fn of<'s, T: Number>(&'s self, py: Python<'_>, shape: &Shape) -> PyResult<Taken<'s, T>> {
-        if shape.shape != self.shape.shape {
+        if shape.schema != self.shape.schema {
             let text = format!("state is of the layer {}: expected {}", self.shape.text(), shape.text());
             return Err(shape_error(py, text));
         }
@@ -224,6 +224,6 @@ impl State {
         let Ok(other) = other.cast::<Self>() else { return Ok(false) };
         let other = other.get();
         Ok(std::ptr::eq(self, other)
-            || (self.shape.shape == other.shape.shape && *self.lock(py)? == *other.lock(py)?))
+            || (self.shape.schema == other.shape.schema && *self.lock(py)? == *other.lock(py)?))
     }
 }

@@ -200,6 +200,9 @@ class Target:
         smoothing: float = 0.0,
     ) -> None: ...
 
+def loss(outputs: Array, target: Target) -> tuple[float, Array]:
+    """The loss of outputs `[B, K]`, and its gradient by them."""
+
 @final
 class Plan:
     """The passes through a network, on parameters that somebody else owns: a sequence of arrays for each layer."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import _check, _core, presets
+from . import _check, _core, checkpoint, presets
 from ._core import Shape, Update
 from ._threads import get_num_threads
 from ._types import Divisor, Dtype
-from .errors import CheckpointError, DivisorError, InvalidValue, ShapeError
+from .errors import DivisorError, InvalidValue, ShapeError
 from .history import History, LayerStatistics, LowDivisors, _module, arrays
 from .presets import Kind, for_each_layer
 from .scaler import Scaler
@@ -337,7 +337,7 @@ class Network:
 
         Raises `CheckpointError` if the file cannot be read, or does not hold what it should.
         """
-        shapes, dtype, params, states, state, seed, scaler = _core.load(os.fspath(path), _dtype_of_file(path))
+        shapes, dtype, params, states, state, seed, scaler = _core.load(os.fspath(path), checkpoint.dtype(path))
         self = cls.__new__(cls)
         self.seed = seed
         self.scaler = None if scaler is None else Scaler(*scaler)
@@ -544,21 +544,6 @@ def dtype_name(dtype: npt.DTypeLike) -> Dtype:
     if name == "float64":
         return "float64"
     raise InvalidValue(f'dtype is {dtype!r}: expected "float32" or "float64"')
-
-
-def _dtype_of_file(path: str | os.PathLike[str]) -> Dtype:
-    """The element type of a checkpoint, by the header of the safetensors file. Of what is no such file the loader says
-    more."""
-    import json
-
-    try:
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, 1 << 20)))
-        kinds = {tensor["dtype"] for name, tensor in header.items() if name.startswith("layers.")}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        kinds = set()
-    return "float64" if kinds == {"F64"} else "float32"
 
 
 def _bounds(count: int, batch: int, last: LastBatch) -> list[tuple[int, int]]:

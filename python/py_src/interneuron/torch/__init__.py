@@ -1,0 +1,56 @@
+"""Layers, optimisers and whole steps for PyTorch on the kernels of interneuron.
+
+>>> import torch, interneuron.torch as it
+>>> model = it.mlp([784, 500, 10], [50, 1], seed=1)
+>>> optimizer = it.CSGD(model, lr=0.1)
+>>> loss = torch.nn.functional.cross_entropy(model(torch.rand(32, 784)), torch.randint(10, (32,)))
+>>> loss.backward()
+>>> optimizer.step()
+"""
+
+from . import composed, functional, ops
+from .functional import DivisorWarning, FallbackWarning, fallback, loss, target
+from .modules import (
+    BatchNormLinear,
+    ColumnEILinear,
+    DannLinear,
+    Layer,
+    LayerNormLinear,
+    Linear,
+    draw,
+    from_shape,
+    from_shapes,
+    mlp,
+)
+from .optim import CSGD, EG, AdamW, AdamWEG, LayerOptimizer, NaturalGradient, average_parameters, param_groups
+from .train import train_step
+
+__all__ = [
+    "CSGD",
+    "EG",
+    "AdamW",
+    "AdamWEG",
+    "BatchNormLinear",
+    "ColumnEILinear",
+    "DannLinear",
+    "DivisorWarning",
+    "FallbackWarning",
+    "Layer",
+    "LayerNormLinear",
+    "LayerOptimizer",
+    "Linear",
+    "NaturalGradient",
+    "average_parameters",
+    "composed",
+    "draw",
+    "fallback",
+    "from_shape",
+    "from_shapes",
+    "functional",
+    "loss",
+    "mlp",
+    "ops",
+    "param_groups",
+    "target",
+    "train_step",
+]

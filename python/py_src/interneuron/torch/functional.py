@@ -1,0 +1,336 @@
+"""Layers as functions: the kernels where they can compute, and the same equations in PyTorch's operations elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from .. import _core
+from . import composed
+
+if TYPE_CHECKING:
+    from .optim import Fused
+
+Nonlinearity = Literal["relu"] | None
+Divisor = Literal["plain", "root"] | float | None
+
+# What a tensor is whose memory the kernels may use: a subclass may hold something else.
+_PLAIN = {Tensor, torch.nn.Parameter, torch.nn.Buffer} if hasattr(torch.nn, "Buffer") else {Tensor, torch.nn.Parameter}
+_DTYPES = {torch.float32, torch.float64}
+_peek = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: None)
+_is_compiling = torch.compiler.is_compiling
+_get_num_threads = torch.get_num_threads
+_is_grad_enabled = torch.is_grad_enabled
+
+
+class FallbackWarning(UserWarning):
+    """A layer computes by PyTorch's operations, since the kernels have not what it takes."""
+
+
+class DivisorWarning(UserWarning):
+    """Divisors are below ε, so that divisive inhibition is negative somewhere."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Described:
+    """A shape in words and numbers of Python alone, which `torch.compile` can look into."""
+
+    text: str
+    kind: str
+    outputs: int
+    relu: bool
+    divisive: bool = False
+    divisor: Divisor = None
+    inhibitory_outputs: int = 0
+
+
+@functools.lru_cache(maxsize=1024)
+def described(shape: _core.Shape) -> Described:
+    """A shape in words."""
+    return Described(
+        str(shape),
+        shape.kind,
+        shape.outputs,
+        shape.relu,
+        shape.divisive,
+        shape.divisor,
+        shape.inhibitory_outputs,
+    )
+
+
+_fallback: Literal["error", "warn", "silent"] = "warn"
+
+
+def fallback(what: Literal["error", "warn", "silent"]) -> None:
+    """What happens where the kernels cannot compute (element types other than float32 and float64, other devices): an
+    error, a :class:`FallbackWarning` (the default), or nothing. Double backward and function transforms always go by
+    PyTorch's operations."""
+    global _fallback
+    if what not in ("error", "warn", "silent"):
+        raise ValueError(f'what is {what!r}: expected "error", "warn" or "silent"')
+    _fallback = what
+
+
+def _fall_back(shape: _core.Shape, x: Tensor) -> None:
+    text = (
+        f"the layer {shape} computes by PyTorch's operations: there are no kernels for {x.dtype} on {x.device} "
+        f"({type(x).__name__}); expected float32 or float64 on the CPU"
+    )
+    if _fallback == "error":
+        raise TypeError(text)
+    if _fallback == "warn":
+        warnings.warn(text, FallbackWarning, stacklevel=4)
+
+
+def _warn_of_divisors(shape: _core.Shape, low: tuple[int, int, float | None]) -> None:
+    warnings.warn(
+        f"the layer {shape} divides by numbers below ε: {low[0]} of {low[1]}, the smallest is {low[2]:.2e}. Divisive "
+        "inhibition needs inputs >= 0: subtract from each input its smallest value in the training data, or choose "
+        "another divisor (a floor such as 0.01, 'root', or None with exact centring)",
+        DivisorWarning,
+        stacklevel=5,
+    )
+
+
+class _Layer(torch.autograd.Function):
+    # With `setup_context`, PyTorch would bind the signature anew in each call, which takes longer than small layers.
+    @staticmethod
+    def forward(ctx: Any, shape: _core.Shape, fused: Fused | None, x: Tensor, *params: Tensor) -> Tensor:
+        h, kept = _core.forward(shape, x, params, _get_num_threads(), True)
+        ctx.shape, ctx.fused, ctx.kept, ctx.statistics = shape, fused, kept, ()
+        if shape.kind == "batch_norm":
+            # They may change before the backward pass, which does not need them as they are now.
+            params, ctx.statistics = params[:-2], params[-2:]
+        ctx.save_for_backward(x, *params)
+        low = kept.low_divisors()
+        if low is not None and low[0] and shape.divisor == "plain":
+            _warn_of_divisors(shape, low)
+        return h  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, dh: Tensor) -> tuple[Any, ...]:
+        x, *params = (*ctx.saved_tensors, *ctx.statistics)
+        needs = ctx.needs_input_grad
+        if _is_grad_enabled():
+            return None, None, *_differentiable(ctx, dh, x, params, needs[2:])
+        if ctx.fused is not None:
+            return None, None, ctx.fused.backward(ctx.kept, dh, x, params, needs[2]), *(None,) * len(params)
+        needs_params = any(needs[3:])
+        dx, gradients = _core.backward(ctx.kept, dh, x, params, _get_num_threads(), needs[2], needs_params)
+        if gradients is None:
+            return None, None, dx, *(None,) * len(params)
+        if ctx.shape.kind == "batch_norm":
+            gradients = _take_statistics(ctx.shape, params, gradients)
+        if not all(needs[3:]):
+            gradients = tuple(it if need else None for it, need in zip(gradients, needs[3:], strict=True))
+        return None, None, dx, *gradients
+
+
+def _differentiable(
+    ctx: Any, dh: Tensor, x: Tensor, params: list[Tensor], needs: Sequence[bool]
+) -> list[Tensor | None]:
+    """The gradients as PyTorch's operations make them, which can be differentiated once more."""
+    if ctx.fused is not None:
+        raise RuntimeError(
+            "a fused update with create_graph=True: expected fused=False, since the gradients are spent in the update"
+        )
+    inputs = [x, *params]
+    wanted = [it for it, need in zip(inputs, needs, strict=True) if need]
+    with torch.enable_grad():
+        # Running statistics are not to be taken in twice.
+        arrays = [it.detach().clone() if role == "statistic" else it for it, role in zip(params, _roles(ctx.shape))]
+        h = composed.layer(ctx.shape, x, arrays)
+        gradients = torch.autograd.grad(h, wanted, dh, create_graph=True, allow_unused=True, materialize_grads=True)
+    rest = iter(gradients)
+    return [next(rest) if need else None for need in needs]
+
+
+@functools.cache
+def _roles(shape: _core.Shape) -> tuple[str, ...]:
+    return tuple(role for _, _, role, _, _ in shape.parameters)
+
+
+def _take_statistics(
+    shape: _core.Shape, params: list[Tensor], gradients: tuple[Tensor, ...]
+) -> tuple[Tensor | None, ...]:
+    """Running statistics take in a tenth of those of the batch, which stand in the place of their gradients."""
+    rest: list[Tensor | None] = list(gradients)
+    for k, role in enumerate(_roles(shape)):
+        if role == "statistic":
+            with torch.no_grad():
+                params[k].lerp_(gradients[k], 0.1)
+            rest[k] = None
+    return tuple(rest)
+
+
+def layer(
+    shape: _core.Shape,
+    x: Tensor,
+    params: Sequence[Tensor],
+    *,
+    training: bool = True,
+    fused: Fused | None = None,
+) -> Tensor:
+    """`h [..., ne]` of `x [..., d]` by a layer of any kind, with its arrays in the order of `shape.parameters`.
+
+    `training` matters to batch normalisation alone: whether it takes the statistics of the batch or the running ones. The
+    running ones take in those of the batch in the backward pass. Under `torch.compile` call :func:`compiled`.
+    """
+    if x.dtype not in _DTYPES or not x.is_cpu or type(x) not in _PLAIN or _peek() is not None:
+        return _elsewhere(shape, x, params, training, fused)
+    if _is_grad_enabled() and (x.requires_grad or any(it.requires_grad for it in params)):
+        if training or shape.kind != "batch_norm":
+            return _Layer.apply(shape, fused, x, *params)  # type: ignore[no-any-return]
+        return composed.layer(shape, x, params, training=False)
+    if training and shape.kind == "batch_norm":
+        # Outputs by the statistics of the batch, without a backward pass in which the running ones take them in.
+        return composed.layer(shape, x, params, training=True)
+    return _core.forward(shape, x, params, _get_num_threads(), False)[0]  # type: ignore[no-any-return]
+
+
+def compiled(
+    shape: Described, x: Tensor, params: Sequence[Tensor], *, training: bool = True, fused: Fused | None = None
+) -> Tensor:
+    """As :func:`layer`, in a graph: by an operator that graphs can hold, or by PyTorch's own."""
+    if fused is not None:
+        raise RuntimeError("a fused update under torch.compile: expected fused=False, and the optimiser's own step")
+    if x.dtype in _DTYPES and x.device.type == "cpu" and shape.kind != "batch_norm":
+        return torch.ops.interneuron.layer(shape.text, x, list(params))  # type: ignore[no-any-return]
+    return composed.layer(shape, x, params, training=training)
+
+
+def _elsewhere(
+    shape: _core.Shape, x: Tensor, params: Sequence[Tensor], training: bool, fused: Fused | None
+) -> Tensor:
+    """What the kernels have not: by PyTorch's operations, or in the parameters' element type under autocast."""
+    if _peek() is None and x.is_cpu and x.is_floating_point() and torch.is_autocast_enabled("cpu"):
+        if x.dtype not in _DTYPES and params[0].dtype in _DTYPES:
+            return layer(shape, x.to(params[0].dtype), params, training=training, fused=fused)
+    if fused is not None:
+        raise RuntimeError("a fused update where the kernels cannot compute: expected fused=False")
+    if _peek() is None:
+        _fall_back(shape, x)
+    return composed.layer(shape, x, params, training=training)
+
+
+@functools.lru_cache(maxsize=1024)
+def _dann(d: int, ne: int, ni: int, relu: bool, divisor: Divisor) -> _core.Shape:
+    return _core.Shape.dann(d, ne, ni, relu=relu, divisor=divisor)
+
+
+def is_relu(nonlinearity: Nonlinearity) -> bool:
+    """Whether there is a ReLU."""
+    if nonlinearity not in ("relu", None):
+        raise ValueError(f'nonlinearity is {nonlinearity!r}: expected "relu" or None')
+    return nonlinearity == "relu"
+
+
+def dann_linear(
+    x: Tensor,
+    Wex: Tensor,
+    Wix: Tensor,
+    Wei: Tensor,
+    alpha: Tensor | None = None,
+    g: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    nonlinearity: Nonlinearity = "relu",
+    divisor: Divisor = "plain",
+) -> Tensor:
+    """`h = f(g (zE - s) / γ + b)`, with `zE = x Wexᵀ`, `zI = x Wixᵀ`, `s = zI Weiᵀ`, `γ = (exp(alpha) zI) Weiᵀ + ε`.
+
+    `x [..., d]`, `Wex [ne, d]`, `Wix [ni, d]`, `Wei [ne, ni]`, `alpha [ni]`, `g [ne]`, `b [ne]`; without `alpha` and `g`,
+    inhibition only subtracts: `h = f(zE - s + b)`. Without `b` there is no bias. Source: Cornford et al., ICLR 2021.
+    """
+    if (alpha is None) != (g is None):
+        raise ValueError("alpha and g: expected both, or none of them where inhibition only subtracts")
+    if Wex.ndim != 2 or Wix.ndim != 2:
+        raise _shape_error(f"Wex and Wix have {Wex.ndim} and {Wix.ndim} dimensions: expected 2 of both")
+    if b is None:
+        b = Wex.new_zeros(Wex.shape[0])
+    (ne, d), ni, relu = Wex.shape, Wix.shape[0], is_relu(nonlinearity)
+    divides = None if alpha is None else divisor
+    params = (Wex, Wix, Wei, b) if alpha is None or g is None else (Wex, Wix, Wei, alpha, g, b)
+    if _is_compiling():
+        text = f"dann:{d},{ne},{ni},{'relu' if relu else 'identity'},{'none' if divides is None else divides}"
+        return compiled(Described(text, "dann", ne, relu, divides is not None, divides), x, params)
+    return layer(_dann(d, ne, ni, relu, divides), x, params)
+
+
+def column_linear(
+    x: Tensor, Wpos: Tensor, b: Tensor, sign: Tensor, *, nonlinearity: Nonlinearity = "relu"
+) -> Tensor:
+    """`h = f(x (Wpos D)ᵀ + b)`, with `Wpos [n, m]`, `b [n]`, and the diagonal of D, `sign [m]`, of +1 and −1."""
+    (n, m), relu = Wpos.shape, is_relu(nonlinearity)
+    x = x * sign
+    if _is_compiling():
+        text = f"columns:{m},{n},0,0,{'relu' if relu else 'identity'}"
+        return compiled(Described(text, "columns", n, relu), x, (Wpos, b))
+    return layer(_columns(m, n, relu), x, (Wpos, b))
+
+
+@functools.lru_cache(maxsize=1024)
+def _columns(m: int, n: int, relu: bool) -> _core.Shape:
+    return _core.Shape.columns(m, n, relu=relu)
+
+
+class _Loss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, outputs: Tensor, target: _core.Target) -> Tensor:
+        loss, doutputs = _core.loss(outputs, target)
+        ctx.save_for_backward(outputs)
+        ctx.doutputs = doutputs
+        return outputs.new_tensor(loss)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor, None]:
+        # In the usual case a product with 1, which changes no bit.
+        return ctx.doutputs * dloss, None
+
+
+Loss = Literal["cross_entropy", "mse", "bce"]
+
+
+def target(
+    y: Tensor,
+    loss: Loss = "cross_entropy",
+    *,
+    weights: Tensor | None = None,
+    mask: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> _core.Target:
+    """What outputs are to be: integer labels `[B]`, or for "cross_entropy" probabilities, for "mse" values and for "bce"
+    numbers from 0 to 1 `[B, K]`. `weights [B]` are of examples, a `mask [B, K]` of elements."""
+    kinds = {"cross_entropy": "probabilities" if y.is_floating_point() else "labels", "mse": "values", "bce": "binary"}
+    if loss not in kinds:
+        raise ValueError(f"loss is {loss!r}: expected one of {list(kinds)}")
+    return _core.Target(kinds[loss], y, weights=weights, mask=mask, smoothing=label_smoothing)  # type: ignore[arg-type]
+
+
+def loss(
+    outputs: Tensor,
+    y: Tensor,
+    loss: Loss = "cross_entropy",
+    *,
+    weights: Tensor | None = None,
+    mask: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """The mean loss of `outputs [B, K]`, with the bits that a whole step has: `F.cross_entropy`, `F.mse_loss` or
+    `F.binary_cross_entropy_with_logits`, computed together with its gradient. On the CPU, in float32 or float64; for
+    double backward and function transforms there are PyTorch's own."""
+    goal = target(y, loss, weights=weights, mask=mask, label_smoothing=label_smoothing)
+    return _Loss.apply(outputs, goal)  # type: ignore[no-any-return]
+
+
+def _shape_error(text: str) -> Exception:
+    from ..errors import ShapeError
+
+    return ShapeError(text)
