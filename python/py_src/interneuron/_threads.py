@@ -114,26 +114,25 @@ def _of_machine() -> tuple[int, str]:
 def _quota(membership: str, root: str) -> int | None:
     """Whole cores that the control group of this process, or one above it, allows; None if there is no quota."""
 
-    def numbers(path: str) -> list[str]:
+    def read(path: str) -> str:
         try:
-            with open(path, encoding="ascii", errors="replace") as file:
-                return file.read().split()
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return file.read()
         except OSError:
-            return []
+            return ""
 
     least = math.inf
-    for line in numbers(membership):
-        _, _, rest = line.partition(":")
+    for line in read(membership).splitlines():
+        hierarchy, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
-        version_2 = controllers == ""
+        version_2 = hierarchy == "0" and controllers == ""
         if not version_2 and "cpu" not in controllers.split(","):
             continue
         # Inside of a container the path is that outside, and the group itself is the root.
         for part in [PurePosixPath("/"), PurePosixPath(group), *PurePosixPath(group).parents]:
             folder = f"{root}{'' if version_2 else '/cpu'}{'' if str(part) == '/' else part}"
-            said = numbers(f"{folder}/cpu.max")
-            if not version_2:
-                said = numbers(f"{folder}/cpu.cfs_quota_us") + numbers(f"{folder}/cpu.cfs_period_us")
+            files = ["cpu.max"] if version_2 else ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+            said = " ".join(read(f"{folder}/{file}") for file in files).split()
             if len(said) == 2 and said[0].isdigit() and said[1].isdigit() and int(said[1]) > 0:
                 least = min(least, int(said[0]) / int(said[1]))
     # Part of a core is no core, as Rust's standard library counts; there is always one.

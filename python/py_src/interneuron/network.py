@@ -326,7 +326,8 @@ class Network:
         """Writes a checkpoint, a safetensors file that the Rust crate reads, too: parameters, what updates keep, the steps,
         the seed, the scaler. It takes the place of what was there only when it is whole.
 
-        Raises `CheckpointError` if it cannot be written, or if a number in it is not finite.
+        Raises `CheckpointError` if it cannot be written, `InvalidValue` if a number is not finite, or negative where it
+        cannot be. What was at `path` is still there then.
         """
         scaler = None if self.scaler is None else (self.scaler.offset.tolist(), self.scaler.scale.tolist())
         _core.save(os.fspath(path), self.shapes, self._params, self._states, self._state, self.seed, scaler)

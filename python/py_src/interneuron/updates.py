@@ -218,7 +218,8 @@ class Schedule:
             raise InvalidValue(f"the schedule is {self.course}, which has no decay: expected linear or cosine")
 
     def rate(self, n: int) -> float:
-        """The rate of step `n`, counted from 1."""
+        """The rate of step `n`, counted from 1. Raises `InvalidValue` for one below."""
+        n = _check.whole("n", n, 1)
         peak, warmup = float(self.peak), self.warmup_steps
         if n <= warmup:
             return peak * n / warmup
@@ -234,6 +235,6 @@ class Schedule:
         before = self.total - decay
         if n <= before:
             return peak
-        part = (max(n, 1) - 1 - before) / decay
+        part = (n - 1 - before) / decay
         k = 1 - part if self.course == "linear" else (1 + math.cos(math.pi * part)) / 2
         return self.lowest + (peak - self.lowest) * k
