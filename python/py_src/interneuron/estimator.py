@@ -127,7 +127,8 @@ class DannClassifier:
         """Learns from X [N, d] and labels y [N], from the beginning.
 
         X is converted to `dtype` once, if it is of another type; otherwise it may be read-only or memory-mapped, and is not
-        copied unless it is scaled. `sample_weight` [N] ≥ 0 are the weights of the examples within a batch. `validation`,
+        copied unless it is scaled. `sample_weight` [N] ≥ 0 are the weights of the examples within a batch; what `standardise`
+        and `"shift"` know of the inputs is without them. `validation`,
         (X, y), is evaluated after each epoch: see `history_`.
 
         Raises `ValueError` for NaN and what else cannot be learnt, `Diverged` if the loss is not finite, `DivisorError` if
@@ -299,7 +300,7 @@ class DannClassifier:
 
     def _logits(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
         if not self.__sklearn_is_fitted__():
-            raise _not_fitted()(f"This {type(self).__name__} is not fitted yet: call fit before")
+            raise _not_fitted(f"This {type(self).__name__} is not fitted yet: call fit before")
         x = self._features(X)
         logits = np.empty((len(x), self.network_.outputs), x.dtype)
         low = 0
@@ -393,7 +394,7 @@ class DannClassifier:
             warnings.warn(
                 f"A column-vector y was passed when a 1d array was expected: y has the shape {labels.shape}; y.ravel() "
                 "changes it",
-                _data_conversion_warning(),
+                _of_scikit_learn("DataConversionWarning") or UserWarning,
                 stacklevel=3,
             )
             labels = labels.ravel()
@@ -417,7 +418,7 @@ class DannClassifier:
         numbers[numbers == len(self.classes_)] = 0
         unknown = self.classes_[numbers] != labels
         if unknown.any():
-            raise InvalidValue(f"y has the label {labels[unknown][0]!r}: expected one of {list(self.classes_)}")
+            raise InvalidValue(f"y has the label {labels[unknown].tolist()[0]!r}: expected one of {self.classes_.tolist()}")
         return numbers
 
     def _weights(self, sample_weight: Any, count: int) -> npt.NDArray[Any] | None:
@@ -512,29 +513,21 @@ def _different_names(names: npt.NDArray[Any], fitted: npt.NDArray[Any]) -> str:
     return text
 
 
-def _data_conversion_warning() -> type[UserWarning]:
-    """The class of warnings that scikit-learn looks for, where it is loaded."""
-    if "sklearn" not in sys.modules:
-        return UserWarning
-    category: type[UserWarning] = importlib.import_module("sklearn.exceptions").DataConversionWarning
-    return category
+def _of_scikit_learn(name: str) -> Any:
+    """An exception that scikit-learn looks for, where it is loaded; else None."""
+    return getattr(sys.modules.get("sklearn.exceptions"), name, None)
 
 
-def _not_fitted() -> type[NotFitted]:
-    """The class of errors that scikit-learn looks for, where it is loaded."""
-    return _both_not_fitted() if "sklearn" in sys.modules else NotFitted
+def _not_fitted(text: str) -> NotFitted:
+    """The error of an estimator that has not learnt anything; also scikit-learn's own, where it is loaded."""
+    theirs = _of_scikit_learn("NotFittedError")
+    return NotFitted(text) if theirs is None else _both(theirs)(text)
 
 
 @functools.cache
-def _both_not_fitted() -> type[NotFitted]:
-    theirs: Any = importlib.import_module("sklearn.exceptions").NotFittedError
-
+def _both(theirs: Any) -> type[NotFitted]:
     class NotFittedInScikitLearn(NotFitted, theirs):  # type: ignore[misc]
         def __reduce__(self) -> tuple[Any, ...]:
-            return _remade, (str(self),)
+            return _not_fitted, (str(self),)
 
     return NotFittedInScikitLearn
-
-
-def _remade(text: str) -> NotFitted:
-    return _not_fitted()(text)
