@@ -7,7 +7,20 @@ import pytest
 
 from interneuron import demo
 
-SMALL = ["--train", "600", "--test", "100", "--hidden", "40,40", "--inhibitory", "5", "--epochs", "2", "--threads", "1"]
+SMALL = [
+    "--train",
+    "600",
+    "--test",
+    "100",
+    "--hidden",
+    "40,40",
+    "--inhibitory",
+    "5",
+    "--epochs",
+    "2",
+    "--threads",
+    "1",
+]
 
 
 def test_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,17 +75,23 @@ def test_the_remedy_is_taken_where_it_is_needed() -> None:
     assert DannClassifier(**SMALL).fit(x, y).remedy_ == "none"
     assert DannClassifier(**SMALL, standardise="each").fit(x, y).remedy_ == "root"
     x, y = problem()
-    with pytest.raises(DivisorError, match="remedy is 'none'; remedy='shift', 'floor', 'root' or 'subtractive'") as caught:
+    with pytest.raises(
+        DivisorError, match="remedy is 'none'; remedy='shift', 'floor', 'root' or 'subtractive'"
+    ) as caught:
         DannClassifier(**SMALL, remedy="none").fit(x - 3, y)
     assert caught.value.layer == 0
-    with pytest.raises(InvalidValue, match="remedy is 'root' for kind 'mlp', which does not divide: expected 'none'"):
+    with pytest.raises(
+        InvalidValue, match="remedy is 'root' for kind 'mlp', which does not divide: expected 'none'"
+    ):
         DannClassifier(**SMALL, kind="mlp", remedy="root").fit(x, y)
 
 
 def test_predictions_below_what_was_learnt_are_told() -> None:
     x, y = problem(negative=False)
     classifier = DannClassifier(**SMALL).fit(x, y)
-    with pytest.warns(RuntimeWarning, match="divisors are below 1e-8, as inputs are below what the network was trained"):
+    with pytest.warns(
+        RuntimeWarning, match="divisors are below 1e-8, as inputs are below what the network was trained"
+    ):
         classifier.predict(-x)
 
 
@@ -102,9 +108,15 @@ def test_bits_do_not_depend_on_threads_or_layouts(dtype: str, tmp_path: Path) ->
     assert inn.get_num_threads() >= 1
 
 
-@pytest.mark.parametrize("labels", [
-    np.array([3, -7, 100]), np.array([True, False, True]), np.array([0.0, 2.0, 5.0]), np.array(["a", "b", "cc"], object),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([3, -7, 100]),
+        np.array([True, False, True]),
+        np.array([0.0, 2.0, 5.0]),
+        np.array(["a", "b", "cc"], object),
+    ],
+)
 def test_labels_of_any_type(labels: np.ndarray) -> None:
     x, names = problem()
     y = labels[np.unique(names, return_inverse=True)[1]]
@@ -124,7 +136,9 @@ def test_weights() -> None:
 
 def test_validation_and_schedule() -> None:
     x, y = problem()
-    classifier = DannClassifier(**SMALL, schedule="cosine").fit(x[:180], y[:180], validation=(x[180:], y[180:]))
+    classifier = DannClassifier(**SMALL, schedule="cosine").fit(
+        x[:180], y[:180], validation=(x[180:], y[180:])
+    )
     history = classifier.history_
     assert history["validation_error"][-1] == pytest.approx(1 - classifier.score(x[180:], y[180:]))
     assert (np.diff(history["lr"]) < 0).all() and history["lr"][-1] < 0.001
@@ -146,7 +160,9 @@ def test_partial_fit() -> None:
         classifier.partial_fit(x[:1], ["soup"])
     with pytest.raises(InvalidValue, match="expected those of the first call"):
         classifier.partial_fit(x, y, classes=["apple", "bread"])
-    with pytest.raises(ShapeError, match="X has 7 features, but DannClassifier is expecting 8 features as input"):
+    with pytest.raises(
+        ShapeError, match="X has 7 features, but DannClassifier is expecting 8 features as input"
+    ):
         classifier.partial_fit(x[:, :7], y)
     with pytest.raises(InvalidValue, match="schedule is 'linear': expected one of 'constant'"):
         DannClassifier(schedule="linear").partial_fit(x, y, classes=np.unique(y))
@@ -178,22 +194,33 @@ def test_parameters() -> None:
     assert classifier.seed == 4
 
 
-@pytest.mark.parametrize(("change", "error", "text"), [
-    ({"lr": -1.0}, InvalidValue, "lr is -1.0: expected a finite number ≥ 0"),
-    ({"lr": "fast"}, TypeError, "lr is 'fast': expected a number"),
-    ({"epochs": 0}, InvalidValue, "epochs is 0: expected at least 1"),
-    ({"batch_size": 0}, InvalidValue, "batch_size is 0: expected at least 1"),
-    ({"hidden": (8, 0)}, InvalidValue, r"hidden\[1\] is 0: expected at least 1"),
-    ({"inhibitory": (3, 3)}, ShapeError, "inhibitory has 2 elements: expected 1, one for each hidden layer"),
-    ({"kind": "cnn"}, InvalidValue, "kind is 'cnn': expected one of"),
-    ({"update": "lbfgs"}, InvalidValue, "update is 'lbfgs': expected one of 'sgd', 'csgd'"),
-    ({"schedule": "step"}, InvalidValue, "schedule is 'step': expected one of 'constant', 'linear', 'cosine'"),
-    ({"standardise": "yes"}, InvalidValue, "standardise is 'yes': expected one of 'no', 'all', 'each'"),
-    ({"remedy": "clip"}, InvalidValue, "remedy is 'clip': expected one of 'auto', 'none'"),
-    ({"dtype": "float16"}, InvalidValue, "dtype is 'float16'"),
-    ({"seed": -1}, InvalidValue, "seed is -1"),
-    ({"n_threads": 0}, InvalidValue, "n is 0: expected from 1 to 1024"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        ({"lr": -1.0}, InvalidValue, "lr is -1.0: expected a finite number ≥ 0"),
+        ({"lr": "fast"}, TypeError, "lr is 'fast': expected a number"),
+        ({"epochs": 0}, InvalidValue, "epochs is 0: expected at least 1"),
+        ({"batch_size": 0}, InvalidValue, "batch_size is 0: expected at least 1"),
+        ({"hidden": (8, 0)}, InvalidValue, r"hidden\[1\] is 0: expected at least 1"),
+        (
+            {"inhibitory": (3, 3)},
+            ShapeError,
+            "inhibitory has 2 elements: expected 1, one for each hidden layer",
+        ),
+        ({"kind": "cnn"}, InvalidValue, "kind is 'cnn': expected one of"),
+        ({"update": "lbfgs"}, InvalidValue, "update is 'lbfgs': expected one of 'sgd', 'csgd'"),
+        (
+            {"schedule": "step"},
+            InvalidValue,
+            "schedule is 'step': expected one of 'constant', 'linear', 'cosine'",
+        ),
+        ({"standardise": "yes"}, InvalidValue, "standardise is 'yes': expected one of 'no', 'all', 'each'"),
+        ({"remedy": "clip"}, InvalidValue, "remedy is 'clip': expected one of 'auto', 'none'"),
+        ({"dtype": "float16"}, InvalidValue, "dtype is 'float16'"),
+        ({"seed": -1}, InvalidValue, "seed is -1"),
+        ({"n_threads": 0}, InvalidValue, "n is 0: expected from 1 to 1024"),
+    ],
+)
 def test_parameters_are_looked_at_in_fit(change: dict[str, Any], error: type[Exception], text: str) -> None:
     x, y = problem()
     classifier = DannClassifier(**{**SMALL, **change})
@@ -201,18 +228,29 @@ def test_parameters_are_looked_at_in_fit(change: dict[str, Any], error: type[Exc
         classifier.fit(x, y)
 
 
-@pytest.mark.parametrize(("change", "error", "text"), [
-    (lambda x, y: (np.where(x > 2, np.nan, x), y), InvalidValue, "Input X contains NaN"),
-    (lambda x, y: (x * 1e60, y), InvalidValue, "Input X contains infinity or a value too large for dtype"),
-    (lambda x, y: (x[0], y), ShapeError, "Expected 2D array, got 1D array instead"),
-    (lambda x, y: (x[:0], y[:0]), ShapeError, r"Found array with 0 sample\(s\)"),
-    (lambda x, y: (x, y[:5]), ShapeError, "inconsistent numbers of samples: 240 in X, 5 in y"),
-    (lambda x, y: (x, None), InvalidValue, "requires y to be passed, but the target y is None"),
-    (lambda x, y: (x, x[:, 0]), InvalidValue, "Unknown label type: continuous"),
-    (lambda x, y: (x, y, -np.ones(240)), InvalidValue, r"sample_weight\[0\] is -1.0: expected a finite number ≥ 0"),
-    (lambda x, y: (x, y, np.ones(3)), ShapeError, r"sample_weight has the shape \(3,\)"),
-    (lambda x, y: (x, y, np.zeros(240)), InvalidValue, "sample_weight is zero for all examples"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        (lambda x, y: (np.where(x > 2, np.nan, x), y), InvalidValue, "Input X contains NaN"),
+        (
+            lambda x, y: (x * 1e60, y),
+            InvalidValue,
+            "Input X contains infinity or a value too large for dtype",
+        ),
+        (lambda x, y: (x[0], y), ShapeError, "Expected 2D array, got 1D array instead"),
+        (lambda x, y: (x[:0], y[:0]), ShapeError, r"Found array with 0 sample\(s\)"),
+        (lambda x, y: (x, y[:5]), ShapeError, "inconsistent numbers of samples: 240 in X, 5 in y"),
+        (lambda x, y: (x, None), InvalidValue, "requires y to be passed, but the target y is None"),
+        (lambda x, y: (x, x[:, 0]), InvalidValue, "Unknown label type: continuous"),
+        (
+            lambda x, y: (x, y, -np.ones(240)),
+            InvalidValue,
+            r"sample_weight\[0\] is -1.0: expected a finite number ≥ 0",
+        ),
+        (lambda x, y: (x, y, np.ones(3)), ShapeError, r"sample_weight has the shape \(3,\)"),
+        (lambda x, y: (x, y, np.zeros(240)), InvalidValue, "sample_weight is zero for all examples"),
+    ],
+)
 def test_data_that_cannot_be_learnt(change: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         DannClassifier(**SMALL).fit(*change(*problem()))
@@ -246,7 +284,9 @@ except inn.errors.NotFitted as error:
 print(classifier.fit(x, y).predict(x).shape)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25)
-    assert done.stdout.splitlines() == ["This DannClassifier is not fitted yet: call fit before", "(40,)"], done.stderr
+    assert done.stdout.splitlines() == ["This DannClassifier is not fitted yet: call fit before", "(40,)"], (
+        done.stderr
+    )
 
 
 # ---- with scikit-learn
@@ -256,17 +296,21 @@ SUBSETS, WEIGHTS = "check_methods_subset_invariance", "check_sample_weight_equiv
 
 @pytest.mark.filterwarnings("ignore:Estimator DannClassifier does not inherit:UserWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
-@pytest.mark.parametrize(("keywords", "allowed"), [
-    ({"dtype": "float64"}, set()),
-    ({"dtype": "float64", "remedy": "subtractive"}, set()),
-    ({"dtype": "float64", "kind": "mlp"}, set()),
-    ({"dtype": "float64", "kind": "layer_norm"}, set()),
-    ({"dtype": "float64", "update": "adamw", "lr": 0.003}, set()),
-    # What is known of inputs is without weights.
-    ({"dtype": "float64", "standardise": "each"}, {WEIGHTS}),
-    # Sums over other batches, or over repeated examples, are rounded otherwise, by 1e-7.
-    ({"dtype": "float32"}, {SUBSETS, WEIGHTS}),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    ("keywords", "allowed"),
+    [
+        ({"dtype": "float64"}, set()),
+        ({"dtype": "float64", "remedy": "subtractive"}, set()),
+        ({"dtype": "float64", "kind": "mlp"}, set()),
+        ({"dtype": "float64", "kind": "layer_norm"}, set()),
+        ({"dtype": "float64", "update": "adamw", "lr": 0.003}, set()),
+        # What is known of inputs is without weights.
+        ({"dtype": "float64", "standardise": "each"}, {WEIGHTS}),
+        # Sums over other batches, or over repeated examples, are rounded otherwise, by 1e-7.
+        ({"dtype": "float32"}, {SUBSETS, WEIGHTS}),
+    ],
+    ids=str,
+)
 def test_scikit_learns_checks(keywords: dict[str, Any], allowed: set[str]) -> None:
     checks = pytest.importorskip("sklearn.utils.estimator_checks")
     classifier = DannClassifier(**{**SMALL, "hidden": (64,), "inhibitory": 8, "epochs": 50, **keywords})
@@ -298,7 +342,11 @@ def test_errors_of_scikit_learn_where_it_is_loaded() -> None:
     with pytest.raises(exceptions.NotFittedError, match="This DannClassifier is not fitted yet") as caught:
         DannClassifier().predict(x)
     other = pickle.loads(pickle.dumps(caught.value))
-    assert isinstance(other, exceptions.NotFittedError) and isinstance(other, NotFitted) and str(other) == str(caught.value)
+    assert (
+        isinstance(other, exceptions.NotFittedError)
+        and isinstance(other, NotFitted)
+        and str(other) == str(caught.value)
+    )
     with pytest.warns(exceptions.DataConversionWarning, match="A column-vector y was passed"):
         DannClassifier(**SMALL).fit(x, y[:, None])
 

@@ -61,7 +61,9 @@ def test_frames_and_datasets(data: inn.TrainTest) -> None:
 
 
 @pytest.mark.parametrize("name", ["pandas", "xarray", "tqdm"])
-def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, data: inn.TrainTest, name: str) -> None:
+def test_what_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, data: inn.TrainTest, name: str
+) -> None:
     monkeypatch.setitem(sys.modules, name, None)
     history = History()
     calls = {
@@ -158,20 +160,37 @@ def test_progress(data: inn.TrainTest, capsys: pytest.CaptureFixture[str]) -> No
     assert "18/18" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("change", "error", "text"), [
-    ({"epochs": -1}, InvalidValue, "epochs is -1: expected at least 0"),
-    ({"batch_size": 0}, InvalidValue, "batch_size is 0: expected at least 1"),
-    ({"batch_size": 301}, InvalidValue, "batch_size is 301: expected at most 300, the number of examples"),
-    ({"last_batch": "drop"}, InvalidValue, "last_batch is 'drop': expected one of 'spread', 'short'"),
-    ({"seed": -1}, InvalidValue, "seed is -1"),
-    ({"x": np.zeros((300, 784))}, TypeError, "x is of float64: expected float32"),
-    ({"x": np.zeros((300, 28, 28), "f4")}, ShapeError, r"x has the shape \(300, 28, 28\): expected \[N, 784\]"),
-    ({"x": np.zeros((300, 784), "u1")}, TypeError, "x is of uint8: .*images of 0 to 255"),
-    ({"x": [[0.0] * 784] * 300}, TypeError, "x is <class 'list'>: expected an array of NumPy"),
-    ({"y": np.zeros(299, int)}, ShapeError, "y has 299 elements or rows: expected 300, as many as x has rows"),
-    ({"validation": (np.zeros((5, 784)), np.zeros(5, int))}, TypeError, "validation x is of float64"),
-])  # fmt: skip
-def test_arguments_that_cannot_be(data: inn.TrainTest, change: Any, error: type[Exception], text: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        ({"epochs": -1}, InvalidValue, "epochs is -1: expected at least 0"),
+        ({"batch_size": 0}, InvalidValue, "batch_size is 0: expected at least 1"),
+        (
+            {"batch_size": 301},
+            InvalidValue,
+            "batch_size is 301: expected at most 300, the number of examples",
+        ),
+        ({"last_batch": "drop"}, InvalidValue, "last_batch is 'drop': expected one of 'spread', 'short'"),
+        ({"seed": -1}, InvalidValue, "seed is -1"),
+        ({"x": np.zeros((300, 784))}, TypeError, "x is of float64: expected float32"),
+        (
+            {"x": np.zeros((300, 28, 28), "f4")},
+            ShapeError,
+            r"x has the shape \(300, 28, 28\): expected \[N, 784\]",
+        ),
+        ({"x": np.zeros((300, 784), "u1")}, TypeError, "x is of uint8: .*images of 0 to 255"),
+        ({"x": [[0.0] * 784] * 300}, TypeError, "x is <class 'list'>: expected an array of NumPy"),
+        (
+            {"y": np.zeros(299, int)},
+            ShapeError,
+            "y has 299 elements or rows: expected 300, as many as x has rows",
+        ),
+        ({"validation": (np.zeros((5, 784)), np.zeros(5, int))}, TypeError, "validation x is of float64"),
+    ],
+)
+def test_arguments_that_cannot_be(
+    data: inn.TrainTest, change: Any, error: type[Exception], text: str
+) -> None:
     arguments = {"x": data.x, "y": data.y, "update": inn.csgd(0.05), **change}
     net = network()
     before = bits(net)

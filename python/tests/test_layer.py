@@ -44,7 +44,10 @@ def test_update_is_backward_and_apply(shape: Shape, dtype: str) -> None:
             layer.apply(apart, gradients, apart_state, rule)
         assert h.tobytes() == other_h.tobytes() and dx is not None and other_dx is not None
         assert dx.tobytes() == other_dx.tobytes() and h.dtype == dtype
-    assert all(a.tobytes() == b.tobytes() for a, b in zip(fused, apart, strict=True)) and fused_state == apart_state
+    assert (
+        all(a.tobytes() == b.tobytes() for a, b in zip(fused, apart, strict=True))
+        and fused_state == apart_state
+    )
 
 
 def test_what_is_not_needed_is_none() -> None:
@@ -61,7 +64,9 @@ def test_what_is_not_needed_is_none() -> None:
     assert layer.update(params, kept, x, dh, layer.state(), inn.sgd(0.1), needs_x=False) is None
 
 
-@pytest.mark.parametrize("name", ["layer_01_tiny", "layer_02_odd", "layer_04_ni1_linear", "layer_07_zero_rows"])
+@pytest.mark.parametrize(
+    "name", ["layer_01_tiny", "layer_02_odd", "layer_04_ni1_linear", "layer_07_zero_rows"]
+)
 def test_golden_layers(name: str) -> None:
     case = golden.read(golden.FOLDER / f"{name}.safetensors")
     d, ne, ni = (int(case.number(it)) for it in ("d", "ne", "ni"))
@@ -102,7 +107,12 @@ def test_no_rows_and_other_dimensions() -> None:
     h, kept = layer.forward(params, x[:0])
     assert h.shape == (0, 9)
     dx, gradients = layer.backward(params, kept, x[:0], dh[:0])
-    assert dx is not None and dx.shape == (0, 7) and gradients is not None and not any(it.any() for it in gradients)
+    assert (
+        dx is not None
+        and dx.shape == (0, 7)
+        and gradients is not None
+        and not any(it.any() for it in gradients)
+    )
     assert layer.infer(params, x.reshape(3, 4, 7)).shape == (3, 4, 9)
     assert layer.infer(params, x[0]).shape == (9,)
 

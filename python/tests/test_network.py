@@ -46,7 +46,10 @@ def network(kind: str = "dann", dtype: str = "float32", **keywords: Any) -> Netw
 def bits(net: Network) -> dict[str, bytes]:
     """Everything that steps change."""
     arrays = {**net.params(), **net.state()}
-    return {"steps": net.steps.to_bytes(8, "little"), **{name: array.tobytes() for name, array in arrays.items()}}
+    return {
+        "steps": net.steps.to_bytes(8, "little"),
+        **{name: array.tobytes() for name, array in arrays.items()},
+    }
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -56,7 +59,9 @@ def test_every_kind_learns_by_every_update(kind: str, rule: str, dtype: str) -> 
     x, y = problem(dtype)
     net, other = network(kind, dtype, seed=3), network(kind, dtype, seed=3)
     if (kind, rule) == ("batch_norm", "natural"):
-        with pytest.raises(InvalidValue, match="a natural gradient of batch normalisation is not supported here"):
+        with pytest.raises(
+            InvalidValue, match="a natural gradient of batch normalisation is not supported here"
+        ):
             net.train_step(x, y, UPDATES[rule])
         return
     before = net.evaluate(x, y)
@@ -146,7 +151,9 @@ def test_golden_networks(name: str) -> None:
             dtype="float64",
         )
     own = net.params()
-    net.set_params({f"layers.{k}.{n}": v for k, it in parameters.items() for n, v in it.items() if n != "sign"})
+    net.set_params(
+        {f"layers.{k}.{n}": v for k, it in parameters.items() for n, v in it.items() if n != "sign"}
+    )
     x, y = case["x"], case["y"].astype(np.int64)
     np.testing.assert_allclose(net.logits(x), case["logits0"], rtol=1e-9)
     lr = case.number("lr")
@@ -216,9 +223,21 @@ def test_set_params_checks_before_it_writes() -> None:
     for wrong, error, text in [
         ({"layers.0.W": ones}, InvalidValue, "params has 'layers.0.W': expected names among layers.0.Wex, "),
         ({"layers.0.Wex": ones.T}, ShapeError, r"layers.0.Wex has the shape \(9, 24\): expected \(24, 9\)"),
-        ({"layers.0.Wex": ones * 1.0e0 - 2}, InvalidValue, r"layers.0.Wex\[0, 0\] is -1.0: expected a finite number ≥ 0"),
-        ({"layers.0.b": np.full(24, np.nan, np.float32)}, InvalidValue, r"layers.0.b\[0\] is nan: expected a finite"),
-        ({"layers.0.Wex": ones.astype(float)}, TypeError, 'layers.0.Wex is of float64: expected float32, by .*astype'),
+        (
+            {"layers.0.Wex": ones * 1.0e0 - 2},
+            InvalidValue,
+            r"layers.0.Wex\[0, 0\] is -1.0: expected a finite number ≥ 0",
+        ),
+        (
+            {"layers.0.b": np.full(24, np.nan, np.float32)},
+            InvalidValue,
+            r"layers.0.b\[0\] is nan: expected a finite",
+        ),
+        (
+            {"layers.0.Wex": ones.astype(float)},
+            TypeError,
+            "layers.0.Wex is of float64: expected float32, by .*astype",
+        ),
     ]:
         with pytest.raises(error, match=text):
             net.set_params({"layers.0.g": np.full(24, 2, np.float32), **wrong})
@@ -234,7 +253,9 @@ def test_state_and_forget() -> None:
     assert net.state() == {}
     net.train_step(x, y, inn.csgd(0.1, momentum=0.9))
     kept = net.state()
-    assert set(kept) == {f"layers.{k}.velocity.{n}" for k in range(3) for n in ("Wex", "Wix", "Wei", "alpha", "g", "b")}
+    assert set(kept) == {
+        f"layers.{k}.velocity.{n}" for k in range(3) for n in ("Wex", "Wix", "Wei", "alpha", "g", "b")
+    }
     kept["layers.0.velocity.b"][:] = 0  # a copy
     assert net.state()["layers.0.velocity.b"].any()
     net.forget(0)
@@ -272,7 +293,13 @@ def test_layouts_of_inputs_do_not_matter(dtype: str) -> None:
     want = network(dtype=dtype)
     want.train_step(x, y, inn.csgd(0.1))
     labels: Any
-    for other in (wide[:, 3:12], np.asfortranarray(x), x[::-1][::-1], read_only, np.repeat(x, 2, axis=0)[::2]):
+    for other in (
+        wide[:, 3:12],
+        np.asfortranarray(x),
+        x[::-1][::-1],
+        read_only,
+        np.repeat(x, 2, axis=0)[::2],
+    ):
         for labels in (y, y.astype(np.uint8), y.tolist(), np.repeat(y, 3)[::3], y.astype(np.int32)):
             net = network(dtype=dtype)
             net.train_step(other, labels, inn.csgd(0.1))
@@ -291,19 +318,44 @@ def test_no_rows() -> None:
             call(empty, np.empty(0, np.int64))  # type: ignore[operator]
 
 
-@pytest.mark.parametrize(("change", "error", "text"), [
-    (lambda x, y: (x.astype("float64"), y), TypeError, 'x is of float64: expected float32, by x.astype."float32".'),
-    (lambda x, y: ((255 * x).astype("uint8"), y), TypeError, "x is of uint8: expected float32.*images of 0 to 255 also need / 255"),
-    (lambda x, y: (x.tolist(), y), TypeError, "x is <class 'list'>: expected an array"),
-    (lambda x, y: (x[:, :8], y), ShapeError, r"x has the shape \[40, 8\]: expected 9 inputs"),
-    (lambda x, y: (x, y[:-1]), ShapeError, "labels has 39 elements: expected 40"),
-    (lambda x, y: (x, y + 1), InvalidValue, "label [0-9]* is 4: expected less than 4, the number of classes"),
-    (lambda x, y: (x, y - 1), InvalidValue, r"labels\[[0-9]*\] is -1: expected the number of a class, from 0"),
-    (lambda x, y: (x, y.astype(float)), TypeError, "labels is of float64: expected labels of an integer type"),
-    (lambda x, y: (x * np.nan, y), InvalidValue, r"x\[0\] is NaN: expected a finite number"),
-    (lambda x, y: (-x, y), DivisorError, "layer 0: .* of its divisors are below ε"),
-])  # fmt: skip
-def test_what_is_refused_changes_nothing(change: Callable[..., Any], error: type[Exception], text: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        (
+            lambda x, y: (x.astype("float64"), y),
+            TypeError,
+            'x is of float64: expected float32, by x.astype."float32".',
+        ),
+        (
+            lambda x, y: ((255 * x).astype("uint8"), y),
+            TypeError,
+            "x is of uint8: expected float32.*images of 0 to 255 also need / 255",
+        ),
+        (lambda x, y: (x.tolist(), y), TypeError, "x is <class 'list'>: expected an array"),
+        (lambda x, y: (x[:, :8], y), ShapeError, r"x has the shape \[40, 8\]: expected 9 inputs"),
+        (lambda x, y: (x, y[:-1]), ShapeError, "labels has 39 elements: expected 40"),
+        (
+            lambda x, y: (x, y + 1),
+            InvalidValue,
+            "label [0-9]* is 4: expected less than 4, the number of classes",
+        ),
+        (
+            lambda x, y: (x, y - 1),
+            InvalidValue,
+            r"labels\[[0-9]*\] is -1: expected the number of a class, from 0",
+        ),
+        (
+            lambda x, y: (x, y.astype(float)),
+            TypeError,
+            "labels is of float64: expected labels of an integer type",
+        ),
+        (lambda x, y: (x * np.nan, y), InvalidValue, r"x\[0\] is NaN: expected a finite number"),
+        (lambda x, y: (-x, y), DivisorError, "layer 0: .* of its divisors are below ε"),
+    ],
+)
+def test_what_is_refused_changes_nothing(
+    change: Callable[..., Any], error: type[Exception], text: str
+) -> None:
     x, y = problem()
     net = network()
     net.train_step(x, y, inn.csgd(0.1, momentum=0.5))
@@ -321,24 +373,29 @@ def test_divergence() -> None:
     net = network("mlp")
     net.params()["layers.2.b"][1] = np.inf
     before = bits(net)
-    with pytest.raises(Diverged, match="in step 0 at learning rate 0.25: the parameters are those before") as caught:
+    with pytest.raises(
+        Diverged, match="in step 0 at learning rate 0.25: the parameters are those before"
+    ) as caught:
         net.train_step(x, y, inn.sgd(0.25))
     assert (caught.value.step, caught.value.lr) == (0, 0.25) and not np.isfinite(caught.value.loss or 0.0)
     assert bits(net) == before
 
 
-@pytest.mark.parametrize(("keywords", "error", "text"), [
-    ({"dtype": "float16"}, InvalidValue, "dtype is 'float16': expected \"float32\" or \"float64\""),
-    ({"dtype": "quad"}, InvalidValue, "dtype is 'quad': expected"),
-    ({"seed": -1}, InvalidValue, "seed is -1: expected from 0 to 18446744073709551615"),
-    ({"seed": 0.5}, TypeError, "seed is 0.5: expected a whole number"),
-    ({"scheme": "random"}, InvalidValue, "scheme is \"random\": expected \"matched\""),
-    ({"scheme": ["matched"]}, ShapeError, "scheme has 1 elements: expected 3, one for each layer"),
-    ({"mean_input": float("nan")}, InvalidValue, "mean_input is NaN: expected a finite number"),
-    ({"x": np.zeros((8, 9))}, TypeError, "x is of float64: expected float32"),
-    ({"x": np.zeros((1, 9), "f4")}, ShapeError, "layer 0: rows is 1: expected at least 2"),
-    ({"x": np.zeros((2, 9), "f4")}, InvalidValue, "layer 0: "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("keywords", "error", "text"),
+    [
+        ({"dtype": "float16"}, InvalidValue, 'dtype is \'float16\': expected "float32" or "float64"'),
+        ({"dtype": "quad"}, InvalidValue, "dtype is 'quad': expected"),
+        ({"seed": -1}, InvalidValue, "seed is -1: expected from 0 to 18446744073709551615"),
+        ({"seed": 0.5}, TypeError, "seed is 0.5: expected a whole number"),
+        ({"scheme": "random"}, InvalidValue, 'scheme is "random": expected "matched"'),
+        ({"scheme": ["matched"]}, ShapeError, "scheme has 1 elements: expected 3, one for each layer"),
+        ({"mean_input": float("nan")}, InvalidValue, "mean_input is NaN: expected a finite number"),
+        ({"x": np.zeros((8, 9))}, TypeError, "x is of float64: expected float32"),
+        ({"x": np.zeros((1, 9), "f4")}, ShapeError, "layer 0: rows is 1: expected at least 2"),
+        ({"x": np.zeros((2, 9), "f4")}, InvalidValue, "layer 0: "),
+    ],
+)
 def test_networks_that_cannot_be(keywords: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         network(**keywords)
@@ -363,7 +420,12 @@ def test_remedies_for_inputs_below_zero() -> None:
     net = network()
     net.evaluate(x, y)
     low = net.low_divisors()[0]
-    assert low is not None and 0 < low.low <= low.all == 40 * 24 and low.smallest is not None and low.smallest < 0
+    assert (
+        low is not None
+        and 0 < low.low <= low.all == 40 * 24
+        and low.smallest is not None
+        and low.smallest < 0
+    )
     assert network("mlp").low_divisors() == [None, None, None]
 
 
@@ -407,14 +469,30 @@ def test_targets_that_cannot_be() -> None:
     net, one_hot = network(), np.eye(4, dtype=np.float32)[y]
     for make, error, text in [
         (lambda: Target("label", y), InvalidValue, 'kind is "label": expected "labels"'),  # type: ignore[arg-type]
-        (lambda: Target("values", one_hot.astype("float64")), TypeError, "values is of float64: expected float32"),
-        (lambda: Target("values", one_hot[:, :3]), ShapeError, r"values has the shape \[40, 3\]: expected 4 outputs"),
+        (
+            lambda: Target("values", one_hot.astype("float64")),
+            TypeError,
+            "values is of float64: expected float32",
+        ),
+        (
+            lambda: Target("values", one_hot[:, :3]),
+            ShapeError,
+            r"values has the shape \[40, 3\]: expected 4 outputs",
+        ),
         (lambda: Target("binary", 2 * one_hot), InvalidValue, "is 2"),
         (lambda: Target("labels", y, weights=-np.ones(40, "f4")), InvalidValue, "is -1"),
-        (lambda: Target("labels", y, weights=np.ones(40)), TypeError, "weights is of float64: expected float32"),
+        (
+            lambda: Target("labels", y, weights=np.ones(40)),
+            TypeError,
+            "weights is of float64: expected float32",
+        ),
         (lambda: Target("labels", y, mask=one_hot), InvalidValue, "mask"),
         (lambda: Target("labels", y, smoothing=1.5), InvalidValue, "smoothing is 1.5"),
-        (lambda: Target("values", one_hot[:20]), ShapeError, "the target has 20 rows, x has 40: expected as many"),
+        (
+            lambda: Target("values", one_hot[:20]),
+            ShapeError,
+            "the target has 20 rows, x has 40: expected as many",
+        ),
     ]:
         with pytest.raises(error, match=text):
             net.train_step(x, make(), inn.csgd(0.1))  # type: ignore[no-untyped-call]
@@ -429,11 +507,15 @@ def test_inspect() -> None:
     layers = net.inspect(x, y, inn.csgd(0.1))
     assert len(layers) == 3
     first, last = layers[0], layers[-1]
-    assert first.gamma_min is not None and first.gamma_max is not None and 0 < first.gamma_min <= first.gamma_max
+    assert (
+        first.gamma_min is not None and first.gamma_max is not None and 0 < first.gamma_min <= first.gamma_max
+    )
     assert first.silent is not None and last.silent is None
     assert list(first.gradient_norms) == ["Wex", "Wix", "Wei", "alpha", "g", "b"]
     _, gradients = net.gradients(x, y)
-    assert first.gradient_norms["Wex"] == pytest.approx(float(np.linalg.norm(gradients["layers.0.Wex"])), rel=1e-5)
+    assert first.gradient_norms["Wex"] == pytest.approx(
+        float(np.linalg.norm(gradients["layers.0.Wex"])), rel=1e-5
+    )
     assert first.low_divisors is not None and first.low_divisors.low == 0
     plain = network("mlp").inspect(x, y, inn.sgd(0.1))[0]
     assert plain.gamma_min is None and plain.cosine is None and plain.low_divisors is None

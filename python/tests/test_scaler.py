@@ -67,21 +67,60 @@ def test_apply_writes_where_it_is_told() -> None:
     assert scaler == pickle.loads(pickle.dumps(scaler)) and scaler != Scaler([1.0, 2.0], [2.0, 1.0])
 
 
-@pytest.mark.parametrize(("make", "error", "text"), [
-    (lambda: Scaler([1.0], [1.0, 2.0]), ShapeError, r"offset and scale have the shapes \(1,\) and \(2,\)"),
-    (lambda: Scaler([], []), ShapeError, "expected .d. of both"),
-    (lambda: Scaler([np.nan], [1.0]), InvalidValue, r"offset\[0\] is nan: expected a finite number"),
-    (lambda: Scaler([0.0, 0.0], [1.0, 0.0]), InvalidValue, r"scale\[1\] is 0.0: expected a finite number > 0"),
-    (lambda: Scaler([1e300], [1.0]).apply(np.ones((1, 1), "f4")), InvalidValue, "offset.*also in float32"),
-    (lambda: Scaler([0.0], [1e-300]).apply(np.ones((1, 1), "f4")), InvalidValue, "scale.*also in float32"),
-    (lambda: Scaler([0.0], [1.0]).apply(np.ones((2, 2))), ShapeError, r"x has the shape \(2, 2\): expected 1 columns"),
-    (lambda: Scaler([0.0], [1.0]).apply(np.ones((2, 1), int)), TypeError, "x is of int64: expected an array of floats"),
-    (lambda: InputStatistics(np.ones(3)), ShapeError, r"x has the shape \(3,\): expected \[B, d\]"),
-    (lambda: InputStatistics(np.ones((0, 3))), ShapeError, "with at least one example"),
-    (lambda: InputStatistics(np.array([[1.0, np.inf]])), InvalidValue, r"x\[0, 1\] is inf: expected a finite number"),
-    (lambda: InputStatistics(np.ones((2, 3))).add(np.ones((2, 4))), ShapeError, "x has 4 columns: expected 3"),
-    (lambda: InputStatistics(np.ones((2, 3))).shifted(Scaler([0.0], [1.0])), ShapeError, "the scaler has 1 inputs"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (
+            lambda: Scaler([1.0], [1.0, 2.0]),
+            ShapeError,
+            r"offset and scale have the shapes \(1,\) and \(2,\)",
+        ),
+        (lambda: Scaler([], []), ShapeError, "expected .d. of both"),
+        (lambda: Scaler([np.nan], [1.0]), InvalidValue, r"offset\[0\] is nan: expected a finite number"),
+        (
+            lambda: Scaler([0.0, 0.0], [1.0, 0.0]),
+            InvalidValue,
+            r"scale\[1\] is 0.0: expected a finite number > 0",
+        ),
+        (
+            lambda: Scaler([1e300], [1.0]).apply(np.ones((1, 1), "f4")),
+            InvalidValue,
+            "offset.*also in float32",
+        ),
+        (
+            lambda: Scaler([0.0], [1e-300]).apply(np.ones((1, 1), "f4")),
+            InvalidValue,
+            "scale.*also in float32",
+        ),
+        (
+            lambda: Scaler([0.0], [1.0]).apply(np.ones((2, 2))),
+            ShapeError,
+            r"x has the shape \(2, 2\): expected 1 columns",
+        ),
+        (
+            lambda: Scaler([0.0], [1.0]).apply(np.ones((2, 1), int)),
+            TypeError,
+            "x is of int64: expected an array of floats",
+        ),
+        (lambda: InputStatistics(np.ones(3)), ShapeError, r"x has the shape \(3,\): expected \[B, d\]"),
+        (lambda: InputStatistics(np.ones((0, 3))), ShapeError, "with at least one example"),
+        (
+            lambda: InputStatistics(np.array([[1.0, np.inf]])),
+            InvalidValue,
+            r"x\[0, 1\] is inf: expected a finite number",
+        ),
+        (
+            lambda: InputStatistics(np.ones((2, 3))).add(np.ones((2, 4))),
+            ShapeError,
+            "x has 4 columns: expected 3",
+        ),
+        (
+            lambda: InputStatistics(np.ones((2, 3))).shifted(Scaler([0.0], [1.0])),
+            ShapeError,
+            "the scaler has 1 inputs",
+        ),
+    ],
+)
 def test_what_cannot_be(make: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         make()

@@ -25,10 +25,16 @@ def nothing_set() -> Iterator[None]:
 
 def said(code: str = "", **variables: str) -> str:
     """What `info` says in a process with these variables: the number and its rule."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("INTERNEURON_NUM_THREADS", "OMP_NUM_THREADS")}
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("INTERNEURON_NUM_THREADS", "OMP_NUM_THREADS")
+    }
     program = f"import interneuron as inn\n{code}\ninfo = inn.info()\nprint(info['threads'], info['rule'])"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=25, env={**environment, **variables}
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=25,
+        env={**environment, **variables},
     )
     return done.stdout.strip() if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
 
@@ -55,16 +61,21 @@ def test_the_machine_decides_at_last() -> None:
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5", "1025", "٣"])
 def test_variables_that_are_no_number(text: str) -> None:
     for name in ("INTERNEURON_NUM_THREADS", "OMP_NUM_THREADS"):
-        expected = f"interneuron.errors.InvalidValue: {name} is {text!r}: expected a whole number from 1 to 1024"
+        expected = (
+            f"interneuron.errors.InvalidValue: {name} is {text!r}: expected a whole number from 1 to 1024"
+        )
         assert said(**{name: text}, PYTHONIOENCODING="utf-8") == expected
 
 
-@pytest.mark.parametrize(("n", "error", "text"), [
-    (0, InvalidValue, "n is 0: expected from 1 to 1024"),
-    (1025, InvalidValue, "n is 1025: expected from 1 to 1024"),
-    (1.0, TypeError, "n is 1.0: expected a whole number"),
-    (True, TypeError, "n is True: expected a whole number"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("n", "error", "text"),
+    [
+        (0, InvalidValue, "n is 0: expected from 1 to 1024"),
+        (1025, InvalidValue, "n is 1025: expected from 1 to 1024"),
+        (1.0, TypeError, "n is 1.0: expected a whole number"),
+        (True, TypeError, "n is True: expected a whole number"),
+    ],
+)
 def test_numbers_that_cannot_be(n: int, error: type[Exception], text: str) -> None:
     inn.set_num_threads(3)
     for call in (inn.set_num_threads, lambda n: inn.threads(n).__enter__()):
@@ -108,17 +119,30 @@ def groups(folder: Path, files: dict[str, str]) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize(("membership", "files", "quota"), [
-    ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "300000 100000\n"}, 3),
-    ("0::/a/b\n", {"a/b/cpu.max": "250000 100000\n", "a/cpu.max": "400000 100000\n"}, 2),
-    ("0::/elsewhere\n", {"cpu.max": "150000 100000\n"}, 1),
-    ("0::/\n", {"cpu.max": "max 100000\n"}, None),
-    ("0::/\n", {"cpu.max": "50000 100000\n"}, 1),
-    ("3:cpu,cpuacct:/x\n", {"cpu/x/cpu.cfs_quota_us": "400000\n", "cpu/x/cpu.cfs_period_us": "100000\n"}, 4),
-    ("3:cpu,cpuacct:/x\n", {"cpu/x/cpu.cfs_quota_us": "-1\n", "cpu/x/cpu.cfs_period_us": "100000\n"}, None),
-    ("2:memory:/x\nnonsense\n", {"cpu.max": "100000 100000\n"}, None),
-])  # fmt: skip
-def test_quotas_of_control_groups(tmp_path: Path, membership: str, files: dict[str, str], quota: int | None) -> None:
+@pytest.mark.parametrize(
+    ("membership", "files", "quota"),
+    [
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "300000 100000\n"}, 3),
+        ("0::/a/b\n", {"a/b/cpu.max": "250000 100000\n", "a/cpu.max": "400000 100000\n"}, 2),
+        ("0::/elsewhere\n", {"cpu.max": "150000 100000\n"}, 1),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, None),
+        ("0::/\n", {"cpu.max": "50000 100000\n"}, 1),
+        (
+            "3:cpu,cpuacct:/x\n",
+            {"cpu/x/cpu.cfs_quota_us": "400000\n", "cpu/x/cpu.cfs_period_us": "100000\n"},
+            4,
+        ),
+        (
+            "3:cpu,cpuacct:/x\n",
+            {"cpu/x/cpu.cfs_quota_us": "-1\n", "cpu/x/cpu.cfs_period_us": "100000\n"},
+            None,
+        ),
+        ("2:memory:/x\nnonsense\n", {"cpu.max": "100000 100000\n"}, None),
+    ],
+)
+def test_quotas_of_control_groups(
+    tmp_path: Path, membership: str, files: dict[str, str], quota: int | None
+) -> None:
     root = groups(tmp_path / "root", files)
     (tmp_path / "cgroup").write_text(membership)
     assert _threads._quota(str(tmp_path / "cgroup"), root) == quota

@@ -25,8 +25,12 @@ def test_the_defaults_of_the_crate() -> None:
 def test_options_come_on_top() -> None:
     assert inn.csgd(0.1, momentum=0.9, clip=1.0) == Update(0.1, corrections=True, momentum=0.9, clip=1.0)
     assert inn.csgd(0.1, corrections=False) == inn.sgd(0.1)
-    assert inn.adamw(0.1, decay={"Wex": 0.1}) == Update(0.1, adam=ADAM, decay={"Wex": 0.1}, decay_order="decoupled")
-    assert inn.adam(0.1, betas=(0.8, 0.9), amsgrad=True, epsilon=1e-6) == Update(0.1, adam=(0.8, 0.9, 1e-6, True))
+    assert inn.adamw(0.1, decay={"Wex": 0.1}) == Update(
+        0.1, adam=ADAM, decay={"Wex": 0.1}, decay_order="decoupled"
+    )
+    assert inn.adam(0.1, betas=(0.8, 0.9), amsgrad=True, epsilon=1e-6) == Update(
+        0.1, adam=(0.8, 0.9, 1e-6, True)
+    )
     with pytest.raises(InvalidValue, match="momentum of Wex is 1: expected at least 0 and less than 1"):
         inn.sgd(0.1, momentum=1.0)
     with pytest.raises(InvalidValue, match="lr is NaN: expected a finite number ≥ 0"):
@@ -62,18 +66,30 @@ def test_schedules_by_hand() -> None:
         Schedule.linear(1.0, 4).rate(0)
 
 
-@pytest.mark.parametrize(("make", "text"), [
-    (lambda: Schedule.constant(math.nan), "lr is nan: expected a finite number ≥ 0"),
-    (lambda: Schedule.steps(0.1, 0, 0.5), "every is 0: expected at least 1"),
-    (lambda: Schedule.steps(0.1, 1, 1.5), "factor is 1.5: expected from 0 to 1"),
-    (lambda: Schedule.linear(0.1, 0), "total is 0: expected at least 1"),
-    (lambda: Schedule.cosine(0.1, 10).warmup(11), "total is 10: expected so much that warm-up and decay"),
-    (lambda: Schedule.cosine(0.1, 10).warmup(4).decay(7), "total is 10: expected so much that warm-up and decay"),
-    (lambda: Schedule.cosine(0.1, 10).down_to(0.2), "lowest is 0.2: expected at least 0 and at most the largest rate"),
-    (lambda: Schedule.constant(0.1).decay(1), "the schedule is constant, which has no decay: expected linear or cosine"),
-    (lambda: Schedule.steps(0.1, 1, 0.5).down_to(0.0), "the schedule is steps, which has no decay"),
-    (lambda: Schedule(0.1, "sine"), "course is 'sine': expected one of"),  # type: ignore[arg-type]
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: Schedule.constant(math.nan), "lr is nan: expected a finite number ≥ 0"),
+        (lambda: Schedule.steps(0.1, 0, 0.5), "every is 0: expected at least 1"),
+        (lambda: Schedule.steps(0.1, 1, 1.5), "factor is 1.5: expected from 0 to 1"),
+        (lambda: Schedule.linear(0.1, 0), "total is 0: expected at least 1"),
+        (lambda: Schedule.cosine(0.1, 10).warmup(11), "total is 10: expected so much that warm-up and decay"),
+        (
+            lambda: Schedule.cosine(0.1, 10).warmup(4).decay(7),
+            "total is 10: expected so much that warm-up and decay",
+        ),
+        (
+            lambda: Schedule.cosine(0.1, 10).down_to(0.2),
+            "lowest is 0.2: expected at least 0 and at most the largest rate",
+        ),
+        (
+            lambda: Schedule.constant(0.1).decay(1),
+            "the schedule is constant, which has no decay: expected linear or cosine",
+        ),
+        (lambda: Schedule.steps(0.1, 1, 0.5).down_to(0.0), "the schedule is steps, which has no decay"),
+        (lambda: Schedule(0.1, "sine"), "course is 'sine': expected one of"),  # type: ignore[arg-type]
+    ],
+)
 def test_what_cannot_be_a_schedule(make: object, text: str) -> None:
     with pytest.raises(InvalidValue, match=text):
         make()  # type: ignore[operator]
@@ -81,5 +97,7 @@ def test_what_cannot_be_a_schedule(make: object, text: str) -> None:
 
 def test_schedules_are_values() -> None:
     schedule = Schedule.cosine(0.1, 100).warmup(10)
-    assert schedule == Schedule.cosine(0.1, 100).warmup(10) and hash(schedule) == hash(Schedule.cosine(0.1, 100).warmup(10))
+    assert schedule == Schedule.cosine(0.1, 100).warmup(10) and hash(schedule) == hash(
+        Schedule.cosine(0.1, 100).warmup(10)
+    )
     assert pickle.loads(pickle.dumps(schedule)) == schedule

@@ -20,10 +20,11 @@ _found: tuple[int, str] | None = None
 
 
 def set_num_threads(n: int | None) -> None:
-    """Sets how many threads compute, 1 to 1024, in the whole process; None: what the environment and the machine say.
+    """Sets how many threads compute, 1 to 1024, in the whole process; None: what the environment and the
+    machine say.
 
-    It never changes a bit of a result, only the time. One thread is best for small networks, and where many runs go on
-    side by side.
+    It never changes a bit of a result, only the time. One thread is best for small networks, and where many
+    runs go on side by side.
 
     Raises `InvalidValue` for a number out of range, `TypeError` for what is no whole number.
     """
@@ -61,8 +62,9 @@ def threads(n: int) -> Iterator[None]:
 
 
 def info() -> dict[str, Any]:
-    """What this process computes with: `version`; `isa`, the instruction set in use, and `isas`, all that this CPU has;
-    `threads`, and `rule`, which said how many; `pools`, how many pools of threads there are (1 thread needs none)."""
+    """What this process computes with: `version`; `isa`, the instruction set in use, and `isas`, all that
+    this CPU has; `threads`, and `rule`, which said how many; `pools`, how many pools of threads there are (1
+    thread needs none)."""
     count, rule = _decide()
     return {
         "version": _core.__version__,
@@ -112,7 +114,8 @@ def _of_machine() -> tuple[int, str]:
 
 
 def _quota(membership: str, root: str) -> int | None:
-    """Whole cores that the control group of this process, or one above it, allows; None if there is no quota."""
+    """Whole cores that the control group of this process, or one above it, allows; None if there is no
+    quota."""
 
     def read(path: str) -> str:
         try:
