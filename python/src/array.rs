@@ -12,7 +12,7 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The most dimensions of an array.
-const MOST_DIMENSIONS: usize = 16;
+const MOST_DIMENSIONS: usize = 8;
 
 /// The type of an array's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,14 +187,6 @@ impl<'py> Array<'py> {
         }
     }
 
-    /// The arrays of a sequence.
-    pub fn all(name: &'static str, objects: &Bound<'py, PyAny>) -> PyResult<Vec<Self>> {
-        if let Ok(objects) = objects.cast::<PyTuple>() {
-            return objects.iter_borrowed().map(|object| Self::of(name, &object)).collect();
-        }
-        objects.try_iter()?.map(|object| Self::of(name, &object?)).collect()
-    }
-
     fn new(name: &'static str, object: &Bound<'py, PyAny>, family: Family, rank: usize) -> PyResult<Self> {
         if rank > MOST_DIMENSIONS {
             let text = format!("{name} has {rank} dimensions: expected at most {MOST_DIMENSIONS}");
@@ -311,11 +303,6 @@ impl<'py> Array<'py> {
         }
     }
 
-    /// The same under another name.
-    pub fn rename(&mut self, name: &'static str) {
-        self.name = name;
-    }
-
     pub fn family(&self) -> Family {
         self.family
     }
@@ -366,7 +353,7 @@ impl<'py> Array<'py> {
     }
 
     /// Whether the elements follow one another in the order of the indices.
-    fn is_contiguous(&self) -> bool {
+    pub fn is_contiguous(&self) -> bool {
         let mut expected = 1;
         let in_order = (0..self.rank).rev().all(|k| {
             let fine = self.shape[k] == 1 || self.strides[k] == expected;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -57,6 +58,7 @@ class Layer(nn.Module):
             else:
                 self.register_parameter(name, nn.Parameter(array))
         self._names = tuple(name for name, *_ in shape.parameters)
+        self._of = operator.itemgetter(*self._names)
         self.reset_parameters(seed=seed)
         _alive.add(self)
 
@@ -66,9 +68,8 @@ class Layer(nn.Module):
 
     def arrays(self) -> tuple[Tensor, ...]:
         """Parameters and statistics, in the order of the equations."""
-        parameters = self._parameters
         try:
-            return tuple([parameters[name] for name in self._names])  # type: ignore[misc]
+            return self._of(self._parameters)  # type: ignore[no-any-return]
         except KeyError:
             # Statistics are buffers, and a parametrisation takes a parameter's place.
             return tuple(getattr(self, name) for name in self._names)
@@ -94,8 +95,8 @@ class Layer(nn.Module):
         """`h [..., ne]` of `x [..., d]`."""
         fused = self._fused if self.training else None
         if _is_compiling():
-            return functional.compiled(self._described, x, self.arrays(), training=self.training, fused=fused)
-        return functional.layer(self.shape, x, self.arrays(), training=self.training, fused=fused)
+            return functional.compiled(self._described, x, self.arrays(), fused=fused)
+        return functional.layer(self.shape, x, self.arrays(), fused)
 
     def extra_repr(self) -> str:
         shape = self.shape
@@ -221,6 +222,13 @@ class BatchNormLinear(Layer):
     ) -> None:
         shape = _core.Shape.batch_norm(in_features, out_features, relu=functional.is_relu(nonlinearity))
         super().__init__(shape, rectified_input=rectified_input, seed=seed, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`h [..., ne]` of `x [..., d]`."""
+        arrays, fused = self.arrays(), self._fused if self.training else None
+        if _is_compiling():
+            return functional.compiled(self._described, x, arrays, training=self.training, fused=fused)
+        return functional.batch_norm_linear(self.shape, x, arrays, training=self.training, fused=fused)
 
 
 class ColumnEILinear(Layer):
