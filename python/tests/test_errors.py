@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import pytest
 
@@ -17,6 +19,21 @@ def test_plain_errors_pickle(name: str) -> None:
     for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert type(other) is type(error) and str(other) == "x is 3: expected 4"
         assert isinstance(other, InterneuronError)
+
+
+def test_errors_pickle_where_dask_is_loaded() -> None:
+    pytest.importorskip("tblib")
+    code = f"""
+import copy, pickle
+from interneuron import errors
+import tblib.pickling_support
+tblib.pickling_support.install()
+for name in {[*PLAIN, "Diverged", "DivisorError"]}:
+    error = getattr(errors, name)("x is 3")
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(other) is type(error) and str(other) == "x is 3", name
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=25)
 
 
 def test_attributes_pickle() -> None:

@@ -18,10 +18,8 @@ def run(code: str) -> str:
 
 def test_neither_numpy_nor_torch_is_loaded() -> None:
     names = ["numpy", "torch", "sklearn", "pandas", "xarray", "tqdm"]
-    code = (
-        f"import sys, interneuron as i; i.csgd(0.1), i.Schedule.cosine(1.0, 9), i.presets.shapes([2, 3], [1]), i.info(); \
-        print([n for n in {names} if n in sys.modules])"
-    )
+    uses = "i.csgd(0.1), i.Schedule.cosine(1.0, 9), i.presets.shapes([2, 3], [1]), i.info()"
+    code = f"import sys, interneuron as i; {uses}; print([n for n in {names} if n in sys.modules])"
     assert run(code) == "[]"
 
 

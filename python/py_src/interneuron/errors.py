@@ -12,6 +12,10 @@ from typing import Any
 class InterneuronError(Exception):
     """The base of all."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # That of built-in classes makes pickling by tblib, which dask loads, call the wrong `__new__`.
+        return type(self), self.args, self.__dict__
+
 
 class ShapeError(InterneuronError, ValueError, RuntimeError):
     """Dimensions, lengths, strides or kinds of layers do not go together."""
