@@ -218,7 +218,9 @@ def test_parameters() -> None:
         ({"remedy": "clip"}, InvalidValue, "remedy is 'clip': expected one of 'auto', 'none'"),
         ({"dtype": "float16"}, InvalidValue, "dtype is 'float16'"),
         ({"seed": -1}, InvalidValue, "seed is -1"),
-        ({"n_threads": 0}, InvalidValue, "n is 0: expected from 1 to 1024"),
+        ({"n_threads": 0}, InvalidValue, "n_threads is 0: expected from 1 to 1024"),
+        ({"hidden": 100}, TypeError, "hidden is 100: expected a sequence of whole numbers"),
+        ({"inhibitory": 0}, InvalidValue, r"inhibitory\[0\] is 0: expected at least 1"),
     ],
 )
 def test_parameters_are_looked_at_in_fit(change: dict[str, Any], error: type[Exception], text: str) -> None:

@@ -1,7 +1,10 @@
 """Networks on NumPy arrays."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +16,15 @@ import pytest
 
 import interneuron as inn
 from interneuron import Network, Shape, Target, Update
-from interneuron.errors import CheckpointError, Diverged, DivisorError, InvalidValue, InUse, ShapeError
+from interneuron.errors import (
+    CheckpointError,
+    Diverged,
+    DivisorError,
+    InvalidValue,
+    InUse,
+    ShapeError,
+    TooLarge,
+)
 
 DIMS, NIS = [9, 24, 16, 4], [4, 3, 1]
 KINDS = ["dann", "mlp", "layer_norm", "batch_norm", "column_ei"]
@@ -401,6 +412,13 @@ def test_networks_that_cannot_be(keywords: dict[str, Any], error: type[Exception
         network(**keywords)
 
 
+def test_networks_larger_than_memory() -> None:
+    with pytest.raises(TooLarge, match="the parameters of .* do not fit in memory"):
+        Network([10**8, 10**8, 2], [1, 1])
+    with pytest.raises(ShapeError, match="expected dimensions whose product fits in memory"):
+        Network([2**40, 2**40, 2], [1, 1])
+
+
 def test_layers_that_do_not_fit() -> None:
     with pytest.raises(ShapeError, match="layer 1: the layer has 5 inputs, the layer below has 6 outputs"):
         Network.of([Shape.dann(8, 6, 2), Shape.linear(5, 4)])
@@ -532,6 +550,29 @@ def test_inspect_as_a_dataset() -> None:
     np.testing.assert_allclose(dataset["activity"][1, :16], h[1].mean(axis=0), rtol=1e-5)
     assert np.isnan(dataset["activity"][2, 4:]).all()
     np.testing.assert_array_equal(h[-1], net.logits(x))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_children_of_a_process_with_threads() -> None:
+    code = """
+import os
+import numpy as np, interneuron as inn
+inn.set_num_threads(2)
+x, y = np.random.default_rng(0).random((300, 50)), np.arange(300) % 10
+net = inn.Network([50, 200, 10], [20, 1], dtype="float64")
+net.train_step(x, y, inn.csgd(0.1))
+reader, writer = os.pipe()
+child = os.fork()
+loss = repr(net.train_step(x, y, inn.csgd(0.1))).encode()
+if child == 0:
+    os.write(writer, loss)
+    os._exit(0)
+assert os.read(reader, 100) == loss
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+print(inn.info()["pools"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25)
+    assert done.stdout == "1\n", done.stderr
 
 
 def test_two_threads_of_python_cannot_share_a_call() -> None:

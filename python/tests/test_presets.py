@@ -51,6 +51,7 @@ def test_divisors() -> None:
         (([8, -6, 4], [2, 1]), InvalidValue, r"dims\[1\] is -6: expected at least 1"),
         (([8, 6.0, 4], [2, 1]), TypeError, r"dims\[1\] is 6.0: expected a whole number"),
         (([8, 6, 4], [2, 0]), InvalidValue, r"nis\[1\] is 0: expected at least 1"),
+        ((8, [1]), TypeError, "dims is 8: expected a sequence of whole numbers"),
         (([8, 6, 4],), InvalidValue, "nis is None: expected how many interneurons each layer"),
     ],
 )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from . import _check, updates
 from ._core import Update
-from ._threads import threads
+from ._threads import MOST_THREADS, threads
 from .errors import DivisorError, InvalidValue, NotFitted, ShapeError
 from .history import History
 from .network import Network, dtype_name
@@ -194,20 +194,22 @@ class DannClassifier:
             raise InvalidValue(
                 f"remedy is {self.remedy!r} for kind {self.kind!r}, which does not divide: expected 'none'"
             )
-        hidden = [_check.whole(f"hidden[{k}]", units, 1) for k, units in enumerate(self.hidden)]
+        hidden = _check.wholes("hidden", self.hidden, 1)
         if self.standardise == "no" and self.remedy not in ("auto", "shift"):
             scaler, remedy = None, self.remedy
         else:
             scaler, remedy = self._preparation(InputStatistics(x))
         nis: list[int] | None = None
         if self.kind == "dann":
-            same = isinstance(self.inhibitory, int | np.integer)
-            nis = [self.inhibitory] * len(hidden) if same else list(self.inhibitory)  # type: ignore[arg-type, list-item]
+            inhibitory: Any = self.inhibitory
+            if isinstance(inhibitory, int | np.integer):
+                inhibitory = [inhibitory] * len(hidden)
+            nis = _check.wholes("inhibitory", inhibitory, 1)
             if len(nis) != len(hidden):
                 raise ShapeError(
                     f"inhibitory has {len(nis)} elements: expected {len(hidden)}, one for each hidden layer"
                 )
-            nis = [*nis, 1]
+            nis.append(1)
         layers = shapes([x.shape[1], *hidden, max(len(self.classes_), 1)], nis, kind=self.kind)
         schemes: list[Any] = ["matched"] * len(layers)
         if remedy in ("floor", "root", "subtractive"):
@@ -340,7 +342,9 @@ class DannClassifier:
     # ---- arguments
 
     def _threads(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.n_threads is None else threads(self.n_threads)
+        if self.n_threads is None:
+            return nullcontext()
+        return threads(_check.whole("n_threads", self.n_threads, 1, MOST_THREADS))
 
     def _scaled(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return x if self.scaler_ is None else self.scaler_.apply(x)

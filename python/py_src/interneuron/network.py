@@ -15,7 +15,7 @@ from . import _check, _core, checkpoint, presets
 from ._core import Shape, Update
 from ._threads import get_num_threads
 from ._types import Divisor, Dtype
-from .errors import DivisorError, InvalidValue, ShapeError
+from .errors import DivisorError, InvalidValue, ShapeError, TooLarge
 from .history import History, LayerStatistics, LowDivisors, _module, arrays
 from .presets import Kind, for_each_layer
 from .scaler import Scaler
@@ -113,7 +113,12 @@ class Network:
         self.seed = _check.seed(seed)
         self.scaler = None
         self._plan = _core.Plan(shapes, dtype_name(dtype))
-        self._params = [[np.empty(size, self.dtype) for _, size, *_ in shape.parameters] for shape in shapes]
+        try:
+            self._params = [
+                [np.empty(size, self.dtype) for _, size, *_ in shape.parameters] for shape in shapes
+            ]
+        except MemoryError as error:
+            raise TooLarge(f"the parameters of {', '.join(map(str, shapes))} do not fit in memory") from error
         self._states = [_core.State(shape, self.dtype) for shape in shapes]
         self._state = _core.TrainState(self.seed)
 
@@ -529,6 +534,8 @@ class Network:
         if not isinstance(target, Target):
             raise TypeError(f"y is {type(target)}: expected labels, or a Target of interneuron")
         for name, array in (("y", target.y), ("weights", target.weights), ("mask", target.mask)):
+            if array is not None and not isinstance(array, np.ndarray):
+                raise TypeError(f"{name} is {type(array)}: expected an array of NumPy")
             if array is not None and len(array) != len(x):
                 raise ShapeError(
                     f"{name} has {len(array)} elements or rows: expected {len(x)}, as many as x has rows"

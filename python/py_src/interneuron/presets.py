@@ -41,7 +41,7 @@ def shapes(
     no use for.
     """
     _check.name("kind", kind, KINDS)
-    sizes = [_check.whole(f"dims[{k}]", size, 1) for k, size in enumerate(dims)]
+    sizes = _check.wholes("dims", dims, 1)
     layers = len(sizes) - 1
     if layers < 1:
         raise ShapeError(f"dims is {list(dims)}: expected the inputs, and the units of at least one layer")
@@ -62,7 +62,7 @@ def shapes(
         raise InvalidValue(
             "nis is None: expected how many interneurons each layer of a network of kind 'dann' has"
         )
-    counts = [_check.whole(f"nis[{k}]", count, 1) for k, count in enumerate(nis)]
+    counts = _check.wholes("nis", nis, 1)
     if subtractive and divisor != "plain":
         raise InvalidValue(f"divisor is {divisor!r} with subtractive=True: expected one of them")
     plain = _core.network(kind, sizes, counts)
