@@ -2,7 +2,7 @@
 
 Every exception of the package is an `InterneuronError`, and also what NumPy, PyTorch or the standard library
 would raise there. Its text names the argument, its value, and what was expected. Unless an exception says
-otherwise, outputs and parameters are as they were before the call. Arrays of another element type are a plain
+otherwise, outputs and parameters are as they were before the call. What is no array at all is a plain
 `TypeError`.
 """
 
@@ -19,6 +19,10 @@ class InterneuronError(Exception):
 
 class ShapeError(InterneuronError, ValueError, RuntimeError):
     """Dimensions, lengths, strides or kinds of layers do not go together."""
+
+
+class DtypeError(InterneuronError, TypeError, RuntimeError):
+    """Arrays are of another element type than what they meet."""
 
 
 class InvalidValue(InterneuronError, ValueError):
