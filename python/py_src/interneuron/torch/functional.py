@@ -115,6 +115,7 @@ class _Layer(torch.autograd.Function):
         if fused is not None:
             fused.check(params)
         h, kept = _forward(shape, x, params + statistics, _get_num_threads(), True)
+        assert kept is not None
         ctx.save_for_backward(x, *params)
         # Statistics may change before the backward pass, which does not need them as they are now.
         ctx.shape, ctx.statistics, ctx.fused, ctx.kept = shape, statistics, fused, kept

@@ -69,7 +69,7 @@ class Layer(nn.Module):
         _alive.add(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         _alive.add(self)
 
     def arrays(self) -> tuple[Tensor, ...]:
@@ -269,6 +269,7 @@ class ColumnEILinear(Layer):
             in_features, out_features, inhibitory_inputs=n_inhibitory_in, relu=functional.is_relu(nonlinearity)
         )
         super().__init__(shape, mean_input=mean_input or 0.0, seed=seed, device=device, dtype=dtype)
+        self.sign: Tensor
         sign = torch.ones(in_features, device=device, dtype=dtype)
         sign[in_features - n_inhibitory_in :] = -1
         self.register_buffer("sign", sign)
@@ -381,6 +382,7 @@ def mlp(
     shapes = _core.network(kind, dims, nis, divisor=divisor, ratio=ratio)
     model = from_shapes(shapes, seed=0, device=device, dtype=dtype)
     for layer in model:
+        assert isinstance(layer, Layer)
         layer.scheme, layer.mean_input = scheme, mean_input
     draw(model, seed, schemes=[scheme] * len(shapes), mean_input=mean_input)
     return model

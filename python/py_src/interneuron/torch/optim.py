@@ -629,5 +629,6 @@ def average_parameters(module: nn.Module, group: Any = None) -> None:
             flat = torch.cat([it.reshape(-1) for it in some])
             dist.all_reduce(flat, group=group)
             flat /= world
-            for it, mean in zip(some, flat.split([it.numel() for it in some]), strict=True):
+            means = torch.split(flat, [it.numel() for it in some])
+            for it, mean in zip(some, means, strict=True):
                 it.copy_(mean.view_as(it))
