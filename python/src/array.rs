@@ -1,7 +1,7 @@
 //! Arrays of NumPy and tensors of PyTorch, seen as memory.
 
 use crate::dlpack::{self, DataType, Exchange};
-use crate::error::{OrRaise, invalid_value, shape_error};
+use crate::error::{OrRaise, dtype_error, invalid_value, shape_error};
 use interneuron::{Element, MatMut, MatRef};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyTypeError;
@@ -283,6 +283,8 @@ impl<'py> Array<'py> {
                     let dtype = &torch.dtypes[usize::from(Dtype::of::<T>() == Dtype::F64)];
                     let keywords = pyo3::types::PyDict::new(py);
                     keywords.set_item("dtype", dtype)?;
+                    // Not where new tensors are by default.
+                    keywords.set_item("device", "cpu")?;
                     let tensor = torch.empty.bind(py).call((PyTuple::new(py, shape)?,), Some(&keywords))?;
                     return Self::of_tensor(name, &tensor, torch);
                 };
@@ -344,7 +346,7 @@ impl<'py> Array<'py> {
             (Family::Torch, "float64") => format!("{name}.double()"),
             _ => format!("{name}.astype({expected:?})"),
         };
-        Err(PyTypeError::new_err(format!("{name} is of {is}: expected {expected}, by {cast}")))
+        Err(dtype_error(self.python(), format!("{name} is of {is}: expected {expected}, by {cast}")))
     }
 
     /// Whether elements lie at multiples of their size.
@@ -560,7 +562,7 @@ impl<'py> Array<'py> {
                 Dtype::U64 => all::<u64>(py, name, array.slice()),
                 _ => {
                     let is = array.object.getattr("dtype")?;
-                    Err(PyTypeError::new_err(format!("{name} is of {is}: expected labels of an integer type")))
+                    Err(dtype_error(py, format!("{name} is of {is}: expected labels of an integer type")))
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Passes through one layer.
 
 use crate::array::{Array, Dtype};
-use crate::error::{OrRaise, in_use};
+use crate::error::{OrRaise, in_use, shape_error};
 use crate::params::Arrays;
 use crate::shape::{Number, Shape, compute};
 use crate::state::{Either, State, either};
@@ -100,6 +100,10 @@ pub fn forward<'py>(
         let layer = T::shared(&shape.both).layer(py, shape.shape, threads)?;
         let params = params.input(Dtype::of::<T>())?;
         let x = Array::of("x", x)?.input::<T>("inputs", shape.shape.inputs())?;
+        if x.examples() == 0 && keep && shape.present().any(|parameter| !parameter.moves()) {
+            let text = format!("x has the shape {:?}: expected an example, as batches have no mean without", x.shape());
+            return Err(shape_error(py, text));
+        }
         let mut sizes = x.shape().to_vec();
         *sizes.last_mut().expect("an input has a dimension") = shape.shape.outputs();
         let mut h = Array::empty::<T>(py, x.family(), "h", &sizes)?;
@@ -141,7 +145,7 @@ impl<'py, T: Number> Backward<'py, T> {
         let dh = Array::of("dh", dh)?.input::<T>("outputs", shape.outputs())?;
         if dh.examples() != x.examples() {
             let text = format!("dh has {} examples, x has {}: expected as many", dh.examples(), x.examples());
-            return Err(crate::error::shape_error(py, text));
+            return Err(shape_error(py, text));
         }
         Ok(Self { x, dh, tape: kept.take(py)? })
     }

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InvalidValue, ShapeError
+from ..errors import DtypeError, InvalidValue, ShapeError
 
 __all__ = [
     "EPSILON",
@@ -289,7 +289,7 @@ def _check(x: Tensor, **arrays: Tensor | None) -> None:
             raise ShapeError(f"{name} is {list(array.shape)}: expected [{expected}] beside x {list(x.shape)}")
         if array.dtype != x.dtype and not _autocast(x.device.type):
             said = f"{name} is {array.dtype} and x is {x.dtype}"
-            raise TypeError(f"{said}: expected one dtype, for instance by x.to({array.dtype})")
+            raise DtypeError(f"{said}: expected one dtype, for instance by x.to({array.dtype})")
 
 
 def _autocast(device: str) -> bool:

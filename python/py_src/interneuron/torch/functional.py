@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .. import _core
 from . import composed
@@ -28,6 +29,7 @@ _is_compiling = torch.compiler.is_compiling
 _forward, _backward = _core.forward, _core.backward
 _get_num_threads = torch.get_num_threads
 _is_grad_enabled = torch.is_grad_enabled
+_duals: Any = forward_ad
 
 
 class FallbackWarning(UserWarning):
@@ -78,6 +80,11 @@ def fallback(what: Literal["error", "warn", "silent"]) -> None:
     _fallback = what
 
 
+def _is_transformed() -> bool:
+    """Whether more than outputs is asked for: by a transform of `torch.func`, or along with tangents, which go forward."""
+    return _peek() is not None or _duals._current_level >= 0
+
+
 def _fall_back(shape: _core.Shape, x: Tensor) -> None:
     text = (
         f"the layer {shape} computes by PyTorch's operations: there are no kernels for {x.dtype} on {x.device} "
@@ -105,6 +112,8 @@ class _Layer(torch.autograd.Function):
     def forward(
         ctx: Any, shape: _core.Shape, statistics: tuple[Tensor, ...], fused: Fused | None, x: Tensor, *params: Tensor
     ) -> Tensor:
+        if fused is not None:
+            fused.check(params)
         h, kept = _forward(shape, x, params + statistics, _get_num_threads(), True)
         ctx.save_for_backward(x, *params)
         # Statistics may change before the backward pass, which does not need them as they are now.
@@ -120,9 +129,10 @@ class _Layer(torch.autograd.Function):
         _, _, _, needs_x, *needs = ctx.needs_input_grad
         if _is_grad_enabled():
             return None, None, None, *_differentiable(ctx, dh, x, params, [needs_x, *needs])
-        arrays = (*params, *ctx.statistics)
         if ctx.fused is not None:
-            return None, None, None, ctx.fused.backward(ctx.kept, dh, x, arrays, needs_x), *(None,) * len(params)
+            dx = ctx.fused.backward(ctx.kept, dh, x, ctx.statistics, needs_x)
+            return None, None, None, dx, *(None,) * len(params)
+        arrays = (*params, *ctx.statistics)
         dx, gradients = _backward(ctx.kept, dh, x, arrays, _get_num_threads(), needs_x, any(needs))
         if gradients is None:
             return None, None, None, dx, *(None,) * len(params)
@@ -143,7 +153,8 @@ def _differentiable(
         )
     inputs = [x, *params]
     wanted = [it for it, need in zip(inputs, needs, strict=True) if need]
-    with torch.enable_grad():
+    # As the forward pass was computed, which autocast did not change.
+    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
         h = composed.layer(ctx.shape, x, [*params, *ctx.statistics])
         gradients = torch.autograd.grad(h, wanted, dh, create_graph=True, allow_unused=True, materialize_grads=True)
     rest = iter(gradients)
@@ -155,14 +166,15 @@ def _take_statistics(statistics: tuple[Tensor, ...], gradients: tuple[Tensor, ..
     count = len(gradients) - len(statistics)
     with torch.no_grad():
         for running, of_batch in zip(statistics, gradients[count:], strict=True):
-            running.lerp_(of_batch, 0.1)
+            # Each operation rounds by itself, as in the update of the kernels.
+            running.sub_((running - of_batch).mul_(0.1))
     return gradients[:count]
 
 
 def layer(shape: _core.Shape, x: Tensor, params: Sequence[Tensor], fused: Fused | None = None) -> Tensor:
     """`h [..., ne]` of `x [..., d]` by a layer of any kind but batch normalisation, with its arrays in the order of
     `shape.parameters`. Under `torch.compile` call :func:`compiled`."""
-    if x.dtype not in _DTYPES or not x.is_cpu or type(x) not in _PLAIN or _peek() is not None:
+    if x.dtype not in _DTYPES or not x.is_cpu or type(x) not in _PLAIN or _is_transformed():
         return _elsewhere(shape, x, params, True, fused)
     if _is_grad_enabled() and _requires_grad(x, params):
         return _Layer.apply(shape, (), fused, x, *params)  # type: ignore[no-any-return]
@@ -183,14 +195,15 @@ def batch_norm_linear(
 ) -> Tensor:
     """As :func:`layer`, for batch normalisation, by the statistics of the batch in training. The running ones, which come
     last among the arrays, take in those of the batch in the backward pass."""
-    if x.dtype not in _DTYPES or not x.is_cpu or type(x) not in _PLAIN or _peek() is not None:
+    if x.dtype not in _DTYPES or not x.is_cpu or type(x) not in _PLAIN or _is_transformed():
         return _elsewhere(shape, x, params, training, fused)
     needs_gradient = _is_grad_enabled() and _requires_grad(x, params)
     if needs_gradient and training:
         return _Layer.apply(shape, tuple(params[-2:]), fused, x, *params[:-2])  # type: ignore[no-any-return]
     if needs_gradient or training:
         # What the kernels have not: a gradient through the running statistics, and those of a batch without one.
-        return composed.layer(shape, x, params, training=training)
+        with torch.autocast(x.device.type, enabled=False):
+            return composed.layer(shape, x, params, training=training)
     return _forward(shape, x, params, _get_num_threads(), False)[0]  # type: ignore[no-any-return]
 
 
@@ -209,7 +222,8 @@ def _elsewhere(
     shape: _core.Shape, x: Tensor, params: Sequence[Tensor], training: bool, fused: Fused | None
 ) -> Tensor:
     """What the kernels have not: by PyTorch's operations, or in the parameters' element type under autocast."""
-    if _peek() is None and x.is_cpu and x.is_floating_point() and torch.is_autocast_enabled("cpu"):
+    transformed = _is_transformed()
+    if not transformed and x.is_cpu and x.is_floating_point() and torch.is_autocast_enabled("cpu"):
         if x.dtype not in _DTYPES and params[0].dtype in _DTYPES:
             x = x.to(params[0].dtype)
             if shape.kind == "batch_norm":
@@ -217,7 +231,8 @@ def _elsewhere(
             return layer(shape, x, params, fused)
     if fused is not None:
         raise RuntimeError("a fused update where the kernels cannot compute: expected fused=False")
-    if _peek() is None:
+    if not transformed and x.dtype == params[0].dtype:
+        # Two element types are an error of PyTorch's operations, too.
         _fall_back(shape, x)
     return composed.layer(shape, x, params, training=training)
 
@@ -271,7 +286,7 @@ def column_linear(
 ) -> Tensor:
     """`h = f(x (Wpos D)ᵀ + b)`, with `Wpos [n, m]`, `b [n]`, and the diagonal of D, `sign [m]`, of +1 and −1."""
     (n, m), relu = Wpos.shape, is_relu(nonlinearity)
-    x = x * sign
+    x = x * sign.to(x.dtype)
     if _is_compiling():
         text = f"columns:{m},{n},0,0,{'relu' if relu else 'identity'}"
         return compiled(Described(text, "columns", n, relu), x, (Wpos, b))

@@ -26,6 +26,12 @@ _is_compiling = torch.compiler.is_compiling
 _alive: weakref.WeakSet[Layer] = weakref.WeakSet()
 
 
+def _drawn_seed(generator: torch.Generator | None = None) -> int:
+    """A seed of PyTorch's generator, wherever new tensors are by default."""
+    device = "cpu" if generator is None else generator.device
+    return int(torch.randint(2**63 - 1, (), generator=generator, device=device))
+
+
 class Layer(nn.Module):
     """A layer of any kind. It holds parameters and numbers, and nothing native: copies, pickles, `.to`, state dicts and
     functional calls are those of every module."""
@@ -76,14 +82,14 @@ class Layer(nn.Module):
 
     def reset_parameters(self, generator: torch.Generator | None = None, *, seed: int | None = None) -> None:
         """Draws the parameters anew: by a seed of PyTorch's generator, or by `seed` with the bits of the Rust crate."""
-        if seed is None:
-            seed = int(torch.randint(2**63 - 1, (), generator=generator))
         arrays = self.arrays()
         if arrays[0].is_meta:
             return
+        if seed is None:
+            seed = _drawn_seed(generator)
         # Drawn on the CPU in an element type that the kernels have, as everywhere else.
         dtype = torch.float64 if arrays[0].dtype == torch.float64 else torch.float32
-        drawn = [torch.empty(it.shape, dtype=dtype) for it in arrays]
+        drawn = [torch.empty(it.shape, dtype=dtype, device="cpu") for it in arrays]
         _core.draw_layer(
             self.shape, drawn, seed, rectified=self.rectified_input, scheme=self.scheme, mean_input=self.mean_input
         )
@@ -265,7 +271,7 @@ class ColumnEILinear(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """`h [..., n]` of `x [..., m]`."""
         # To the kernels inputs bring their signs along.
-        return super().forward(x * self.sign if self.shape.inhibitory_inputs else x)
+        return super().forward(x * self.sign.to(x.dtype) if self.shape.inhibitory_inputs else x)
 
 
 def from_shape(shape: _core.Shape, **keywords: Any) -> Layer:
@@ -335,13 +341,13 @@ def draw(
     """Draws the parameters of a network of this package's layers from one seed, with the bits of the Rust crate; None
     draws a seed from PyTorch's generator. With a batch `x [B, d]` layers are drawn from the moments of their inputs."""
     layers = [layer for layer in model if isinstance(layer, Layer)]
-    if seed is None:
-        seed = int(torch.randint(2**63 - 1, ()))
     arrays = [layer.arrays() for layer in layers]
     if arrays[0][0].is_meta:
         return
+    if seed is None:
+        seed = _drawn_seed()
     dtype = torch.float64 if arrays[0][0].dtype == torch.float64 else torch.float32
-    drawn = [[torch.empty(it.shape, dtype=dtype) for it in layer] for layer in arrays]
+    drawn = [[torch.empty(it.shape, dtype=dtype, device="cpu") for it in layer] for layer in arrays]
     _core.draw(chained(layers), drawn, seed, schemes=schemes, mean_input=mean_input, x=x)
     with torch.no_grad():
         for layer, of in zip(arrays, drawn, strict=True):

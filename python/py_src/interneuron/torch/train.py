@@ -98,4 +98,6 @@ def train_step(
             torch.get_num_threads(),
         )
     increment_version([array for layer in arrays for array in layer])
+    # Schedulers look for it, and warn of an optimiser that took no step before they do.
+    optimizer._opt_called = True  # type: ignore[attr-defined]
     return value
