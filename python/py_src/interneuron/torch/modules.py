@@ -78,7 +78,11 @@ class Layer(nn.Module):
             return self._of(self._parameters)  # type: ignore[no-any-return]
         except KeyError:
             # Statistics are buffers, and a parametrisation takes a parameter's place.
-            return tuple(getattr(self, name) for name in self._names)
+            return self._traced()
+
+    def _traced(self) -> tuple[Tensor, ...]:
+        """The same, by what `torch.compile` can look into."""
+        return tuple([getattr(self, name) for name in self._names])
 
     def reset_parameters(self, generator: torch.Generator | None = None, *, seed: int | None = None) -> None:
         """Draws the parameters anew: by a seed of PyTorch's generator, or by `seed` with the bits of the Rust crate."""
@@ -101,7 +105,7 @@ class Layer(nn.Module):
         """`h [..., ne]` of `x [..., d]`."""
         fused = self._fused if self.training else None
         if _is_compiling():
-            return functional.compiled(self._described, x, self.arrays(), fused=fused)
+            return functional.compiled(self._described, x, self._traced(), fused=fused)
         return functional.layer(self.shape, x, self.arrays(), fused)
 
     def extra_repr(self) -> str:
@@ -231,9 +235,10 @@ class BatchNormLinear(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """`h [..., ne]` of `x [..., d]`."""
-        arrays, fused = self.arrays(), self._fused if self.training else None
+        fused = self._fused if self.training else None
         if _is_compiling():
-            return functional.compiled(self._described, x, arrays, training=self.training, fused=fused)
+            return functional.compiled(self._described, x, self._traced(), training=self.training, fused=fused)
+        arrays = self.arrays()
         return functional.batch_norm_linear(self.shape, x, arrays, training=self.training, fused=fused)
 
 
