@@ -6,7 +6,7 @@ are refused. New arrays are of the same kind as `x`. `threads` is how many threa
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, final
+from typing import Any, Literal, Self, final
 
 from typing_extensions import disjoint_base
 
@@ -81,7 +81,7 @@ class Update:
         """`exponentiated`: the split of biases. `adam`: beta1, beta2, epsilon, amsgrad. `angle`: lr_min, rates,
         cosine_epsilon. `natural`: c, f_lambda, epsilon, normalised."""
     lr: float
-    def with_lr(self, lr: float) -> Update: ...
+    def with_lr(self, lr: float) -> Self: ...
     def fields(self) -> dict[str, Any]:
         """The keywords that make it, all of them."""
     @staticmethod
@@ -93,7 +93,7 @@ class Update:
 class State:
     """What steps keep of one layer: velocities, moments, and so on, by the names of checkpoints."""
 
-    def __new__(cls, shape: Shape, dtype: Dtype) -> State: ...
+    def __new__(cls, shape: Shape, dtype: Dtype) -> Self: ...
     def names(self) -> list[str]: ...
     def get(self, name: str, like: Array | None = None) -> list[Array | None] | None:
         """Copies of the arrays under a name, one for each parameter, of NumPy or, with a tensor `like`, of PyTorch."""
@@ -184,7 +184,7 @@ def draw(
 class TrainState:
     """The steps of a network, and the generator of the labels that a natural gradient draws."""
 
-    def __new__(cls, seed: int = 0) -> TrainState: ...
+    def __new__(cls, seed: int = 0) -> Self: ...
     steps: int
     def copy(self) -> TrainState: ...
     def __eq__(self, other: object, /) -> bool: ...
@@ -201,7 +201,7 @@ class Target:
         weights: Array | None = None,
         mask: Array | None = None,
         smoothing: float = 0.0,
-    ) -> Target: ...
+    ) -> Self: ...
 
 def loss(outputs: Array, target: Target) -> tuple[float, Array]:
     """The loss of outputs `[B, K]`, and its gradient by them."""
@@ -210,7 +210,7 @@ def loss(outputs: Array, target: Target) -> tuple[float, Array]:
 class Plan:
     """The passes through a network, on parameters that somebody else owns: a sequence of arrays for each layer."""
 
-    def __new__(cls, shapes: Sequence[Shape], dtype: Dtype) -> Plan: ...
+    def __new__(cls, shapes: Sequence[Shape], dtype: Dtype) -> Self: ...
     shapes: list[Shape]
     dtype: Dtype
     def train_step(

@@ -38,8 +38,7 @@ class Target(_core.Target):
         mask: Array | None = None,
         smoothing: float = 0.0,
     ) -> "Target":
-        # The stub has an __init__, the extension module a __new__.
-        self = super().__new__(cls, kind, y, weights=weights, mask=mask, smoothing=smoothing)  # type: ignore[call-arg]
+        self = super().__new__(cls, kind, y, weights=weights, mask=mask, smoothing=smoothing)
         self.kind, self.y, self.weights, self.mask, self.smoothing = kind, y, weights, mask, smoothing
         return self
 

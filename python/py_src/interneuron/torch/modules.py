@@ -119,7 +119,7 @@ class Layer(nn.Module):
 
 
 class DannLinear(Layer):
-    """Separate excitatory and inhibitory units: :func:`interneuron.torch.functional.dann_linear` with parameters
+    """Separate excitatory and inhibitory units: `interneuron.torch.functional.dann_linear` with parameters
     `Wex [ne, d]`, `Wix [ni, d]`, `Wei [ne, ni]`, `alpha [ni]`, `g [ne]`, `b [ne]`, in this order; all weights and `g` are
     ≥ 0, and the optimisers of this package keep them so.
 

@@ -439,7 +439,7 @@ class CSGD(LayerOptimizer):
         fused: the backward pass takes the step, and no gradient of a weight is ever stored; `step()` still has to follow.
             Not under DistributedDataParallel, `torch.compile`, or with accumulated gradients: these are errors.
         local: with `fused` or `train_step` in a process group: each process steps on its own, and
-            :func:`average_parameters` is called every some steps.
+            `average_parameters` is called every some steps.
     """
 
     per_role = {"decay": "weight_decay", "momentum": "momentum"}
@@ -480,7 +480,7 @@ class CSGD(LayerOptimizer):
 
 class AdamW(LayerOptimizer):
     """AdamW, projected: weights and gains stay ≥ 0. `weight_decay` is decoupled unless `decoupled` is False, which is
-    "Adam". With `corrections` the quotient of the moments is corrected. With `split` it is :class:`AdamWEG`."""
+    "Adam". With `corrections` the quotient of the moments is corrected. With `split` it is `AdamWEG`."""
 
     def __init__(
         self,
@@ -562,14 +562,14 @@ class EG(LayerOptimizer):
 
 
 class AdamWEG(AdamW):
-    """Exponentiated steps along the direction of AdamW. `split` is that of :class:`EG`."""
+    """Exponentiated steps along the direction of AdamW. `split` is that of `EG`."""
 
     def __init__(self, params: Any, lr: float = 1e-3, *args: Any, split: float = 0.1, **keywords: Any) -> None:
         super().__init__(params, lr, *args, split=split, **keywords)
 
 
 class NaturalGradient(LayerOptimizer):
-    """Diagonal natural gradient. It draws labels from the network's own outputs, so it is for :func:`train_step` alone."""
+    """Diagonal natural gradient. It draws labels from the network's own outputs, so it is for `train_step` alone."""
 
     def __init__(
         self,
