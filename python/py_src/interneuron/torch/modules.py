@@ -78,10 +78,10 @@ class Layer(nn.Module):
             return self._of(self._parameters)  # type: ignore[no-any-return]
         except KeyError:
             # Statistics are buffers, and a parametrisation takes a parameter's place.
-            return self._traced()
+            return self._traceable()
 
-    def _traced(self) -> tuple[Tensor, ...]:
-        """The same, by what `torch.compile` can look into."""
+    def _traceable(self) -> tuple[Tensor, ...]:
+        """The same in a way that `torch.compile` can follow, which takes longer."""
         return tuple([getattr(self, name) for name in self._names])
 
     def reset_parameters(self, generator: torch.Generator | None = None, *, seed: int | None = None) -> None:
@@ -105,7 +105,7 @@ class Layer(nn.Module):
         """`h [..., ne]` of `x [..., d]`."""
         fused = self._fused if self.training else None
         if _is_compiling():
-            return functional.compiled(self._described, x, self._traced(), fused=fused)
+            return functional.compiled(self._described, x, self._traceable(), fused=fused)
         return functional.layer(self.shape, x, self.arrays(), fused)
 
     def extra_repr(self) -> str:
@@ -237,7 +237,7 @@ class BatchNormLinear(Layer):
         """`h [..., ne]` of `x [..., d]`."""
         fused = self._fused if self.training else None
         if _is_compiling():
-            return functional.compiled(self._described, x, self._traced(), training=self.training, fused=fused)
+            return functional.compiled(self._described, x, self._traceable(), training=self.training, fused=fused)
         arrays = self.arrays()
         return functional.batch_norm_linear(self.shape, x, arrays, training=self.training, fused=fused)
 

@@ -271,6 +271,9 @@ class LayerOptimizer(torch.optim.Optimizer):
         for entry in self._entries:
             dtype = str(entry.layer.arrays()[0].dtype).removeprefix("torch.")
             _core.check_update(entry.update(self), dtype)  # type: ignore[arg-type]
+        for _, group in others:
+            per_role = {name: {"Wex": float(group[field])} for name, field in self.per_role.items()}
+            Numbers(float(group["lr"]), per_role, self.fields(group)).update()
 
     def fields(self, group: dict[str, Any]) -> dict[str, Any]:
         """The fields of the update that a group says, but those of each role."""
@@ -287,9 +290,10 @@ class LayerOptimizer(torch.optim.Optimizer):
                     "params has no parameter of a layer of interneuron.torch: expected some, of layers that live; for "
                     "others there is torch.optim"
                 )
+            entries = [_Entry(layer, groups) for layer in found]
             _check_apart(found)
-            self._entries_ = [_Entry(layer, groups) for layer in found]
-            for entry in self._entries_:
+            self._entries_ = entries
+            for entry in entries:
                 entry.take_in(self.state)
                 # The last optimiser of a layer says when its steps are taken.
                 entry.layer._fused = Fused(self, entry, self._local) if self._fused_wanted else None
@@ -318,7 +322,8 @@ class LayerOptimizer(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group, as for every optimiser. What steps keep of the layers stays."""
-        before = {id(entry.layer): entry.state for entry in (self._entries if self._is_whole else ())}
+        # Entries keep their layers alive, of which somebody may have the parameters alone.
+        before = {id(entry.layer): entry for entry in (self._entries if self._is_whole else ())}
         super().add_param_group(param_group)
         self._entries_, self._snapshot, self._is_fresh = None, None, False
         if not self._is_whole:
@@ -332,7 +337,7 @@ class LayerOptimizer(torch.optim.Optimizer):
             raise
         finally:
             for entry in self._entries:
-                entry.state = before.get(id(entry.layer), entry.state)
+                entry.state = before.get(id(entry.layer), entry).state
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -394,10 +399,13 @@ class LayerOptimizer(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As for every optimiser."""
+        before = self._entries
         super().load_state_dict(state_dict)
         # The groups are others now, and the layers look them up there.
         self._entries_, self._snapshot, self._is_fresh = None, None, False
         self._check()
+        # Until here they kept their layers alive, of which somebody may have the parameters alone.
+        del before
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
