@@ -7,7 +7,7 @@ use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::{PyDict, PyTuple, PyType};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -129,8 +129,8 @@ impl Torch {
     fn of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<&'py Self>> {
         let py = object.py();
         let Some(torch) = TORCH.get(py) else {
-            let modules = py.import("sys")?.getattr("modules")?;
-            let Ok(module) = modules.get_item("torch") else { return Ok(None) };
+            static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+            let Some(module) = MODULES.import(py, "sys", "modules")?.get_item("torch")? else { return Ok(None) };
             // A module that is being imported by another thread may not have it yet.
             let Ok(tensor) = module.getattr("Tensor") else { return Ok(None) };
             if !object.is_instance(&tensor)? {
@@ -288,7 +288,7 @@ impl<'py> Array<'py> {
                 let torch = TORCH.get(py).expect("a tensor was seen");
                 let Some(exchange) = torch.exchange() else {
                     let dtype = &torch.dtypes[usize::from(Dtype::of::<T>() == Dtype::F64)];
-                    let keywords = pyo3::types::PyDict::new(py);
+                    let keywords = PyDict::new(py);
                     keywords.set_item("dtype", dtype)?;
                     // Not where new tensors are by default.
                     keywords.set_item("device", "cpu")?;
@@ -377,7 +377,7 @@ impl<'py> Array<'py> {
         let copy = match self.family {
             Family::Torch => self.object.call_method0("detach")?.call_method0("contiguous")?,
             Family::NumPy => {
-                let keywords = pyo3::types::PyDict::new(self.python());
+                let keywords = PyDict::new(self.python());
                 keywords.set_item("order", "C")?;
                 self.python().import("numpy")?.getattr("array")?.call((&self.object,), Some(&keywords))?
             }

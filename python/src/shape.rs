@@ -192,7 +192,10 @@ type Described<'py> = (&'static str, Bound<'py, PyTuple>, &'static str, bool, f6
 #[pymethods]
 impl Shape {
     #[staticmethod]
-    #[pyo3(signature = (d, ne, ni, *, relu = true, divisor = Some(DivisorName::Name("plain".into()))))]
+    #[pyo3(
+        signature = (d, ne, ni, *, relu = true, divisor = Some(DivisorName::Name("plain".into()))),
+        text_signature = "(d, ne, ni, *, relu=True, divisor='plain')"
+    )]
     fn dann(
         py: Python<'_>,
         d: usize,

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from interneuron.errors import DtypeError
 from interneuron.torch import composed
 
 NAMES = ("Wex", "Wix", "Wei", "alpha", "g", "b")
@@ -447,7 +448,7 @@ def test_errors(call, text: str) -> None:
 
 
 def test_dtypes_are_not_cast() -> None:
-    with pytest.raises(RuntimeError) as caught:
+    with pytest.raises(DtypeError) as caught:
         composed.dann_linear(X.float(), WEX, WIX, WEI)
     text = (
         "Wex is torch.float64 and x is torch.float32: expected one dtype, for instance by x.to(torch.float64)"

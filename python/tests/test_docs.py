@@ -88,7 +88,9 @@ def test_page(
 @marked("torchrun")
 def test_processes(block: Block, tmp_path: Path) -> None:
     script = tmp_path / "train.py"
-    script.write_text(block.code, encoding="utf-8")
+    # PyTorch's threads for gloo may abort while the interpreter ends, in one run of ten on a busy machine,
+    # also of scripts that have nothing of this package. All that the block does is done by then.
+    script.write_text(f"{block.code}\nimport os\nos._exit(0)\n", encoding="utf-8")
     run = [
         sys.executable,
         "-m",

@@ -1,5 +1,93 @@
-"""Fast CPU layers with separate excitatory and inhibitory units (Dale's ANNs)."""
+"""Fast CPU layers with separate excitatory and inhibitory units ("Dale's ANNs"), for NumPy and PyTorch.
 
-from ._core import __version__
+`Network` trains a network on NumPy arrays, `DannClassifier` is one as an estimator in scikit-learn's manner,
+`Layer` is one layer on arrays of the caller's, and `interneuron.torch` has modules of PyTorch. `import
+interneuron` loads neither NumPy nor PyTorch: what needs them does.
+"""
 
-__all__ = ["__version__"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import errors, presets
+from ._core import Shape, __version__, isa, isas
+from ._threads import get_num_threads, info, set_num_threads, threads
+from .errors import InterneuronError
+from .targets import Target
+from .updates import Schedule, Update, adam, adamw, adamw_eg, csgd, eg, natural, sgd
+
+if TYPE_CHECKING:
+    from .data import TrainTest, digits, load_images
+    from .estimator import DannClassifier
+    from .history import History, LayerStatistics
+    from .layer import Layer
+    from .network import Evaluation, Network
+    from .scaler import InputStatistics, Scaler
+
+# What needs NumPy, and where it is.
+_WITH_NUMPY = {
+    "DannClassifier": "estimator",
+    "Evaluation": "network",
+    "History": "history",
+    "InputStatistics": "scaler",
+    "Layer": "layer",
+    "LayerStatistics": "history",
+    "Network": "network",
+    "Scaler": "scaler",
+    "TrainTest": "data",
+    "digits": "data",
+    "load_images": "data",
+}
+
+__all__ = [
+    "DannClassifier",
+    "Evaluation",
+    "History",
+    "InputStatistics",
+    "InterneuronError",
+    "Layer",
+    "LayerStatistics",
+    "Network",
+    "Scaler",
+    "Schedule",
+    "Shape",
+    "Target",
+    "TrainTest",
+    "Update",
+    "__version__",
+    "adam",
+    "adamw",
+    "adamw_eg",
+    "csgd",
+    "digits",
+    "eg",
+    "errors",
+    "get_num_threads",
+    "info",
+    "isa",
+    "isas",
+    "load_images",
+    "natural",
+    "presets",
+    "set_num_threads",
+    "sgd",
+    "threads",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WITH_NUMPY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        value = getattr(importlib.import_module(f".{_WITH_NUMPY[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        if error.name != "numpy":
+            raise
+        raise ImportError(
+            f"{__name__}.{name} needs NumPy, which is not installed: pip install numpy", name="numpy"
+        ) from None
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

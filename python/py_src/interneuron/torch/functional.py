@@ -72,7 +72,7 @@ _fallback: Literal["error", "warn", "silent"] = "warn"
 
 def fallback(what: Literal["error", "warn", "silent"]) -> None:
     """What happens where the kernels cannot compute (element types other than float32 and float64, other devices): an
-    error, a :class:`FallbackWarning` (the default), or nothing. Double backward and function transforms always go by
+    error, a `FallbackWarning` (the default), or nothing. Double backward and function transforms always go by
     PyTorch's operations."""
     global _fallback
     if what not in ("error", "warn", "silent"):
@@ -115,6 +115,7 @@ class _Layer(torch.autograd.Function):
         if fused is not None:
             fused.check(params)
         h, kept = _forward(shape, x, params + statistics, _get_num_threads(), True)
+        assert kept is not None
         ctx.save_for_backward(x, *params)
         # Statistics may change before the backward pass, which does not need them as they are now.
         ctx.shape, ctx.statistics, ctx.fused, ctx.kept = shape, statistics, fused, kept
@@ -173,7 +174,7 @@ def _take_statistics(statistics: tuple[Tensor, ...], gradients: tuple[Tensor, ..
 
 def layer(shape: _core.Shape, x: Tensor, params: Sequence[Tensor], fused: Fused | None = None) -> Tensor:
     """`h [..., ne]` of `x [..., d]` by a layer of any kind but batch normalisation, with its arrays in the order of
-    `shape.parameters`. Under `torch.compile` call :func:`compiled`."""
+    `shape.parameters`. Under `torch.compile` call `compiled`."""
     if x.dtype not in _DTYPES or not x.is_cpu or type(x) not in _PLAIN or _is_transformed():
         return _elsewhere(shape, x, params, True, fused)
     if _is_grad_enabled() and _requires_grad(x, params):
@@ -193,8 +194,8 @@ def _requires_grad(x: Tensor, params: Sequence[Tensor]) -> bool:
 def batch_norm_linear(
     shape: _core.Shape, x: Tensor, params: Sequence[Tensor], *, training: bool, fused: Fused | None = None
 ) -> Tensor:
-    """As :func:`layer`, for batch normalisation, by the statistics of the batch in training. The running ones, which come
-    last among the arrays, take in those of the batch in the backward pass."""
+    """As `layer`, for batch normalisation, by the statistics of the batch in training. The running ones, which come
+    last among the arrays, take in those of the batch in the backward pass, or at once where none can follow."""
     if x.dtype not in _DTYPES or not x.is_cpu or type(x) not in _PLAIN or _is_transformed():
         return _elsewhere(shape, x, params, training, fused)
     needs_gradient = _is_grad_enabled() and _requires_grad(x, params)
@@ -203,19 +204,34 @@ def batch_norm_linear(
     if needs_gradient or training:
         # What the kernels have not: a gradient through the running statistics, and those of a batch without one.
         with torch.autocast(x.device.type, enabled=False):
-            return composed.layer(shape, x, params, training=training)
+            return _composed(shape, x, params, training)
     return _forward(shape, x, params, _get_num_threads(), False)[0]  # type: ignore[no-any-return]
 
 
 def compiled(
     shape: Described, x: Tensor, params: Sequence[Tensor], *, training: bool = True, fused: Fused | None = None
 ) -> Tensor:
-    """As :func:`layer`, in a graph: by an operator that graphs can hold, or by PyTorch's own."""
+    """As `layer`, in a graph: by an operator that graphs can hold, or by PyTorch's own."""
     if fused is not None:
         raise RuntimeError("a fused update under torch.compile: expected fused=False, and the optimiser's own step")
     if x.dtype in _DTYPES and x.device.type == "cpu" and shape.kind != "batch_norm":
         return torch.ops.interneuron.layer(shape.text, x, list(params))  # type: ignore[no-any-return]
-    return composed.layer(shape, x, params, training=training)
+    return _composed(shape, x, params, training)
+
+
+def _composed(shape: _core.Shape | Described, x: Tensor, params: Sequence[Tensor], training: bool) -> Tensor:
+    """By PyTorch's operations. Running statistics take in those of a batch at once."""
+    if shape.kind != "batch_norm" or not training:
+        return composed.layer(shape, x, params, training=training)
+    W, g, b, running_mean, running_var = params
+    nonlinearity: Nonlinearity = "relu" if shape.relu else None
+    h, mean, variance = composed.batch_norm_linear(
+        x, W, g, b, running_mean, running_var, training=True, nonlinearity=nonlinearity
+    )
+    with torch.no_grad():
+        running_mean.lerp_(mean.to(running_mean.dtype), 0.1)
+        running_var.lerp_(variance.to(running_var.dtype), 0.1)
+    return h
 
 
 def _elsewhere(
@@ -234,7 +250,10 @@ def _elsewhere(
     if not transformed and x.dtype == params[0].dtype:
         # Two element types are an error of PyTorch's operations, too.
         _fall_back(shape, x)
-    return composed.layer(shape, x, params, training=training)
+    if transformed:
+        # A function transform may run many batches at once, which share the running statistics.
+        return composed.layer(shape, x, params, training=training)
+    return _composed(shape, x, params, training)
 
 
 @functools.lru_cache(maxsize=1024)

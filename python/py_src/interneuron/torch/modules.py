@@ -69,7 +69,7 @@ class Layer(nn.Module):
         _alive.add(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         _alive.add(self)
 
     def arrays(self) -> tuple[Tensor, ...]:
@@ -82,7 +82,7 @@ class Layer(nn.Module):
 
     def _traceable(self) -> tuple[Tensor, ...]:
         """The same in a way that `torch.compile` can follow, which takes longer."""
-        return tuple(getattr(self, name) for name in self._names)
+        return tuple([getattr(self, name) for name in self._names])
 
     def reset_parameters(self, generator: torch.Generator | None = None, *, seed: int | None = None) -> None:
         """Draws the parameters anew: by a seed of PyTorch's generator, or by `seed` with the bits of the Rust crate."""
@@ -119,7 +119,7 @@ class Layer(nn.Module):
 
 
 class DannLinear(Layer):
-    """Separate excitatory and inhibitory units: :func:`interneuron.torch.functional.dann_linear` with parameters
+    """Separate excitatory and inhibitory units: `interneuron.torch.functional.dann_linear` with parameters
     `Wex [ne, d]`, `Wix [ni, d]`, `Wei [ne, ni]`, `alpha [ni]`, `g [ne]`, `b [ne]`, in this order; all weights and `g` are
     ≥ 0, and the optimisers of this package keep them so.
 
@@ -238,7 +238,8 @@ class BatchNormLinear(Layer):
         fused = self._fused if self.training else None
         if _is_compiling():
             return functional.compiled(self._described, x, self._traceable(), training=self.training, fused=fused)
-        return functional.batch_norm_linear(self.shape, x, self.arrays(), training=self.training, fused=fused)
+        arrays = self.arrays()
+        return functional.batch_norm_linear(self.shape, x, arrays, training=self.training, fused=fused)
 
 
 class ColumnEILinear(Layer):
@@ -268,6 +269,7 @@ class ColumnEILinear(Layer):
             in_features, out_features, inhibitory_inputs=n_inhibitory_in, relu=functional.is_relu(nonlinearity)
         )
         super().__init__(shape, mean_input=mean_input or 0.0, seed=seed, device=device, dtype=dtype)
+        self.sign: Tensor
         sign = torch.ones(in_features, device=device, dtype=dtype)
         sign[in_features - n_inhibitory_in :] = -1
         self.register_buffer("sign", sign)
@@ -380,6 +382,7 @@ def mlp(
     shapes = _core.network(kind, dims, nis, divisor=divisor, ratio=ratio)
     model = from_shapes(shapes, seed=0, device=device, dtype=dtype)
     for layer in model:
+        assert isinstance(layer, Layer)
         layer.scheme, layer.mean_input = scheme, mean_input
     draw(model, seed, schemes=[scheme] * len(shapes), mean_input=mean_input)
     return model

@@ -451,7 +451,7 @@ class CSGD(LayerOptimizer):
         fused: the backward pass takes the step, and no gradient of a weight is ever stored; `step()` still has to follow.
             Not under DistributedDataParallel, `torch.compile`, or with accumulated gradients: these are errors.
         local: with `fused` or `train_step` in a process group: each process steps on its own, and
-            :func:`average_parameters` is called every some steps.
+            `average_parameters` is called every some steps.
     """
 
     per_role = {"decay": "weight_decay", "momentum": "momentum"}
@@ -492,7 +492,7 @@ class CSGD(LayerOptimizer):
 
 class AdamW(LayerOptimizer):
     """AdamW, projected: weights and gains stay ≥ 0. `weight_decay` is decoupled unless `decoupled` is False, which is
-    "Adam". With `corrections` the quotient of the moments is corrected. With `split` it is :class:`AdamWEG`."""
+    "Adam". With `corrections` the quotient of the moments is corrected. With `split` it is `AdamWEG`."""
 
     def __init__(
         self,
@@ -574,14 +574,14 @@ class EG(LayerOptimizer):
 
 
 class AdamWEG(AdamW):
-    """Exponentiated steps along the direction of AdamW. `split` is that of :class:`EG`."""
+    """Exponentiated steps along the direction of AdamW. `split` is that of `EG`."""
 
     def __init__(self, params: Any, lr: float = 1e-3, *args: Any, split: float = 0.1, **keywords: Any) -> None:
         super().__init__(params, lr, *args, split=split, **keywords)
 
 
 class NaturalGradient(LayerOptimizer):
-    """Diagonal natural gradient. It draws labels from the network's own outputs, so it is for :func:`train_step` alone."""
+    """Diagonal natural gradient. It draws labels from the network's own outputs, so it is for `train_step` alone."""
 
     def __init__(
         self,
@@ -641,5 +641,6 @@ def average_parameters(module: nn.Module, group: Any = None) -> None:
             flat = torch.cat([it.reshape(-1) for it in some])
             dist.all_reduce(flat, group=group)
             flat /= world
-            for it, mean in zip(some, flat.split([it.numel() for it in some]), strict=True):
+            means = torch.split(flat, [it.numel() for it in some])
+            for it, mean in zip(some, means, strict=True):
                 it.copy_(mean.view_as(it))

@@ -72,7 +72,7 @@ def train_step(
     Args:
         model: an `nn.Sequential` of layers of this package, perhaps after an `nn.Flatten`.
         x: examples `[B, d]`.
-        y: labels `[B]`, or what :func:`target` takes.
+        y: labels `[B]`, or what `target` takes.
         optimizer: one of this package, with the same numbers for all layers.
 
     Raises:
