@@ -42,6 +42,10 @@ class Program:
             out, errors = self._process.communicate()
             raise AssertionError(f"no end after {seconds} s; said: {out}{errors}") from None
 
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def kill(self) -> None:
         """Ends it and all that it started, at once, if it has not ended."""
         # Only so is the number still that of this process.
