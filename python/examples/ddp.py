@@ -36,8 +36,8 @@ def main() -> None:
     loader = DataLoader(data, batch_size=options.batch // world, sampler=sampler)
 
     model = it.mlp([784, 200, 200, 10], [20, 20, 1], seed=1)
-    # The optimiser sees averaged gradients, so that all processes take the same step. Not with fused=True, whose
-    # steps come before the average.
+    # The optimiser sees averaged gradients, so that all processes take the same step. Not with fused=True:
+    # such steps come before the average.
     wrapped = DDP(model)
     optimizer = it.CSGD(wrapped, lr=options.lr)
     for epoch in range(1 if options.quick else options.epochs):

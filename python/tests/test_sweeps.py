@@ -312,6 +312,9 @@ def test_executors_with_futures_and_arrays_of_their_own(tmp_path: Path, alone: l
     executor = Executor()
     assert results(sweep.run(trials.learned, SETTINGS, tmp_path / "rows.jsonl", executor=executor)) == alone
     assert executor.arrays == ["begun", "whole"]
+    # No array of nothing, of which submitit warns.
+    assert results(sweep.run(trials.learned, SETTINGS, tmp_path / "rows.jsonl", executor=executor)) == alone
+    assert executor.arrays == ["begun", "whole"]
 
 
 def test_trials_that_were_not_begun_are_cancelled_if_the_file_cannot_be_written(

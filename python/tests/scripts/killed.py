@@ -1,4 +1,4 @@
-"""A sweep that is killed while it goes on. Arguments: the file of results, and how many processes run trials."""
+"""A sweep that is killed while it goes on. Arguments: the file of results, how many processes run trials."""
 
 from __future__ import annotations
 
