@@ -64,7 +64,18 @@ def are_bounded(case: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize(
-    "case", ["ddp", "ddp_f64", "no_sync", "join", "adaptive", "local", "local_f64", "local_whole"]
+    "case",
+    [
+        "ddp",
+        "ddp_f64",
+        "no_sync",
+        "join",
+        "adaptive",
+        "averaged_by_torch",
+        "local",
+        "local_f64",
+        "local_whole",
+    ],
 )
 def test_replicas_are_equal_to_the_bit_and_bounded(ranks: Results, case: str) -> None:
     assert equal(ranks, case)
@@ -89,6 +100,10 @@ def test_losses_of_ddp_are_those_of_whole_batches(ranks: Results) -> None:
 
 def test_processes_with_unequal_numbers_of_batches_join(ranks: Results) -> None:
     assert [len(it["join"]["losses"]) for it in ranks] == [10 + 5 * rank for rank in range(len(ranks))]
+
+
+def test_replicas_of_other_kinds_are_equal_to_the_bit_with_their_buffers(ranks: Results) -> None:
+    assert equal(ranks, "kinds")
 
 
 def test_steps_in_the_backward_pass_are_refused_and_change_nothing(ranks: Results) -> None:

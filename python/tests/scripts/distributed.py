@@ -18,6 +18,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.algorithms.join import Join
+from torch.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
 from torch.nn.parallel import DistributedDataParallel as DDP
 
 import interneuron as inn
@@ -135,6 +136,32 @@ def adaptive(rank: int, world: int) -> dict[str, Any]:
     return said(model, [step(wrapped, optimizer, x, y) for x, y in batches(rank, world)])
 
 
+def kinds(rank: int, world: int) -> dict[str, Any]:
+    """Networks with statistics of batches, and with signs of inputs, which DDP hands around as buffers."""
+    models = nn.ModuleList(
+        [it.mlp(DIMS, kind=kind, seed=1) for kind in ("batch_norm", "column_ei", "layer_norm")]
+    )
+    for model in models:
+        wrapped = DDP(model)
+        optimizer = it.CSGD(wrapped, LR, momentum=0.5)
+        for x, y in batches(rank, world, 20):
+            step(wrapped, optimizer, x, y)
+        # Each forward pass begins with the buffers of the first process.
+        wrapped(x)
+    return said(models, [])
+
+
+def averaged_by_torch(rank: int, world: int) -> dict[str, Any]:
+    """As `local`, by PyTorch's averages, which leave out parameters without a gradient: so not fused."""
+    model = network()
+    optimizer = it.CSGD(model, LR, clip=CLIP)
+    averager = PeriodicModelAverager(period=5, warmup_steps=4)
+    for x, y in batches(rank, world, MANY):
+        step(model, optimizer, x, y)
+        averager.average_parameters(model.parameters())
+    return said(model, [])
+
+
 def local(
     rank: int, world: int, dtype: torch.dtype = torch.float32, steps: int = MANY, every: int = 5
 ) -> dict[str, Any]:
@@ -206,7 +233,20 @@ def fused(rank: int, world: int) -> dict[str, Any]:
     return {"texts": texts, "changed": any(not torch.equal(array, before[name]) for name, array in after)}
 
 
-CASES = [ddp, ddp_f64, no_sync, join, adaptive, local, local_f64, local_whole, average, fused]
+CASES = [
+    ddp,
+    ddp_f64,
+    no_sync,
+    join,
+    adaptive,
+    kinds,
+    averaged_by_torch,
+    local,
+    local_f64,
+    local_whole,
+    average,
+    fused,
+]
 
 if __name__ == "__main__":
     folder, rank, world = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
