@@ -41,7 +41,7 @@ fn the_list_is_complete() {
     let mut found = BTreeMap::new();
     blocks(&root.join("src"), &mut found);
     // The companion crates are not part of the package.
-    for companion in ["capi", "baseline", "datasets"].map(|name| root.join(name)) {
+    for companion in ["capi", "baseline", "datasets", "python"].map(|name| root.join(name)) {
         if companion.is_dir() {
             blocks(&companion.join("src"), &mut found);
         } else {

@@ -1,18 +1,18 @@
 //! Arrays of NumPy and tensors of PyTorch, seen as memory.
 
 use crate::dlpack::{self, DataType, Exchange};
-use crate::error::{OrRaise, invalid_value, shape_error};
+use crate::error::{OrRaise, dtype_error, invalid_value, shape_error};
 use interneuron::{Element, MatMut, MatRef};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::{PyDict, PyTuple, PyType};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The most dimensions of an array.
-const MOST_DIMENSIONS: usize = 16;
+const MOST_DIMENSIONS: usize = 8;
 
 /// The type of an array's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,8 +129,8 @@ impl Torch {
     fn of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<&'py Self>> {
         let py = object.py();
         let Some(torch) = TORCH.get(py) else {
-            let modules = py.import("sys")?.getattr("modules")?;
-            let Ok(module) = modules.get_item("torch") else { return Ok(None) };
+            static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+            let Some(module) = MODULES.import(py, "sys", "modules")?.get_item("torch")? else { return Ok(None) };
             // A module that is being imported by another thread may not have it yet.
             let Ok(tensor) = module.getattr("Tensor") else { return Ok(None) };
             if !object.is_instance(&tensor)? {
@@ -185,14 +185,6 @@ impl<'py> Array<'py> {
             Some(torch) => Self::of_tensor(name, object, torch),
             None => Self::of_buffer(name, object),
         }
-    }
-
-    /// The arrays of a sequence.
-    pub fn all(name: &'static str, objects: &Bound<'py, PyAny>) -> PyResult<Vec<Self>> {
-        if let Ok(objects) = objects.cast::<PyTuple>() {
-            return objects.iter_borrowed().map(|object| Self::of(name, &object)).collect();
-        }
-        objects.try_iter()?.map(|object| Self::of(name, &object?)).collect()
     }
 
     fn new(name: &'static str, object: &Bound<'py, PyAny>, family: Family, rank: usize) -> PyResult<Self> {
@@ -289,8 +281,10 @@ impl<'py> Array<'py> {
                 let torch = TORCH.get(py).expect("a tensor was seen");
                 let Some(exchange) = torch.exchange() else {
                     let dtype = &torch.dtypes[usize::from(Dtype::of::<T>() == Dtype::F64)];
-                    let keywords = pyo3::types::PyDict::new(py);
+                    let keywords = PyDict::new(py);
                     keywords.set_item("dtype", dtype)?;
+                    // Not where new tensors are by default.
+                    keywords.set_item("device", "cpu")?;
                     let tensor = torch.empty.bind(py).call((PyTuple::new(py, shape)?,), Some(&keywords))?;
                     return Self::of_tensor(name, &tensor, torch);
                 };
@@ -309,11 +303,6 @@ impl<'py> Array<'py> {
                 Ok(array)
             }
         }
-    }
-
-    /// The same under another name.
-    pub fn rename(&mut self, name: &'static str) {
-        self.name = name;
     }
 
     pub fn family(&self) -> Family {
@@ -357,7 +346,7 @@ impl<'py> Array<'py> {
             (Family::Torch, "float64") => format!("{name}.double()"),
             _ => format!("{name}.astype({expected:?})"),
         };
-        Err(PyTypeError::new_err(format!("{name} is of {is}: expected {expected}, by {cast}")))
+        Err(dtype_error(self.python(), format!("{name} is of {is}: expected {expected}, by {cast}")))
     }
 
     /// Whether elements lie at multiples of their size.
@@ -366,7 +355,7 @@ impl<'py> Array<'py> {
     }
 
     /// Whether the elements follow one another in the order of the indices.
-    fn is_contiguous(&self) -> bool {
+    pub fn is_contiguous(&self) -> bool {
         let mut expected = 1;
         let in_order = (0..self.rank).rev().all(|k| {
             let fine = self.shape[k] == 1 || self.strides[k] == expected;
@@ -381,7 +370,7 @@ impl<'py> Array<'py> {
         let copy = match self.family {
             Family::Torch => self.object.call_method0("detach")?.call_method0("contiguous")?,
             Family::NumPy => {
-                let keywords = pyo3::types::PyDict::new(self.python());
+                let keywords = PyDict::new(self.python());
                 keywords.set_item("order", "C")?;
                 self.python().import("numpy")?.getattr("array")?.call((&self.object,), Some(&keywords))?
             }
@@ -573,7 +562,7 @@ impl<'py> Array<'py> {
                 Dtype::U64 => all::<u64>(py, name, array.slice()),
                 _ => {
                     let is = array.object.getattr("dtype")?;
-                    Err(PyTypeError::new_err(format!("{name} is of {is}: expected labels of an integer type")))
+                    Err(dtype_error(py, format!("{name} is of {is}: expected labels of an integer type")))
                 }
             }
         }

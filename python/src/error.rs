@@ -23,6 +23,11 @@ pub fn shape_error(py: Python<'_>, text: String) -> PyErr {
     exception(py, "ShapeError", (text,))
 }
 
+/// Elements of another type than what they meet.
+pub fn dtype_error(py: Python<'_>, text: String) -> PyErr {
+    exception(py, "DtypeError", (text,))
+}
+
 /// A number, a name or an element that is not what it may be.
 pub fn invalid_value(py: Python<'_>, text: String) -> PyErr {
     exception(py, "InvalidValue", (text,))

@@ -1,7 +1,7 @@
 //! Passes through one layer.
 
 use crate::array::{Array, Dtype};
-use crate::error::{OrRaise, in_use};
+use crate::error::{OrRaise, in_use, shape_error};
 use crate::params::Arrays;
 use crate::shape::{Number, Shape, compute};
 use crate::state::{Either, State, either};
@@ -13,7 +13,7 @@ use std::any::Any;
 use std::mem::take;
 use std::sync::Mutex;
 
-type AnyTape = Either<Tape<f32>, Tape<f64>>;
+type AnyTape = Either<Box<Tape<f32>>, Box<Tape<f64>>>;
 
 /// What a forward pass keeps for its backward pass. Used up, it is made again by another forward pass.
 #[pyclass(frozen, module = "interneuron._core")]
@@ -23,24 +23,24 @@ pub struct Kept {
 }
 
 impl Kept {
-    fn new<T: Number>(shape: Shape, mut tape: Tape<T>) -> Self {
+    fn new<T: Number>(shape: Shape, mut tape: Box<Tape<T>>) -> Self {
         let any: &mut dyn Any = &mut tape;
-        let tape = if let Some(tape) = any.downcast_mut::<Tape<f32>>() {
+        let tape = if let Some(tape) = any.downcast_mut::<Box<Tape<f32>>>() {
             Either::F32(take(tape))
         } else {
-            Either::F64(take(any.downcast_mut::<Tape<f64>>().expect("f32 or f64")))
+            Either::F64(take(any.downcast_mut::<Box<Tape<f64>>>().expect("f32 or f64")))
         };
         Self { shape, tape: Mutex::new(Some(tape)) }
     }
 
     /// The tape, if it still keeps a pass, or one that nobody uses.
-    fn take<T: Number>(&self, py: Python<'_>) -> PyResult<Tape<T>> {
+    fn take<T: Number>(&self, py: Python<'_>) -> PyResult<Box<Tape<T>>> {
         let mut place = self.tape.try_lock().map_err(|_| in_use(py, "what the forward pass kept"))?;
         let mut tape = place.take();
         let any = tape.as_mut().and_then(|tape| {
             either!(tape, tape => {
                 let any: &mut dyn Any = tape;
-                any.downcast_mut::<Tape<T>>().map(take)
+                any.downcast_mut::<Box<Tape<T>>>().map(take)
             })
         });
         Ok(any.unwrap_or_else(|| T::shared(&self.shape.both).tape()))
@@ -100,11 +100,15 @@ pub fn forward<'py>(
         let layer = T::shared(&shape.both).layer(py, shape.shape, threads)?;
         let params = params.input(Dtype::of::<T>())?;
         let x = Array::of("x", x)?.input::<T>("inputs", shape.shape.inputs())?;
+        if x.examples() == 0 && keep && shape.present().any(|parameter| !parameter.moves()) {
+            let text = format!("x has the shape {:?}: expected an example, as batches have no mean without", x.shape());
+            return Err(shape_error(py, text));
+        }
         let mut sizes = x.shape().to_vec();
         *sizes.last_mut().expect("an input has a dimension") = shape.shape.outputs();
         let mut h = Array::empty::<T>(py, x.family(), "h", &sizes)?;
         if x.examples() == 0 {
-            return Ok((h.into_object(), keep.then(|| Kept::new::<T>(shape.clone(), Tape::new()))));
+            return Ok((h.into_object(), keep.then(|| Kept::new::<T>(shape.clone(), Box::default()))));
         }
         let mut tape = T::shared(&shape.both).tape();
         {
@@ -131,7 +135,7 @@ pub fn forward<'py>(
 struct Backward<'py, T: Number> {
     x: Array<'py>,
     dh: Array<'py>,
-    tape: Tape<T>,
+    tape: Box<Tape<T>>,
 }
 
 impl<'py, T: Number> Backward<'py, T> {
@@ -141,7 +145,7 @@ impl<'py, T: Number> Backward<'py, T> {
         let dh = Array::of("dh", dh)?.input::<T>("outputs", shape.outputs())?;
         if dh.examples() != x.examples() {
             let text = format!("dh has {} examples, x has {}: expected as many", dh.examples(), x.examples());
-            return Err(crate::error::shape_error(py, text));
+            return Err(shape_error(py, text));
         }
         Ok(Self { x, dh, tape: kept.take(py)? })
     }

@@ -5,6 +5,7 @@ use crate::error::{OrRaise, shape_error};
 use crate::shape::Shape;
 use interneuron::{Element, ParamsMut, ParamsRef};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 /// The arrays of a layer: those that it has, in their order.
 pub struct Arrays<'py> {
@@ -15,24 +16,25 @@ pub struct Arrays<'py> {
 impl<'py> Arrays<'py> {
     /// The arrays of a sequence, with the dimensions that a layer of this shape has. Errors call them by `name`.
     pub fn of(name: &'static str, objects: &Bound<'py, PyAny>, shape: &Shape) -> PyResult<Self> {
-        let arrays = Array::all(name, objects)?;
-        let count = shape.present().count();
-        if arrays.len() != count {
-            let names: Vec<&str> = shape.present().map(|parameter| parameter.name).collect();
-            let text = format!("{name} are {} arrays: expected {count}, {}", arrays.len(), names.join(", "));
-            return Err(shape_error(objects.py(), text));
-        }
-        let mut named = vec![];
-        for (mut array, parameter) in arrays.into_iter().zip(shape.present()) {
-            array.rename(parameter.name);
-            if array.shape() != parameter.dimensions() {
-                let (is, expected) = (array.shape(), parameter.dimensions());
+        let objects = match objects.cast::<PyTuple>() {
+            Ok(objects) => objects.clone(),
+            Err(_) => PyTuple::new(objects.py(), objects.try_iter()?.collect::<PyResult<Vec<_>>>()?)?,
+        };
+        let mut arrays = Vec::with_capacity(objects.len());
+        for (object, parameter) in objects.iter_borrowed().zip(shape.present()) {
+            arrays.push(Array::of(parameter.name, &object)?);
+            let (is, expected) = (arrays[arrays.len() - 1].shape(), parameter.dimensions());
+            if is != expected {
                 let text = format!("{} has the shape {is:?}: expected {expected:?}", parameter.name);
                 return Err(shape_error(objects.py(), text));
             }
-            named.push(array);
         }
-        Ok(Self { arrays: named, shape: shape.clone() })
+        if arrays.len() != objects.len() || arrays.len() != shape.present().count() {
+            let names: Vec<&str> = shape.present().map(|parameter| parameter.name).collect();
+            let text = format!("{name} are {} arrays: expected {}, {}", objects.len(), names.len(), names.join(", "));
+            return Err(shape_error(objects.py(), text));
+        }
+        Ok(Self { arrays, shape: shape.clone() })
     }
 
     /// Arrays that are read: those that cannot be read as they lie are copied.
@@ -53,6 +55,9 @@ impl<'py> Arrays<'py> {
 
     /// The same, with copies of those that are not row-major without gaps.
     pub fn contiguous(self) -> PyResult<Self> {
+        if self.arrays.iter().all(Array::is_contiguous) {
+            return Ok(self);
+        }
         let Self { arrays, shape } = self;
         Ok(Self { arrays: arrays.into_iter().map(Array::contiguous).collect::<PyResult<_>>()?, shape })
     }

@@ -643,7 +643,10 @@ impl SchemeName {
 
 /// The shapes of a network that the paper compares.
 #[pyfunction]
-#[pyo3(signature = (kind, dims, nis = None, *, divisor = Some(DivisorName::Name("plain".into())), ratio = 10))]
+#[pyo3(
+    signature = (kind, dims, nis = None, *, divisor = Some(DivisorName::Name("plain".into())), ratio = 10),
+    text_signature = "(kind, dims, nis=None, *, divisor='plain', ratio=10)"
+)]
 pub fn network(
     py: Python<'_>,
     kind: &str,

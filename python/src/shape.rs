@@ -32,7 +32,8 @@ pub struct Shared<T: Element> {
     layer: OnceLock<Layer<T>>,
     /// Locked by who does nothing else meanwhile. Who cannot have it goes without, as in a child process that was forked
     /// at that moment.
-    tapes: Mutex<Vec<Tape<T>>>,
+    #[expect(clippy::vec_box, reason = "they are handed on, and a tape itself is large")]
+    tapes: Mutex<Vec<Box<Tape<T>>>>,
 }
 
 impl<T: Element> Shared<T> {
@@ -59,12 +60,12 @@ impl<T: Element> Shared<T> {
     }
 
     /// A tape that nobody uses.
-    pub fn tape(&self) -> Tape<T> {
+    pub fn tape(&self) -> Box<Tape<T>> {
         self.tapes.try_lock().ok().and_then(|mut tapes| tapes.pop()).unwrap_or_default()
     }
 
     /// Keeps a tape for the next pass.
-    pub fn give_back(&self, tape: Tape<T>) {
+    pub fn give_back(&self, tape: Box<Tape<T>>) {
         if let Ok(mut tapes) = self.tapes.try_lock()
             && tapes.len() < MOST_TAPES
         {
@@ -191,7 +192,10 @@ type Described<'py> = (&'static str, Bound<'py, PyTuple>, &'static str, bool, f6
 #[pymethods]
 impl Shape {
     #[staticmethod]
-    #[pyo3(signature = (d, ne, ni, *, relu = true, divisor = Some(DivisorName::Name("plain".into()))))]
+    #[pyo3(
+        signature = (d, ne, ni, *, relu = true, divisor = Some(DivisorName::Name("plain".into()))),
+        text_signature = "(d, ne, ni, *, relu=True, divisor='plain')"
+    )]
     fn dann(
         py: Python<'_>,
         d: usize,

@@ -1,7 +1,8 @@
 """The golden cases of the repository, read with NumPy alone.
 
-They were computed in f64 by an independent implementation; the tests of the Rust crate read the same files. The cases are
-those of `tests/golden` in the repository, and those of the folder that `INTERNEURON_GOLDEN_DIR` names.
+They were computed in f64 by an independent implementation; the tests of the Rust crate read the same files.
+The cases are those of `tests/golden` in the repository, and those of the folder that `INTERNEURON_GOLDEN_DIR`
+names.
 """
 
 from __future__ import annotations

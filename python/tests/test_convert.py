@@ -1,6 +1,7 @@
 """State dicts of the authors' modules and ours, both ways.
 
-The classes here compute what the authors' modules compute, written anew, with the names and the dimensions of theirs.
+The classes here compute what the authors' modules compute, written anew, with the names and the dimensions of
+theirs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from interneuron.torch import composed, convert
+from interneuron.torch import DannLinear, LayerNormLinear, composed, convert
 
 
 def drawn(*shape: int, at: float = 0.1) -> nn.Parameter:
@@ -111,7 +112,12 @@ class TheirCell(nn.Module):
         self.b = drawn(ne, 1)
         self.hidden_reset_policy = TheirStart(ne)
         if divisive:
-            self.U_alpha, self.W_alpha, self.U_g, self.W_g = drawn(1, nu), drawn(1, nw), drawn(ne, 1), drawn(ne, 1)
+            self.U_alpha, self.W_alpha, self.U_g, self.W_g = (
+                drawn(1, nu),
+                drawn(1, nw),
+                drawn(ne, 1),
+                drawn(ne, 1),
+            )
 
 
 class TheirNet(nn.Module):
@@ -135,17 +141,24 @@ NETWORKS = {
     "subtractive": lambda: TheirNet(TheirSubtractive(6, 5, 3), TheirSubtractive(5, 3, 1, relu=False)),
     "bias": lambda: TheirNet(TheirSubtractive(6, 5, 3, bias="bias"), TheirDann(5, 3, 1, relu=False)),
     "linear": lambda: TheirNet(TheirLinear(6, 5), TheirLinear(5, 3, relu=False)),
-    "columns": lambda: TheirNet(TheirColumns(6, 5, 0), TheirColumns(5, 4, 2), TheirColumns(4, 3, 1, relu=False)),
+    "columns": lambda: TheirNet(
+        TheirColumns(6, 5, 0), TheirColumns(5, 4, 2), TheirColumns(4, 3, 1, relu=False)
+    ),
     "one layer": lambda: TheirNet(TheirDann(6, 3, 2, relu=False)),
+    "inhibitory inputs": lambda: TheirNet(TheirColumns(6, 3, 2, relu=False)),
 }
 EACH = pytest.mark.parametrize("build", NETWORKS.values(), ids=NETWORKS.keys())
 
 
-def composed_network(converted: dict[str, Tensor], descriptions: list[convert.LayerDescription], x: Tensor) -> Tensor:
+def composed_network(
+    converted: dict[str, Tensor], descriptions: list[convert.LayerDescription], x: Tensor
+) -> Tensor:
     """A network of layers in torch operations."""
     functions = {"dann": composed.dann_linear, "linear": composed.linear, "columns": composed.column_linear}
     for k, layer in enumerate(descriptions):
-        params = {key.removeprefix(f"{k}."): array for key, array in converted.items() if key.startswith(f"{k}.")}
+        params = {
+            key.removeprefix(f"{k}."): array for key, array in converted.items() if key.startswith(f"{k}.")
+        }
         x = functions[layer.kind](x, **params, nonlinearity="relu" if layer.relu else None)
     return x
 
@@ -165,7 +178,9 @@ def test_the_same_outputs_and_gradients(build) -> None:
     dh = torch.rand_like(expected)
     # Converted parameters are views of theirs, so both give gradients by theirs.
     variables = [x, *learnt.values()]
-    for got, want in zip(torch.autograd.grad(ours, variables, dh), torch.autograd.grad(expected, variables, dh)):
+    for got, want in zip(
+        torch.autograd.grad(ours, variables, dh), torch.autograd.grad(expected, variables, dh)
+    ):
         torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-12)
 
 
@@ -190,7 +205,7 @@ def test_modules(build) -> None:
     assert torch.equal(theirs(x), before), "the network has copies"
     back = convert.to_ltlwdp(ours)
     other = build()
-    for key, value in list(back.items()):
+    for key in list(back):
         if key.endswith(".b") and key not in other.state_dict():
             back[key.replace(".b", ".bias")] = back.pop(key)
     other.load_state_dict(back)
@@ -231,7 +246,10 @@ def test_what_a_network_is() -> None:
         shape = layer.shape()
         for name in ("kind", "inputs", "outputs", "interneurons", "divisive", "divisor", "relu"):
             assert getattr(shape, name) == getattr(layer, name)
-        assert (shape.inhibitory_inputs, shape.inhibitory_outputs) == (layer.inhibitory_inputs, layer.inhibitory_outputs)
+        assert (shape.inhibitory_inputs, shape.inhibitory_outputs) == (
+            layer.inhibitory_inputs,
+            layer.inhibitory_outputs,
+        )
 
 
 def test_the_order_is_that_of_the_numbers() -> None:
@@ -251,14 +269,18 @@ def test_other_prefixes() -> None:
         assert got.keys() == expected.keys()
     # Without numbers that tell them apart, layers are in the order of the state dict.
     first = {f"first.{name}": array for name, array in TheirDann(6, 5, 3).state_dict().items()}
-    assert "1.Wex" in convert.convert_state_dict({**first, **{f"last.{k}": v for k, v in layer.state_dict().items()}})
+    assert "1.Wex" in convert.convert_state_dict(
+        {**first, **{f"last.{k}": v for k, v in layer.state_dict().items()}}
+    )
 
 
 def test_split_biases() -> None:
     theirs, x = TheirNet(TheirSubtractive(6, 5, 3, bias="split"), TheirDann(5, 3, 1, relu=False)), inputs()
     state_dict = theirs.state_dict()
     converted = convert.convert_state_dict(state_dict)
-    assert torch.equal(converted["0.b"], (theirs.layers["fc0"].bias_pos + theirs.layers["fc0"].bias_neg).flatten())
+    assert torch.equal(
+        converted["0.b"], (theirs.layers["fc0"].bias_pos + theirs.layers["fc0"].bias_neg).flatten()
+    )
     ours = composed_network(converted, convert.describe(state_dict), x)
     torch.testing.assert_close(ours, theirs(x), rtol=1e-12, atol=1e-12)
     parts = convert.split_biases(state_dict)
@@ -282,12 +304,18 @@ def test_convolutions() -> None:
     x = torch.rand(2, 2, 4, 5, dtype=torch.float64)
     windows = F.unfold(x, (3, 2)).transpose(1, 2)
     flat = {name: converted[f"0.{name}"].flatten(1) for name in ("Wex", "Wix", "Wei")}
-    rows = composed.dann_linear(windows, **flat, **{name: converted[f"0.{name}"] for name in ("alpha", "g", "b")})
-    torch.testing.assert_close(rows.transpose(1, 2).reshape(2, 5, 2, 4), layers["0"](x), rtol=1e-12, atol=1e-12)
+    rows = composed.dann_linear(
+        windows, **flat, **{name: converted[f"0.{name}"] for name in ("alpha", "g", "b")}
+    )
+    torch.testing.assert_close(
+        rows.transpose(1, 2).reshape(2, 5, 2, 4), layers["0"](x), rtol=1e-12, atol=1e-12
+    )
     back = convert.to_ltlwdp(converted, prefix="layers.{}.")
     assert back.keys() == state_dict.keys()
     assert all(torch.equal(back[key], array) for key, array in state_dict.items())
-    with pytest.raises(ValueError, match="layers.0 is of kind conv: expected dann, linear or columns; convert_state_"):
+    with pytest.raises(
+        ValueError, match=r"layers.0 is of kind conv: expected dann, linear or columns; convert_state_"
+    ):
         convert.from_ltlwdp(state_dict)
 
 
@@ -331,8 +359,8 @@ ERRORS = [
     (lambda: changed("layers.fc1.Wex", ones(4)), "layers.fc1.Wex is [4]: expected [ne, d]"),
     (
         lambda: changed("layers.fc0.weight", ones(5, 6)),
-        "layers.fc0.weight [5, 6] is not known: expected D, U_alpha, U_g, Uei, Uex, Uix, W, W_alpha, W_g, W_pos, Wei, Wex,"
-        " Wix, alpha, b, e_conv.weight, g, hidden_reset_policy.h0, i_conv.weight",
+        "layers.fc0.weight [5, 6] is not known: expected D, U_alpha, U_g, Uei, Uex, Uix, W, W_alpha, W_g,"
+        " W_pos, Wei, Wex, Wix, alpha, b, e_conv.weight, g, hidden_reset_policy.h0, i_conv.weight",
     ),
     (
         lambda: without("layers.fc1.b"),
@@ -363,9 +391,11 @@ ERRORS = [
         "layers.fc1.D has 2 among its signs: expected +1 and -1",
     ),
     (
-        lambda: changed("layers.fc1.D", torch.diag(ones(5).index_fill(0, torch.tensor(1), -1)), NETWORKS["columns"]),
-        "layers.fc1.D has -1 before +1 on its diagonal: expected +1 for the excitatory inputs, then -1 for the inhibitory"
-        " ones",
+        lambda: changed(
+            "layers.fc1.D", torch.diag(ones(5).index_fill(0, torch.tensor(1), -1)), NETWORKS["columns"]
+        ),
+        "layers.fc1.D has -1 before +1 on its diagonal: expected +1 for the excitatory inputs, then -1 for"
+        " the inhibitory ones",
     ),
     (
         lambda: {**NETWORKS["linear"]().state_dict(), "layers.fc1.W": ones(3, 4)},
@@ -382,8 +412,9 @@ ERRORS = [
     (lambda: {}, "the state dict is empty: expected the arrays of a layer at least"),
     (
         normalised,
-        "layers.fc0.W comes with g, as in a normalised layer: their normalised layers add the bias before and after they"
-        " normalise, and divide by the unbiased deviation without a constant, so no layer here computes the same",
+        "layers.fc0.W comes with g, as in a normalised layer: their normalised layers add the bias before"
+        " and after they normalise, and divide by the unbiased deviation without a constant, so no layer here"
+        " computes the same",
     ),
 ]
 
@@ -413,15 +444,42 @@ def test_errors_on_the_way_back() -> None:
         assert str(caught.value) == text
 
 
-def test_layers_that_the_authors_do_not_have() -> None:
-    class Layer(nn.Module):
-        def __init__(self, nonlinearity: str | None, divisor: object) -> None:
-            super().__init__()
-            self.nonlinearity, self.divisor = nonlinearity, divisor
+REFUSED = [
+    (
+        (DannLinear(6, 5, 3, divisor=0.01), DannLinear(5, 3, 1, nonlinearity=None)),
+        "0 has the divisor 0.01: expected 'plain', which is what the authors' layers have",
+    ),
+    (
+        (DannLinear(6, 5, 3, nonlinearity=None), DannLinear(5, 3, 1, nonlinearity=None)),
+        "0 is linear: expected ReLU in all layers but the last, as in the authors' networks",
+    ),
+    (
+        (DannLinear(6, 5, 3), DannLinear(5, 3, 1)),
+        "1 is followed by ReLU: expected ReLU in all layers but the last, as in the authors' networks",
+    ),
+    (
+        (LayerNormLinear(6, 3, nonlinearity=None),),
+        "0.W comes with g, as in a normalised layer: their normalised layers add the bias before and"
+        " after they normalise, and divide by the unbiased deviation without a constant, so no layer here"
+        " computes the same",
+    ),
+    (
+        (nn.Linear(6, 5), DannLinear(5, 3, 1, nonlinearity=None)),
+        "0.weight [5, 6] is not known: expected Ualpha, Uei, Uex, Ug, Uix, W, Walpha, Wei, Wex, Wg, Wix,"
+        " Wpos, alpha, b, g, h0, sign",
+    ),
+]
 
-    with pytest.raises(ValueError, match=r"0.divisor is 0.01: expected 'plain', which is what the authors' layers have"):
-        convert.to_ltlwdp(nn.Sequential(Layer("relu", 0.01), Layer(None, "plain")))
-    with pytest.raises(ValueError, match=r"0.nonlinearity is None: expected 'relu', as the authors' networks have ReLU"):
-        convert.to_ltlwdp(nn.Sequential(Layer(None, "plain"), Layer(None, "plain")))
-    with pytest.raises(ValueError, match=r"1.nonlinearity is 'relu': expected None, as the authors' networks have ReLU"):
-        convert.to_ltlwdp(nn.Sequential(Layer("relu", None), Layer("relu", None)))
+
+@pytest.mark.parametrize(("layers", "text"), REFUSED, ids=[text[:40] for _, text in REFUSED])
+def test_layers_that_the_authors_do_not_have(layers: tuple[nn.Module, ...], text: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        convert.to_ltlwdp(nn.Sequential(*layers))
+    assert str(caught.value) == text
+
+
+def test_the_random_numbers_of_the_caller_stay() -> None:
+    state_dict = NETWORKS["dann"]().state_dict()
+    before = torch.get_rng_state()
+    convert.from_ltlwdp(state_dict)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,8 +1,8 @@
 """Fast CPU layers with separate excitatory and inhibitory units ("Dale's ANNs"), for NumPy and PyTorch.
 
-`Network` trains a network on NumPy arrays, `DannClassifier` is one as an estimator in scikit-learn's manner, `Layer` is one
-layer on arrays of the caller's, and `interneuron.torch` has modules of PyTorch. `import interneuron` loads neither NumPy nor
-PyTorch: what needs them does.
+`Network` trains a network on NumPy arrays, `DannClassifier` is one as an estimator in scikit-learn's manner,
+`Layer` is one layer on arrays of the caller's, and `interneuron.torch` has modules of PyTorch. `import
+interneuron` loads neither NumPy nor PyTorch: what needs them does.
 """
 
 import importlib
@@ -82,7 +82,9 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != "numpy":
             raise
-        raise ImportError(f"{__name__}.{name} needs NumPy, which is not installed: pip install numpy", name="numpy") from None
+        raise ImportError(
+            f"{__name__}.{name} needs NumPy, which is not installed: pip install numpy", name="numpy"
+        ) from None
     globals()[name] = value
     return value
 

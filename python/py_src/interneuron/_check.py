@@ -25,6 +25,13 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
     return number
 
 
+def wholes(name: str, values: Any, least: int) -> list[int]:
+    """Whole numbers, each at least `least`. Raises as `whole`, and `TypeError` for what is no sequence."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} is {values!r}: expected a sequence of whole numbers")
+    return [whole(f"{name}[{k}]", value, least) for k, value in enumerate(values)]
+
+
 def number(name: str, value: Any, least: float, most: float = math.inf) -> float:
     """A finite number within bounds, as a `float`.
 

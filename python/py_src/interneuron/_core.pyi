@@ -6,7 +6,9 @@ are refused. New arrays are of the same kind as `x`. `threads` is how many threa
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, final
+from typing import Any, Literal, Self, final
+
+from typing_extensions import disjoint_base
 
 Array = Any
 Dtype = Literal["float32", "float64"]
@@ -47,7 +49,7 @@ class Shape:
     def parameters(self) -> list[tuple[str, tuple[int, ...], str, bool, float]]:
         """The arrays that such a layer has, in their order: name, dimensions, role, whether its elements may be negative,
         and what corrections multiply its gradient with. Roles are `Wex`, `Wix`, `Wei`, `alpha`, `g`, `b`, `statistic`."""
-    def __eq__(self, other: object) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
@@ -56,8 +58,8 @@ class Update:
     """How a step changes the parameters: see the Rust crate's `Update`, whose fields and defaults these are. What is there
     for each parameter is a number for all, or a mapping from roles to numbers, with 1 (factors) or 0 for the others."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         lr: float,
         *,
         corrections: bool = False,
@@ -75,23 +77,23 @@ class Update:
         kept_sums: Literal["array", "row"] | None = None,
         angle: tuple[float, int, float] | None = None,
         natural: tuple[float, float, float, bool] | None = None,
-    ) -> None:
+    ) -> Update:
         """`exponentiated`: the split of biases. `adam`: beta1, beta2, epsilon, amsgrad. `angle`: lr_min, rates,
         cosine_epsilon. `natural`: c, f_lambda, epsilon, normalised."""
     lr: float
-    def with_lr(self, lr: float) -> Update: ...
+    def with_lr(self, lr: float) -> Self: ...
     def fields(self) -> dict[str, Any]:
         """The keywords that make it, all of them."""
     @staticmethod
     def of_fields(fields: dict[str, Any]) -> Update: ...
-    def __eq__(self, other: object) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
 class State:
     """What steps keep of one layer: velocities, moments, and so on, by the names of checkpoints."""
 
-    def __init__(self, shape: Shape, dtype: Dtype) -> None: ...
+    def __new__(cls, shape: Shape, dtype: Dtype) -> Self: ...
     def names(self) -> list[str]: ...
     def get(self, name: str, like: Array | None = None) -> list[Array | None] | None:
         """Copies of the arrays under a name, one for each parameter, of NumPy or, with a tensor `like`, of PyTorch."""
@@ -100,7 +102,7 @@ class State:
     def copy(self) -> State: ...
     @property
     def shape(self) -> Shape: ...
-    def __eq__(self, other: object) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
 
 @final
 class Kept:
@@ -182,23 +184,24 @@ def draw(
 class TrainState:
     """The steps of a network, and the generator of the labels that a natural gradient draws."""
 
-    def __init__(self, seed: int = 0) -> None: ...
+    def __new__(cls, seed: int = 0) -> Self: ...
     steps: int
     def copy(self) -> TrainState: ...
-    def __eq__(self, other: object) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
 
+@disjoint_base
 class Target:
     """What outputs are to be: `labels [B]`, `probabilities`, `values` or `binary` `[B, K]`."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         kind: Literal["labels", "probabilities", "values", "binary"],
         y: Array,
         *,
         weights: Array | None = None,
         mask: Array | None = None,
         smoothing: float = 0.0,
-    ) -> None: ...
+    ) -> Self: ...
 
 def loss(outputs: Array, target: Target) -> tuple[float, Array]:
     """The loss of outputs `[B, K]`, and its gradient by them."""
@@ -207,7 +210,7 @@ def loss(outputs: Array, target: Target) -> tuple[float, Array]:
 class Plan:
     """The passes through a network, on parameters that somebody else owns: a sequence of arrays for each layer."""
 
-    def __init__(self, shapes: Sequence[Shape], dtype: Dtype) -> None: ...
+    def __new__(cls, shapes: Sequence[Shape], dtype: Dtype) -> Self: ...
     shapes: list[Shape]
     dtype: Dtype
     def train_step(
@@ -273,3 +276,6 @@ def isas() -> list[str]: ...
 def isa() -> str: ...
 def pools() -> int:
     """How many pools of threads this process has."""
+
+def _use_dlpack(wanted: bool) -> None:
+    """For tests: whether tensors are read by DLPack's table of C functions, or by their attributes."""

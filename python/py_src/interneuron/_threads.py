@@ -20,10 +20,11 @@ _found: tuple[int, str] | None = None
 
 
 def set_num_threads(n: int | None) -> None:
-    """Sets how many threads compute, 1 to 1024, in the whole process; None: what the environment and the machine say.
+    """Sets how many threads compute, 1 to 1024, in the whole process; None: what the environment and the
+    machine say.
 
-    It never changes a bit of a result, only the time. One thread is best for small networks, and where many runs go on
-    side by side.
+    It never changes a bit of a result, only the time. One thread is best for small networks, and where many
+    runs go on side by side.
 
     Raises `InvalidValue` for a number out of range, `TypeError` for what is no whole number.
     """
@@ -61,8 +62,9 @@ def threads(n: int) -> Iterator[None]:
 
 
 def info() -> dict[str, Any]:
-    """What this process computes with: `version`; `isa`, the instruction set in use, and `isas`, all that this CPU has;
-    `threads`, and `rule`, which said how many; `pools`, how many pools of threads there are (1 thread needs none)."""
+    """What this process computes with: `version`; `isa`, the instruction set in use, and `isas`, all that
+    this CPU has; `threads`, and `rule`, which said how many; `pools`, how many pools of threads there are (1
+    thread needs none)."""
     count, rule = _decide()
     return {
         "version": _core.__version__,
@@ -112,28 +114,28 @@ def _of_machine() -> tuple[int, str]:
 
 
 def _quota(membership: str, root: str) -> int | None:
-    """Whole cores that the control group of this process, or one above it, allows; None if there is no quota."""
+    """Whole cores that the control group of this process, or one above it, allows; None if there is no
+    quota."""
 
-    def numbers(path: str) -> list[str]:
+    def read(path: str) -> str:
         try:
-            with open(path, encoding="ascii", errors="replace") as file:
-                return file.read().split()
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return file.read()
         except OSError:
-            return []
+            return ""
 
     least = math.inf
-    for line in numbers(membership):
-        _, _, rest = line.partition(":")
+    for line in read(membership).splitlines():
+        hierarchy, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
-        version_2 = controllers == ""
+        version_2 = hierarchy == "0" and controllers == ""
         if not version_2 and "cpu" not in controllers.split(","):
             continue
         # Inside of a container the path is that outside, and the group itself is the root.
         for part in [PurePosixPath("/"), PurePosixPath(group), *PurePosixPath(group).parents]:
             folder = f"{root}{'' if version_2 else '/cpu'}{'' if str(part) == '/' else part}"
-            said = numbers(f"{folder}/cpu.max")
-            if not version_2:
-                said = numbers(f"{folder}/cpu.cfs_quota_us") + numbers(f"{folder}/cpu.cfs_period_us")
+            files = ["cpu.max"] if version_2 else ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+            said = " ".join(read(f"{folder}/{file}") for file in files).split()
             if len(said) == 2 and said[0].isdigit() and said[1].isdigit() and int(said[1]) > 0:
                 least = min(least, int(said[0]) / int(said[1]))
     # Part of a core is no core, as Rust's standard library counts; there is always one.

@@ -17,7 +17,7 @@ _DTYPES = {"F32": "float32", "F64": "float64"}
 def dtype(path: str | os.PathLike[str]) -> Literal["float32", "float64"]:
     """The element type of the network in a checkpoint, by the header of the file.
 
-    Raises :class:`interneuron.errors.CheckpointError` if it cannot be read or has no such network.
+    Raises `interneuron.errors.CheckpointError` if it cannot be read or has no such network.
     """
     try:
         with open(path, "rb") as file:

@@ -19,14 +19,15 @@ class TrainTest(NamedTuple):
 
 
 def digits(train: int = 4000, test: int = 1000, seed: int = 0) -> TrainTest:
-    """Drawn images of digits, 28 × 28 pixels, with labels 0 to 9: strokes at chance positions, with noise. The same seed
-    gives the same images. Raises `InvalidValue` for sizes below 1 or above 10 million."""
+    """Drawn images of digits, 28 × 28 pixels, with labels 0 to 9: strokes at chance positions, with noise.
+    The same seed gives the same images. Raises `InvalidValue` for sizes below 1 or above 10 million."""
     train, test = _check.whole("train", train, 1, 10_000_000), _check.whole("test", test, 1, 10_000_000)
     return TrainTest(*_core.digits(train, test, _check.seed(seed)))
 
 
 def load_images(folder: str | os.PathLike[str]) -> TrainTest:
-    """A data set in MNIST's format from a folder (MNIST, Fashion-MNIST, EMNIST, …), its files plain or compressed.
+    """A data set in MNIST's format from a folder (MNIST, Fashion-MNIST, EMNIST, …), its files plain or
+    compressed.
 
     Raises `CheckpointError`, an `OSError`, if a file is missing or does not hold what it should.
     """

@@ -1,8 +1,8 @@
 """The paper's comparison in short: `python -m interneuron.demo`.
 
-Images of digits are drawn; a plain network, a network with separate excitatory and inhibitory units with corrected steps, and
-the same without corrections learn them. Each has the learning rate that the paper found for MNIST. (Cornford et al., "Learning
-to live with Dale's principle", ICLR 2021.)
+Images of digits are drawn; a plain network, a network with separate excitatory and inhibitory units with
+corrected steps, and the same without corrections learn them. Each has the learning rate that the paper found
+for MNIST. (Cornford et al., "Learning to live with Dale's principle", ICLR 2021.)
 """
 
 import argparse
@@ -41,15 +41,21 @@ def _options() -> argparse.ArgumentParser:
         description="Train a plain network and two inhibited ones on drawn digits, and compare.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--data", metavar="DIR", help="folder with files in MNIST's format; without it digits are drawn")
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder with files in MNIST's format; without it digits are drawn"
+    )
     parser.add_argument("--train", type=int, default=16000, metavar="N", help="drawn images for training")
     parser.add_argument("--test", type=int, default=4000, metavar="N", help="drawn images for testing")
     parser.add_argument("--hidden", default="300,300,300", metavar="LIST", help="units of each hidden layer")
-    parser.add_argument("--inhibitory", type=int, default=30, metavar="N", help="interneurons of each hidden layer")
+    parser.add_argument(
+        "--inhibitory", type=int, default=30, metavar="N", help="interneurons of each hidden layer"
+    )
     parser.add_argument("--epochs", type=int, default=8, metavar="N", help="passes over the training images")
     parser.add_argument("--batch", type=int, default=32, metavar="N", help="images of a step")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of images, parameters and orders")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads; None: all cores that this process may use")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="threads; None: all cores that this process may use"
+    )
     return parser
 
 
@@ -75,7 +81,8 @@ def _compare(options: argparse.Namespace) -> None:
         seconds = time.perf_counter() - start
         test, train = network.evaluate(data.x_test, data.y_test), network.evaluate(data.x, data.y)
         print(
-            f"{name:<9}{lr:>9.4g}{100 * test.error:>11.2f} %{100 * train.error:>11.2f} %{train.loss:>12.5f}{seconds:>7.1f} s",
+            f"{name:<9}{lr:>9.4g}{100 * test.error:>11.2f} %{100 * train.error:>11.2f} %"
+            f"{train.loss:>12.5f}{seconds:>7.1f} s",
             flush=True,
         )
 

@@ -1,8 +1,9 @@
 """What can be wrong with a call.
 
-Every exception of the package is an `InterneuronError`, and also what NumPy, PyTorch or the standard library would raise
-there. Its text names the argument, its value, and what was expected. Unless an exception says otherwise, outputs and
-parameters are as they were before the call. Arrays of another element type are a plain `TypeError`.
+Every exception of the package is an `InterneuronError`, and also what NumPy, PyTorch or the standard library
+would raise there. Its text names the argument, its value, and what was expected. Unless an exception says
+otherwise, outputs and parameters are as they were before the call. What is no array at all is a plain
+`TypeError`.
 """
 
 from typing import Any
@@ -11,9 +12,17 @@ from typing import Any
 class InterneuronError(Exception):
     """The base of all."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # That of built-in classes makes pickling by tblib, which dask loads, call the wrong `__new__`.
+        return type(self), self.args, self.__dict__
+
 
 class ShapeError(InterneuronError, ValueError, RuntimeError):
     """Dimensions, lengths, strides or kinds of layers do not go together."""
+
+
+class DtypeError(InterneuronError, TypeError, RuntimeError):
+    """Arrays are of another element type than what they meet."""
 
 
 class InvalidValue(InterneuronError, ValueError):
@@ -23,11 +32,13 @@ class InvalidValue(InterneuronError, ValueError):
 class Diverged(InterneuronError, ArithmeticError):
     """The loss is not finite. The parameters are those before this step.
 
-    `step` is counted from 0, `lr` is the learning rate, `loss` is the loss; the first two are None where no step was
-    taken.
+    `step` is counted from 0, `lr` is the learning rate, `loss` is the loss; the first two are None where no
+    step was taken.
     """
 
-    def __init__(self, message: str, step: int | None = None, lr: float | None = None, loss: float | None = None):
+    def __init__(
+        self, message: str, step: int | None = None, lr: float | None = None, loss: float | None = None
+    ):
         super().__init__(message)
         self.step, self.lr, self.loss = step, lr, loss
 
@@ -36,14 +47,19 @@ class Diverged(InterneuronError, ArithmeticError):
 
 
 class DivisorError(InterneuronError, ArithmeticError):
-    """Divisive inhibition is negative somewhere: divisors γ of a layer are below ε = 1e-8. The step changed nothing.
+    """Divisive inhibition is negative somewhere: divisors γ of a layer are below ε = 1e-8. The step changed
+    nothing.
 
-    `layer` is counted from 0 at the input, `share` is the part of its divisors that is below ε, from 0 to 1, `smallest`
-    is the smallest of them. Inputs ≥ 0 never do that.
+    `layer` is counted from 0 at the input, `share` is the part of its divisors that is below ε, from 0 to 1,
+    `smallest` is the smallest of them. Inputs ≥ 0 never do that.
     """
 
     def __init__(
-        self, message: str, layer: int | None = None, share: float | None = None, smallest: float | None = None
+        self,
+        message: str,
+        layer: int | None = None,
+        share: float | None = None,
+        smallest: float | None = None,
     ):
         super().__init__(message)
         self.layer, self.share, self.smallest = layer, share, smallest

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from . import _check, updates
 from ._core import Update
-from ._threads import threads
+from ._threads import MOST_THREADS, threads
 from .errors import DivisorError, InvalidValue, NotFitted, ShapeError
 from .history import History
 from .network import Network, dtype_name
@@ -37,39 +37,45 @@ _ROWS = 4096
 
 
 class DannClassifier:
-    """A network with separate excitatory and inhibitory units, or one that it is compared with, as a classifier.
+    """A network with separate excitatory and inhibitory units, or one that it is compared with, as a
+    classifier.
 
-    The rules are scikit-learn's: parameters are looked at in `fit`, names of what was learnt end in `_`, `clone`, pipelines
-    and searches work, labels are of any type. scikit-learn need not be installed.
+    The rules are scikit-learn's: parameters are looked at in `fit`, names of what was learnt end in `_`,
+    `clone`, pipelines and searches work, labels are of any type. scikit-learn need not be installed.
 
     Parameters
     ----------
     hidden : units of each hidden layer (excitatory ones with `kind="dann"`).
-    inhibitory : interneurons of each hidden layer, a number for all or one for each; the output layer has one. Only for
-        `kind="dann"`.
+    inhibitory : interneurons of each hidden layer, a number for all or one for each; the output layer has
+        one. Only for `kind="dann"`.
     kind : `"dann"`, `"mlp"`, `"layer_norm"`, `"batch_norm"` or `"column_ei"`: see `presets.shapes`.
     lr : the learning rate, ≥ 0; with a schedule the largest.
-    update : how a step changes the parameters: `"sgd"`, `"csgd"`, `"adam"`, `"adamw"`, `"eg"`, `"adamw_eg"`, or an `Update`,
-        whose own rate does not count; None: `"csgd"` for `"dann"`, `"sgd"` for the others.
-    batch_size : examples of a step; of fewer examples all. What does not fill a batch is spread over the steps of an epoch.
+    update : how a step changes the parameters: `"sgd"`, `"csgd"`, `"adam"`, `"adamw"`, `"eg"`, `"adamw_eg"`,
+        or an `Update`, whose own rate does not count; None: `"csgd"` for `"dann"`, `"sgd"` for the others.
+    batch_size : examples of a step; of fewer examples all. What does not fill a batch is spread over the
+        steps of an epoch.
     epochs : passes over the examples in `fit`. `partial_fit` makes one.
     schedule : `"constant"`, or `"linear"` or `"cosine"` down to 0 at the end of `fit`.
     seed : of the parameters and of the order of the examples.
     standardise : gives inputs mean 0 and variance 1: `"no"`, `"all"` (together), `"each"` (by itself).
-    remedy : what makes up for inputs below 0, with which divisive inhibition would be negative. `"shift"` takes from each
-        input its smallest value in the training data; `"floor"` (divisors of 0.01 at least), `"root"` (roots as divisors) and
-        `"subtractive"` give another first layer, for `kind="dann"` only. With `"none"`, inputs that make a divisor negative are
-        a `DivisorError`. `"auto"` is `"root"` where `kind` is `"dann"` and an input of the training data is below 0 after
-        standardising, else `"none"`; `remedy_` tells which. Of few inputs, fewer than ten or so, a divisor takes away what
-        they have in common, their size: `"subtractive"` then learns best.
+    remedy : what makes up for inputs below 0, with which divisive inhibition would be negative. `"shift"`
+        takes from each input its smallest value in the training data; `"floor"` (divisors of 0.01 at least),
+        `"root"` (roots as divisors) and `"subtractive"` give another first layer, for `kind="dann"` only.
+        With `"none"`, inputs that make a divisor negative are a `DivisorError`. `"auto"` is `"root"` where
+        `kind` is `"dann"` and an input of the training data is below 0 after standardising, else `"none"`;
+        `remedy_` tells which. Of few inputs, fewer than ten or so, a divisor takes away what they have in
+        common, their size: `"subtractive"` then learns best.
     dtype : `"float32"` or `"float64"`, in which everything is computed. X is converted to it once.
-    n_threads : how many threads compute; None: as `get_num_threads` says. It changes no bit of what is learnt.
+    n_threads : how many threads compute; None: as `get_num_threads` says. It changes no bit of what is
+        learnt.
     verbose : whether to print a line after each epoch.
 
     Attributes
     ----------
-    classes_ : the labels, sorted. `n_features_in_`: inputs. `feature_names_in_`: their names, if X was a data frame.
-    network_ : the `Network`; `network_.save` writes a checkpoint. `scaler_` : what is done to inputs before, a `Scaler` or None.
+    classes_ : the labels, sorted. `n_features_in_`: inputs. `feature_names_in_`: their names, if X was a data
+        frame.
+    network_ : the `Network`; `network_.save` writes a checkpoint. `scaler_` : what is done to inputs before,
+        a `Scaler` or None.
     remedy_ : which remedy was taken. `history_` : a `History`, a row for each epoch.
     """
 
@@ -126,12 +132,13 @@ class DannClassifier:
     ) -> "DannClassifier":
         """Learns from X [N, d] and labels y [N], from the beginning.
 
-        X is converted to `dtype` once, if it is of another type; otherwise it may be read-only or memory-mapped, and is not
-        copied unless it is scaled. `sample_weight` [N] ≥ 0 are the weights of the examples within a batch. `validation`,
-        (X, y), is evaluated after each epoch: see `history_`.
+        X is converted to `dtype` once, if it is of another type; otherwise it may be read-only or
+        memory-mapped, and is not copied unless it is scaled. `sample_weight` [N] ≥ 0 are the weights of the
+        examples within a batch; what `standardise` and `"shift"` know of the inputs is without them.
+        `validation`, (X, y), is evaluated after each epoch: see `history_`.
 
-        Raises `ValueError` for NaN and what else cannot be learnt, `Diverged` if the loss is not finite, `DivisorError` if
-        inputs below 0 make inhibition negative.
+        Raises `ValueError` for NaN and what else cannot be learnt, `Diverged` if the loss is not finite,
+        `DivisorError` if inputs below 0 make inhibition negative.
         """
         x = self._features(X, fitting=True)
         labels = self._labels(y, len(x))
@@ -152,12 +159,15 @@ class DannClassifier:
         classes: npt.ArrayLike | None = None,
         sample_weight: npt.ArrayLike | None = None,
     ) -> "DannClassifier":
-        """Goes once through X and y, from where earlier calls left off. The first call has all `classes`, and its X decides
-        what is done to inputs (`scaler_`, `remedy_`). Raises as `fit`, and `InvalidValue` for a schedule that ends."""
+        """Goes once through X and y, from where earlier calls left off. The first call has all `classes`, and
+        its X decides what is done to inputs (`scaler_`, `remedy_`). Raises as `fit`, and `InvalidValue` for a
+        schedule that ends."""
         _check.name("schedule", self.schedule, ("constant",))
         first = not self.__sklearn_is_fitted__()
         if first and classes is None:
-            raise InvalidValue("classes is None: expected all labels that there will be, in the first call of partial_fit")
+            raise InvalidValue(
+                "classes is None: expected all labels that there will be, in the first call of partial_fit"
+            )
         x = self._features(X, fitting=first)
         labels = self._labels(y, len(x))
         weights = self._weights(sample_weight, len(x))
@@ -166,7 +176,9 @@ class DannClassifier:
             if first:
                 self.classes_ = all_classes
             elif not np.array_equal(all_classes, self.classes_):
-                raise InvalidValue(f"classes is {all_classes}: expected those of the first call, {self.classes_}")
+                raise InvalidValue(
+                    f"classes is {all_classes}: expected those of the first call, {self.classes_}"
+                )
         numbers = self._numbers(labels)
         if first:
             self._begin(x)
@@ -179,19 +191,25 @@ class DannClassifier:
         _check.name("remedy", self.remedy, _REMEDIES)
         _check.name("kind", self.kind, KINDS)
         if self.kind != "dann" and self.remedy in ("floor", "root", "subtractive"):
-            raise InvalidValue(f"remedy is {self.remedy!r} for kind {self.kind!r}, which does not divide: expected 'none'")
-        hidden = [_check.whole(f"hidden[{k}]", units, 1) for k, units in enumerate(self.hidden)]
+            raise InvalidValue(
+                f"remedy is {self.remedy!r} for kind {self.kind!r}, which does not divide: expected 'none'"
+            )
+        hidden = _check.wholes("hidden", self.hidden, 1)
         if self.standardise == "no" and self.remedy not in ("auto", "shift"):
             scaler, remedy = None, self.remedy
         else:
             scaler, remedy = self._preparation(InputStatistics(x))
         nis: list[int] | None = None
         if self.kind == "dann":
-            same = isinstance(self.inhibitory, int | np.integer)
-            nis = [self.inhibitory] * len(hidden) if same else list(self.inhibitory)  # type: ignore[arg-type, list-item]
+            inhibitory: Any = self.inhibitory
+            if isinstance(inhibitory, int | np.integer):
+                inhibitory = [inhibitory] * len(hidden)
+            nis = _check.wholes("inhibitory", inhibitory, 1)
             if len(nis) != len(hidden):
-                raise ShapeError(f"inhibitory has {len(nis)} elements: expected {len(hidden)}, one for each hidden layer")
-            nis = [*nis, 1]
+                raise ShapeError(
+                    f"inhibitory has {len(nis)} elements: expected {len(hidden)}, one for each hidden layer"
+                )
+            nis.append(1)
         layers = shapes([x.shape[1], *hidden, max(len(self.classes_), 1)], nis, kind=self.kind)
         schemes: list[Any] = ["matched"] * len(layers)
         if remedy in ("floor", "root", "subtractive"):
@@ -249,8 +267,10 @@ class DannClassifier:
         except DivisorError as error:
             share = "" if error.share is None else f"{100 * error.share:.2g} % of "
             raise DivisorError(
-                f"layer {error.layer}: {share}its divisors are below 1e-8, the smallest is {error.smallest}: divisive "
-                f"inhibition needs inputs ≥ 0, and remedy is {self.remedy_!r}; remedy='shift', 'floor', 'root' or "
+                f"layer {error.layer}: {share}its divisors are below 1e-8, the smallest is {error.smallest}: "
+                "divisive "
+                f"inhibition needs inputs ≥ 0, and remedy is {self.remedy_!r}; remedy='shift', 'floor', "
+                "'root' or "
                 "'subtractive' makes up for inputs below 0",
                 error.layer,
                 error.share,
@@ -283,7 +303,8 @@ class DannClassifier:
         return labels
 
     def predict_proba(self, X: npt.ArrayLike) -> Floats:
-        """The probabilities [N, K] of the classes in the order of `classes_`: the softmax of the outputs, in f64."""
+        """The probabilities [N, K] of the classes in the order of `classes_`: the softmax of the outputs, in
+        f64."""
         logits = self._logits(X).astype(np.float64)
         logits -= logits.max(axis=1, keepdims=True)
         np.exp(logits, out=logits)
@@ -299,7 +320,7 @@ class DannClassifier:
 
     def _logits(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
         if not self.__sklearn_is_fitted__():
-            raise _not_fitted()(f"This {type(self).__name__} is not fitted yet: call fit before")
+            raise _not_fitted(f"This {type(self).__name__} is not fitted yet: call fit before")
         x = self._features(X)
         logits = np.empty((len(x), self.network_.outputs), x.dtype)
         low = 0
@@ -310,7 +331,8 @@ class DannClassifier:
                 low += sum(it.low for shape, it in counts if it is not None and shape.divisor == "plain")
         if low:
             warnings.warn(
-                f"{low} divisors are below 1e-8, as inputs are below what the network was trained with: what it says of "
+                f"{low} divisors are below 1e-8, as inputs are below what the network was trained with: what "
+                "it says of "
                 "these inputs has no meaning. remedy='floor', 'root' or 'subtractive' would give it one",
                 RuntimeWarning,
                 stacklevel=3,
@@ -320,7 +342,9 @@ class DannClassifier:
     # ---- arguments
 
     def _threads(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.n_threads is None else threads(self.n_threads)
+        if self.n_threads is None:
+            return nullcontext()
+        return threads(_check.whole("n_threads", self.n_threads, 1, MOST_THREADS))
 
     def _scaled(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return x if self.scaler_ is None else self.scaler_.apply(x)
@@ -328,19 +352,24 @@ class DannClassifier:
     def _features(self, X: Any, *, fitting: bool = False) -> npt.NDArray[Any]:
         """X as a matrix of `dtype`, checked. The texts are those that scikit-learn's checks look for."""
         if hasattr(X, "tocsr"):
-            raise TypeError("Sparse data was passed for X, but dense data is required: X.toarray() makes it dense")
+            raise TypeError(
+                "Sparse data was passed for X, but dense data is required: X.toarray() makes it dense"
+            )
         names = _feature_names(X)
         array = np.asarray(X)
         if array.dtype.kind == "c":
             raise InvalidValue(f"Complex data not supported: X is of {array.dtype}")
         if array.ndim != 2:
             raise ShapeError(
-                f"Expected 2D array, got {array.ndim}D array instead: X has the shape {array.shape}. Reshape your data: "
+                f"Expected 2D array, got {array.ndim}D array instead: X has the shape {array.shape}. Reshape "
+                "your data: "
                 "X.reshape(-1, 1) if it has a single feature, X.reshape(1, -1) if it is a single sample"
             )
         for size, what in zip(array.shape, ("sample", "feature"), strict=True):
             if size == 0:
-                raise ShapeError(f"Found array with 0 {what}(s) (shape={array.shape}) while a minimum of 1 is required.")
+                raise ShapeError(
+                    f"Found array with 0 {what}(s) (shape={array.shape}) while a minimum of 1 is required."
+                )
         if array.dtype.kind in "OSU":
             array = array.astype(np.float64)
         self._check_features(array.shape[1], names, fitting)
@@ -365,7 +394,8 @@ class DannClassifier:
         fitted = getattr(self, "feature_names_in_", None)
         if names is None and fitted is not None:
             warnings.warn(
-                f"X does not have valid feature names, but {type(self).__name__} was fitted with feature names",
+                f"X does not have valid feature names, but {type(self).__name__} was fitted with feature "
+                "names",
                 UserWarning,
                 stacklevel=4,
             )
@@ -379,7 +409,8 @@ class DannClassifier:
             raise InvalidValue(_different_names(names, fitted))
         if count != self.n_features_in_:
             raise ShapeError(
-                f"X has {count} features, but {type(self).__name__} is expecting {self.n_features_in_} features as input"
+                f"X has {count} features, but {type(self).__name__} is expecting {self.n_features_in_} "
+                "features as input"
             )
 
     def _labels(self, y: Any, count: int) -> npt.NDArray[Any]:
@@ -391,16 +422,20 @@ class DannClassifier:
         labels = np.asarray(y)
         if labels.ndim == 2 and labels.shape[1] == 1:
             warnings.warn(
-                f"A column-vector y was passed when a 1d array was expected: y has the shape {labels.shape}; y.ravel() "
+                f"A column-vector y was passed when a 1d array was expected: y has the shape {labels.shape}; "
+                "y.ravel() "
                 "changes it",
-                _data_conversion_warning(),
+                _of_scikit_learn("DataConversionWarning") or UserWarning,
                 stacklevel=3,
             )
             labels = labels.ravel()
         if labels.ndim != 1:
             raise ShapeError(f"y should be a 1d array, got an array of shape {labels.shape} instead")
         if len(labels) != count:
-            raise ShapeError(f"Found input variables with inconsistent numbers of samples: {count} in X, {len(labels)} in y")
+            raise ShapeError(
+                f"Found input variables with inconsistent numbers of samples: {count} in X, {len(labels)} in "
+                "y"
+            )
         if labels.dtype.kind == "c":
             raise InvalidValue(f"Complex data not supported: y is of {labels.dtype}")
         if labels.dtype.kind == "f":
@@ -408,7 +443,9 @@ class DannClassifier:
                 what = "NaN" if np.isnan(labels).any() else "infinity"
                 raise InvalidValue(f"Input y contains {what}: expected labels")
             if (labels != np.floor(labels)).any():
-                raise InvalidValue("Unknown label type: continuous: y has fractions, expected the labels of classes")
+                raise InvalidValue(
+                    "Unknown label type: continuous: y has fractions, expected the labels of classes"
+                )
         return labels
 
     def _numbers(self, labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -417,7 +454,9 @@ class DannClassifier:
         numbers[numbers == len(self.classes_)] = 0
         unknown = self.classes_[numbers] != labels
         if unknown.any():
-            raise InvalidValue(f"y has the label {labels[unknown][0]!r}: expected one of {list(self.classes_)}")
+            raise InvalidValue(
+                f"y has the label {labels[unknown].tolist()[0]!r}: expected one of {self.classes_.tolist()}"
+            )
         return numbers
 
     def _weights(self, sample_weight: Any, count: int) -> npt.NDArray[Any] | None:
@@ -427,13 +466,17 @@ class DannClassifier:
         if weights.ndim == 0:
             weights = np.full(count, weights)
         if weights.shape != (count,):
-            raise ShapeError(f"sample_weight has the shape {weights.shape}: expected ({count},), as many as X has rows")
+            raise ShapeError(
+                f"sample_weight has the shape {weights.shape}: expected ({count},), as many as X has rows"
+            )
         fine = np.isfinite(weights) & (weights >= 0)
         if not fine.all():
             index = int(np.argmin(fine))
             raise InvalidValue(f"sample_weight[{index}] is {weights[index]}: expected a finite number ≥ 0")
         if not weights.any():
-            raise InvalidValue("sample_weight is zero for all examples: expected weights above zero among them")
+            raise InvalidValue(
+                "sample_weight is zero for all examples: expected weights above zero among them"
+            )
         return weights
 
     # ---- scikit-learn's rules
@@ -447,12 +490,14 @@ class DannClassifier:
         return {name: getattr(self, name) for name in self._names()}
 
     def set_params(self, **params: Any) -> "DannClassifier":
-        """Changes parameters of the constructor. Raises `InvalidValue` for another name; nothing is changed then."""
+        """Changes parameters of the constructor. Raises `InvalidValue` for another name; nothing is changed
+        then."""
         names = self._names()
         for name in params:
             if name not in names:
                 raise InvalidValue(
-                    f"Invalid parameter {name!r} for estimator {self!r}. Valid parameters are: {', '.join(names)}"
+                    f"Invalid parameter {name!r} for estimator {self!r}. Valid parameters are: "
+                    f"{', '.join(names)}"
                 )
         for name, value in params.items():
             setattr(self, name, value)
@@ -460,7 +505,11 @@ class DannClassifier:
 
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self).__init__).parameters
-        changed = (f"{name}={value!r}" for name, value in self.get_params().items() if value != defaults[name].default)
+        changed = (
+            f"{name}={value!r}"
+            for name, value in self.get_params().items()
+            if value != defaults[name].default
+        )
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -481,7 +530,9 @@ def _tell(row: dict[str, float], network: Network) -> None:
     """Prints an epoch."""
     told = [f"epoch {row['epoch']:.0f}", f"loss {row['loss']:.5f}"]
     if "validation_error" in row:
-        told.append(f"validation loss {row['validation_loss']:.5f}, error {100 * row['validation_error']:.2f} %")
+        told.append(
+            f"validation loss {row['validation_loss']:.5f}, error {100 * row['validation_error']:.2f} %"
+        )
     print(", ".join(told), f"({row['seconds']:.1f} s)")
 
 
@@ -494,7 +545,8 @@ def _feature_names(X: Any) -> npt.NDArray[Any] | None:
     if any(texts) and not all(texts):
         kinds = sorted({type(name).__name__ for name in columns})
         raise TypeError(
-            f"Feature names are only supported if all input features have string names, but your input has {kinds} as "
+            "Feature names are only supported if all input features have string names, but your input has "
+            f"{kinds} as "
             "feature name / column name types: X.columns = X.columns.astype(str) makes them texts"
         )
     return np.array(list(columns), dtype=object) if texts and all(texts) else None
@@ -504,37 +556,36 @@ def _different_names(names: npt.NDArray[Any], fitted: npt.NDArray[Any]) -> str:
     """How names of features differ, in the words of scikit-learn."""
     text = "The feature names should match those that were passed during fit.\n"
     unseen, missing = sorted(set(names) - set(fitted)), sorted(set(fitted) - set(names))
-    for what, some in (("Feature names unseen at fit time", unseen), ("Feature names seen at fit time, yet now missing", missing)):
+    for what, some in (
+        ("Feature names unseen at fit time", unseen),
+        ("Feature names seen at fit time, yet now missing", missing),
+    ):
         if some:
-            text += f"{what}:\n" + "".join(f"- {name}\n" for name in some[:5]) + ("- ...\n" if len(some) > 5 else "")
+            text += (
+                f"{what}:\n"
+                + "".join(f"- {name}\n" for name in some[:5])
+                + ("- ...\n" if len(some) > 5 else "")
+            )
     if not unseen and not missing:
         text += "Feature names must be in the same order as they were in fit.\n"
     return text
 
 
-def _data_conversion_warning() -> type[UserWarning]:
-    """The class of warnings that scikit-learn looks for, where it is loaded."""
-    if "sklearn" not in sys.modules:
-        return UserWarning
-    category: type[UserWarning] = importlib.import_module("sklearn.exceptions").DataConversionWarning
-    return category
+def _of_scikit_learn(name: str) -> Any:
+    """An exception that scikit-learn looks for, where it is loaded; else None."""
+    return getattr(sys.modules.get("sklearn.exceptions"), name, None)
 
 
-def _not_fitted() -> type[NotFitted]:
-    """The class of errors that scikit-learn looks for, where it is loaded."""
-    return _both_not_fitted() if "sklearn" in sys.modules else NotFitted
+def _not_fitted(text: str) -> NotFitted:
+    """The error of an estimator that has not learnt anything; also scikit-learn's own, where it is loaded."""
+    theirs = _of_scikit_learn("NotFittedError")
+    return NotFitted(text) if theirs is None else _both(theirs)(text)
 
 
 @functools.cache
-def _both_not_fitted() -> type[NotFitted]:
-    theirs: Any = importlib.import_module("sklearn.exceptions").NotFittedError
-
+def _both(theirs: Any) -> type[NotFitted]:
     class NotFittedInScikitLearn(NotFitted, theirs):  # type: ignore[misc]
         def __reduce__(self) -> tuple[Any, ...]:
-            return _remade, (str(self),)
+            return _not_fitted, (str(self),)
 
     return NotFittedInScikitLearn
-
-
-def _remade(text: str) -> NotFitted:
-    return _not_fitted()(text)

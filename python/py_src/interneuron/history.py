@@ -17,7 +17,8 @@ Floats = npt.NDArray[np.float64]
 
 
 class LowDivisors(NamedTuple):
-    """How many divisors were below their bound, of how many in all, and the smallest of them, None if there was none."""
+    """How many divisors were below their bound, of how many in all, and the smallest of them, None if there
+    was none."""
 
     low: int
     all: int
@@ -26,7 +27,8 @@ class LowDivisors(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerStatistics:
-    """What a layer did on some examples: numbers that studies of such networks look at. None where it does not apply."""
+    """What a layer did on some examples: numbers that studies of such networks look at. None where it does
+    not apply."""
 
     zhat_mean: float | None
     """Mean of the standardised excitation ẑ over units and examples, for layers that divide or normalise."""
@@ -43,8 +45,8 @@ class LayerStatistics:
     zero_weights: float
     """The part of the weights that are zero."""
     cosine: float | None
-    """The cosine between the step of projected descent, with the update's rate, corrections, factors and floor, and what
-    the bound leaves of it: over parameters that keep their sign."""
+    """The cosine between the step of projected descent, with the update's rate, corrections, factors and
+    floor, and what the bound leaves of it: over parameters that keep their sign."""
     gradient_norms: dict[str, float]
     """The L2 norm of the gradient by each parameter, without corrections."""
 
@@ -56,8 +58,8 @@ class LayerStatistics:
 
 
 def arrays(statistics: Sequence[LayerStatistics]) -> dict[str, Floats]:
-    """Statistics of the layers of a network as arrays [layers], by name, NaN where a layer has no such number. Low
-    divisors are their part of all, gradients `gradient_norm_NAME`."""
+    """Statistics of the layers of a network as arrays [layers], by name, NaN where a layer has no such
+    number. Low divisors are their part of all, gradients `gradient_norm_NAME`."""
     rows = []
     for layer in statistics:
         low = layer.low_divisors
@@ -84,9 +86,9 @@ def arrays(statistics: Sequence[LayerStatistics]) -> dict[str, Floats]:
 
 @dataclass
 class History:
-    """Numbers of each epoch of a run, in columns: `epoch` from 1, `step` taken so far, `lr` of the last step, `loss`, the
-    mean over the examples of the epoch before each step, `seconds` of the epoch, and with validation data
-    `validation_loss` and `validation_error`, from 0 to 1. What a row has not is NaN.
+    """Numbers of each epoch of a run, in columns: `epoch` from 1, `step` taken so far, `lr` of the last step,
+    `loss`, the mean over the examples of the epoch before each step, `seconds` of the epoch, and with
+    validation data `validation_loss` and `validation_error`, from 0 to 1. What a row has not is NaN.
 
     `history["loss"]` is a column as an array, `len(history)` how many epochs there are, iteration gives rows.
     """
@@ -110,7 +112,9 @@ class History:
 
     def __getitem__(self, name: str) -> Floats:
         if name not in self.columns:
-            raise KeyError(f"{name!r}: expected one of {', '.join(self.columns) or 'none, as there is no epoch yet'}")
+            raise KeyError(
+                f"{name!r}: expected one of {', '.join(self.columns) or 'none, as there is no epoch yet'}"
+            )
         return np.array(self.columns[name])
 
     def __iter__(self) -> Iterator[dict[str, float]]:
@@ -122,8 +126,8 @@ class History:
         return frame
 
     def dataset(self) -> "xarray.Dataset":
-        """A Dataset of xarray: all columns by the dimension `step`, and statistics of layers, if there are any, by `step`
-        and `layer`. Raises `ImportError` if xarray is not installed."""
+        """A Dataset of xarray: all columns by the dimension `step`, and statistics of layers, if there are
+        any, by `step` and `layer`. Raises `ImportError` if xarray is not installed."""
         xr = _module("xarray", "History.dataset")
         steps = self.columns.get("step", [])
         data: dict[str, Any] = {name: ("step", self[name]) for name in self.columns if name != "step"}
@@ -146,4 +150,6 @@ def _module(name: str, what: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        raise ImportError(f"{what} needs {name}, which is not installed: pip install {name}", name=name) from None
+        raise ImportError(
+            f"{what} needs {name}, which is not installed: pip install {name}", name=name
+        ) from None

@@ -15,8 +15,8 @@ Floats: TypeAlias = npt.NDArray[Any]
 
 
 class Layer:
-    """The passes through a layer of a shape. It has no numbers of its own: `params` are the caller's arrays, in the order
-    of `names`, all of float32 or all of float64. With interneurons (`Shape.dann`)
+    """The passes through a layer of a shape. It has no numbers of its own: `params` are the caller's arrays,
+    in the order of `names`, all of float32 or all of float64. With interneurons (`Shape.dann`)
 
         zE = x Wexᵀ                        excitation                      x [B, d], Wex [ne, d]
         zI = x Wixᵀ                        activity of the interneurons    Wix [ni, d]
@@ -24,12 +24,12 @@ class Layer:
         γ  = (exp(alpha) ⊙ zI) Weiᵀ + ε    divisive inhibition             alpha [ni], ε = 1e-8
         h  = f(g ⊙ (zE − s) / γ + b)       output                          g [ne] ≥ 0, b [ne]
 
-    with f = ReLU or the identity; where it only subtracts, h = f(zE − s + b). Others are h = f(x Wᵀ + b), with columns
-    Wpos ⊙ sign for W, or with normalisation of x Wᵀ.
+    with f = ReLU or the identity; where it only subtracts, h = f(zE − s + b). Others are h = f(x Wᵀ + b),
+    with columns Wpos ⊙ sign for W, or with normalisation of x Wᵀ.
 
-    Inputs may be read-only; they are copied where rows cannot be read as they lie. What is written must be row-major and
-    overlap nothing else. Errors: `ShapeError`, `InvalidValue`, `TypeError` for element types. Unlike a step of a `Network`,
-    a layer does not refuse divisors below ε: `kept.low_divisors()` counts them.
+    Inputs may be read-only; they are copied where rows cannot be read as they lie. What is written must be
+    row-major and overlap nothing else. Errors: `ShapeError`, `InvalidValue`, `TypeError` for element types.
+    Unlike a step of a `Network`, a layer does not refuse divisors below ε: `kept.low_divisors()` counts them.
     """
 
     def __init__(self, shape: Shape):
@@ -54,8 +54,8 @@ class Layer:
         scheme: Scheme = "matched",
         mean_input: float = 0.0,
     ) -> list[Floats]:
-        """New parameters from a seed. `rectified`: inputs are outputs of a ReLU, as in all layers of a network but the first.
-        `scheme` and `mean_input` as in `Network`."""
+        """New parameters from a seed. `rectified`: inputs are outputs of a ReLU, as in all layers of a
+        network but the first. `scheme` and `mean_input` as in `Network`."""
         params = [np.empty(size, dtype_name(dtype)) for _, size, *_ in self.shape.parameters]
         seed = _check.seed(seed)
         _core.draw_layer(self.shape, params, seed, rectified=rectified, scheme=scheme, mean_input=mean_input)
@@ -66,7 +66,8 @@ class Layer:
         return State(self.shape, dtype_name(dtype))
 
     def forward(self, params: Sequence[Floats], x: Floats) -> tuple[Floats, Kept]:
-        """`h [..., ne]` of `x [..., d]`, and what a backward pass needs. Any number of passes may be outstanding."""
+        """`h [..., ne]` of `x [..., d]`, and what a backward pass needs. Any number of passes may be
+        outstanding."""
         h, kept = _core.forward(self.shape, x, params, get_num_threads(), True)
         assert kept is not None
         return h, kept
@@ -86,8 +87,8 @@ class Layer:
         needs_x: bool = True,
         needs_params: bool = True,
     ) -> tuple[Floats | None, tuple[Floats, ...] | None]:
-        """`dx [..., d]` and the gradients of all parameters from `dh [..., ne]`, the gradient of the loss by h; None for
-        what is not needed. `params` and `x` must be those of the forward pass that left `kept`.
+        """`dx [..., d]` and the gradients of all parameters from `dh [..., ne]`, the gradient of the loss by
+        h; None for what is not needed. `params` and `x` must be those of the forward pass that left `kept`.
 
             dz = dh ⊙ f'          db = Σ dz            dg = Σ dz ⊙ ẑ,  ẑ = (zE − s)/γ
             du = dz ⊙ g / γ       dγ = −du ⊙ ẑ         dzI = −du Wei + exp(alpha) ⊙ (dγ Wei)
@@ -107,11 +108,13 @@ class Layer:
         *,
         needs_x: bool = True,
     ) -> Floats | None:
-        """The fused step: the backward pass overwrites `params`, and what `state` keeps of them. Returns `dx`, of the
-        parameters before, if it is needed. The bits of `backward` and then `apply`."""
+        """The fused step: the backward pass overwrites `params`, and what `state` keeps of them. Returns
+        `dx`, of the parameters before, if it is needed. The bits of `backward` and then `apply`."""
         dx: Floats | None = _core.update(kept, dh, x, params, state, update, get_num_threads(), needs_x)
         return dx
 
-    def apply(self, params: Sequence[Floats], gradients: Sequence[Floats], state: State, update: Update) -> None:
+    def apply(
+        self, params: Sequence[Floats], gradients: Sequence[Floats], state: State, update: Update
+    ) -> None:
         """A step with gradients that were handed out: overwrites `params`, and what `state` keeps of them."""
         _core.apply(self.shape, params, gradients, state, update, get_num_threads())

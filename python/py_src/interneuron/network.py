@@ -15,7 +15,7 @@ from . import _check, _core, checkpoint, presets
 from ._core import Shape, Update
 from ._threads import get_num_threads
 from ._types import Divisor, Dtype
-from .errors import DivisorError, InvalidValue, ShapeError
+from .errors import DivisorError, InvalidValue, ShapeError, TooLarge
 from .history import History, LayerStatistics, LowDivisors, _module, arrays
 from .presets import Kind, for_each_layer
 from .scaler import Scaler
@@ -52,14 +52,16 @@ class Evaluation:
 class Network:
     """A network of layers, with its parameters as NumPy arrays and what updates keep of them.
 
-    `dims` are the inputs and then the units of each layer, `nis` the interneurons of each layer; `kind`, `divisor`,
-    `subtractive` and `ratio` as in `presets.shapes`. The parameters are drawn from `seed`, with the bits of the Rust crate:
-    by `scheme`, `"matched"`, `"independent"`, `"centred"` or the k of lognormal weights, one for all layers or a sequence;
-    with `x [B, d]`, a batch of inputs, layers with interneurons are drawn from the moments of their inputs. `mean_input` is
-    what the biases of a first layer with sign-constrained columns make up for. `dtype` is `"float32"` or `"float64"`: that of
-    all arrays, x included. Nothing is cast.
+    `dims` are the inputs and then the units of each layer, `nis` the interneurons of each layer; `kind`,
+    `divisor`, `subtractive` and `ratio` as in `presets.shapes`. The parameters are drawn from `seed`, with
+    the bits of the Rust crate: by `scheme`, `"matched"`, `"independent"`, `"centred"` or the k of lognormal
+    weights, one for all layers or a sequence; with `x [B, d]`, a batch of inputs, layers with interneurons
+    are drawn from the moments of their inputs. `mean_input` is what the biases of a first layer with
+    sign-constrained columns make up for. `dtype` is `"float32"` or `"float64"`: that of all arrays, x
+    included. Nothing is cast.
 
-    Bits do not depend on the number of threads. One call at a time: another thread that calls meanwhile gets `InUse`.
+    Bits do not depend on the number of threads. One call at a time: another thread that calls meanwhile gets
+    `InUse`.
 
     Raises `ShapeError` or `InvalidValue` for what makes no network, `TooLarge` if it does not fit in memory.
     """
@@ -67,7 +69,8 @@ class Network:
     seed: int
     """The seed that the parameters are of."""
     scaler: Scaler | None
-    """What is done to inputs before this network sees them, if anything: kept in checkpoints, applied by the caller."""
+    """What is done to inputs before this network sees them, if anything: kept in checkpoints, applied by the
+    caller."""
 
     def __init__(
         self,
@@ -110,7 +113,12 @@ class Network:
         self.seed = _check.seed(seed)
         self.scaler = None
         self._plan = _core.Plan(shapes, dtype_name(dtype))
-        self._params = [[np.empty(size, self.dtype) for _, size, *_ in shape.parameters] for shape in shapes]
+        try:
+            self._params = [
+                [np.empty(size, self.dtype) for _, size, *_ in shape.parameters] for shape in shapes
+            ]
+        except MemoryError as error:
+            raise TooLarge(f"the parameters of {', '.join(map(str, shapes))} do not fit in memory") from error
         self._states = [_core.State(shape, self.dtype) for shape in shapes]
         self._state = _core.TrainState(self.seed)
 
@@ -154,12 +162,13 @@ class Network:
     def train_step(self, x: Floats, y: Labels | _core.Target, update: Update) -> float:
         """Forward, loss, backward and update in one call: overwrites the parameters; returns the loss before.
 
-        `x [B, d]` is of the network's element type, `y` are labels [B] or a `Target`. The same bits as `gradients` and
-        then `apply`.
+        `x [B, d]` is of the network's element type, `y` are labels [B] or a `Target`. The same bits as
+        `gradients` and then `apply`.
 
-        Raises `Diverged` if the loss is not finite, `DivisorError` if inputs below 0 make inhibition negative, `InvalidValue`
-        for a label, a number or an input that cannot be used, `ShapeError`, `TypeError` for another element type. The
-        parameters, and what the update keeps of them, are then as they were.
+        Raises `Diverged` if the loss is not finite, `DivisorError` if inputs below 0 make inhibition
+        negative, `InvalidValue` for a label, a number or an input that cannot be used, `ShapeError`,
+        `TypeError` for another element type. The parameters, and what the update keeps of them, are then as
+        they were.
         """
         target = self._target(y)
         x = self._inputs(x)
@@ -176,12 +185,16 @@ class Network:
     ) -> tuple[float, dict[str, Floats]]:
         """The loss, and its gradients by all parameters, without corrections, by the names of `params()`.
 
-        They overwrite the arrays of `out`, such as an earlier call returned, or are new arrays. Those of statistics of batch
-        normalisation are the statistics of the batch. Raises as `train_step`.
+        They overwrite the arrays of `out`, such as an earlier call returned, or are new arrays. Those of
+        statistics of batch normalisation are the statistics of the batch. Raises as `train_step`.
         """
         target = self._target(y)
         x = self._inputs(x)
-        layers = [list(map(np.empty_like, layer)) for layer in self._params] if out is None else self._layers("out", out)
+        layers = (
+            [list(map(np.empty_like, layer)) for layer in self._params]
+            if out is None
+            else self._layers("out", out)
+        )
         try:
             loss = self._plan.gradients(self._params, x, target, layers, get_num_threads())
         except DivisorError as error:
@@ -190,29 +203,31 @@ class Network:
         return loss, self._named(layers)
 
     def apply(self, gradients: Mapping[str, Floats], update: Update) -> None:
-        """A step with such gradients as `gradients` returns, or as somebody made of them: overwrites the parameters.
+        """A step with such gradients as `gradients` returns, or as somebody made of them: overwrites the
+        parameters.
 
-        Raises `ShapeError`, `InvalidValue` or `TypeError` for arrays or an update that cannot be used; a natural gradient
-        is for `train_step` only.
+        Raises `ShapeError`, `InvalidValue` or `TypeError` for arrays or an update that cannot be used; a
+        natural gradient is for `train_step` only.
         """
         layers = self._layers("gradients", gradients)
         self._plan.apply(self._params, self._states, self._state, layers, update, get_num_threads())
 
     def logits(self, x: Floats) -> Floats:
-        """The outputs `[..., K]` of the last layer for `x [..., d]`, which may have no rows. Batch normalisation takes its
-        running statistics, as in `evaluate`."""
+        """The outputs `[..., K]` of the last layer for `x [..., d]`, which may have no rows. Batch
+        normalisation takes its running statistics, as in `evaluate`."""
         logits: Floats = self._plan.logits(self._params, self._inputs(x), get_num_threads())
         return logits
 
     def evaluate(self, x: Floats, y: Labels | _core.Target) -> Evaluation:
-        """Loss and errors on `x [B, d]`. Changes nothing. Divisors below their bound are counted, not refused: see
-        `low_divisors`."""
+        """Loss and errors on `x [B, d]`. Changes nothing. Divisors below their bound are counted, not
+        refused: see `low_divisors`."""
         target = self._target(y)
         loss, errors, examples = self._plan.evaluate(self._params, self._inputs(x), target, get_num_threads())
         return Evaluation(loss, errors, examples)
 
     def low_divisors(self) -> list[LowDivisors | None]:
-        """How many divisors of each layer were below their bound in the last pass, None for layers that do not divide."""
+        """How many divisors of each layer were below their bound in the last pass, None for layers that do
+        not divide."""
         return [None if low is None else LowDivisors(*low) for low in self._plan.low_divisors()]
 
     def activations(self, x: Floats) -> list[Floats]:
@@ -225,18 +240,20 @@ class Network:
         return outputs
 
     def inspect(self, x: Floats, y: Labels | _core.Target, update: Update) -> list[LayerStatistics]:
-        """Statistics of each layer on `x [B, d]`, in a pass as that of training; `history.arrays` makes arrays of them.
-        Changes nothing. `update` is that of the step whose cosine is told."""
+        """Statistics of each layer on `x [B, d]`, in a pass as that of training; `history.arrays` makes
+        arrays of them. Changes nothing. `update` is that of the step whose cosine is told."""
         target = self._target(y)
         said = self._plan.inspect(self._params, self._inputs(x), target, update, get_num_threads())
         return [LayerStatistics.of(layer) for layer in said]
 
     def inspect_dataset(self, x: Floats, y: Labels | _core.Target, update: Update) -> "xarray.Dataset":
-        """`inspect` as a Dataset of xarray, with the dimension `layer`, and for each `unit` of a layer `activity`, its mean
-        output over the examples, and `active`, the part of the examples for which it is not zero; NaN where a layer has
-        fewer units. Raises `ImportError` if xarray is not installed."""
+        """`inspect` as a Dataset of xarray, with the dimension `layer`, and for each `unit` of a layer
+        `activity`, its mean output over the examples, and `active`, the part of the examples for which it is
+        not zero; NaN where a layer has fewer units. Raises `ImportError` if xarray is not installed."""
         xr = _module("xarray", "Network.inspect_dataset")
-        data: dict[str, Any] = {name: ("layer", it) for name, it in arrays(self.inspect(x, y, update)).items()}
+        data: dict[str, Any] = {
+            name: ("layer", it) for name, it in arrays(self.inspect(x, y, update)).items()
+        }
         size = (len(self.shapes), max(shape.outputs for shape in self.shapes))
         activity, active = np.full(size, np.nan), np.full(size, np.nan)
         for k, h in enumerate(self.activations(x)):
@@ -253,17 +270,18 @@ class Network:
     def params(self) -> dict[str, Floats]:
         """The parameters by their names, `layers.0.Wex`: the arrays themselves, not copies.
 
-        They may be written to, in place. What updates keep of them (velocities, moments) stays as it is: `forget` clears
-        it. Nothing is checked before the next call: of `Wex`, `Wix`, `Wei`, `g` and `Wpos` elements are to stay ≥ 0.
-        `set_params` checks.
+        They may be written to, in place. What updates keep of them (velocities, moments) stays as it is:
+        `forget` clears it. Nothing is checked before the next call: of `Wex`, `Wix`, `Wei`, `g` and `Wpos`
+        elements are to stay ≥ 0. `set_params` checks.
         """
         return self._named(self._params)
 
     def set_params(self, params: Mapping[str, npt.ArrayLike]) -> None:
         """Copies arrays into the parameters of these names; others stay. What updates keep stays, too.
 
-        Raises `InvalidValue` for a name that is not there, and for an element that is not finite, or negative where a
-        parameter keeps its sign; `ShapeError` and `TypeError` for arrays that do not fit. Nothing is changed then.
+        Raises `InvalidValue` for a name that is not there, and for an element that is not finite, or negative
+        where a parameter keeps its sign; `ShapeError` and `TypeError` for arrays that do not fit. Nothing is
+        changed then.
         """
         own = self.params()
         signed = dict(self._names_and(lambda parameter: parameter[3]))
@@ -273,7 +291,9 @@ class Network:
                 raise InvalidValue(f"params has {name!r}: expected names among {', '.join(own)}")
             array = np.asarray(value)
             if array.dtype != own[name].dtype:
-                raise TypeError(f'{name} is of {array.dtype}: expected {self.dtype}, by {name}.astype("{self.dtype}")')
+                raise TypeError(
+                    f'{name} is of {array.dtype}: expected {self.dtype}, by {name}.astype("{self.dtype}")'
+                )
             if array.shape != own[name].shape:
                 raise ShapeError(f"{name} has the shape {array.shape}: expected {own[name].shape}")
             fine = np.isfinite(array) if signed[name] else np.isfinite(array) & (array >= 0)
@@ -288,8 +308,8 @@ class Network:
             own[name][...] = array
 
     def state(self) -> dict[str, Floats]:
-        """Copies of what updates keep of the parameters, by the names of checkpoints: `layers.0.velocity.Wex`. Empty before
-        the first step, and with updates that keep nothing."""
+        """Copies of what updates keep of the parameters, by the names of checkpoints:
+        `layers.0.velocity.Wex`. Empty before the first step, and with updates that keep nothing."""
         kept = {}
         for k, (shape, state) in enumerate(zip(self.shapes, self._states, strict=True)):
             for slot in state.names():
@@ -300,7 +320,11 @@ class Network:
 
     def forget(self, layer: int | None = None) -> None:
         """Forgets what updates keep of a layer, or of all: velocities and moments begin at zero again."""
-        layers = range(len(self._states)) if layer is None else [_check.whole("layer", layer, 0, len(self._states) - 1)]
+        layers = (
+            range(len(self._states))
+            if layer is None
+            else [_check.whole("layer", layer, 0, len(self._states) - 1)]
+        )
         for k in layers:
             self._states[k].clear()
 
@@ -323,21 +347,25 @@ class Network:
     # ---- files
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes a checkpoint, a safetensors file that the Rust crate reads, too: parameters, what updates keep, the steps,
-        the seed, the scaler. It takes the place of what was there only when it is whole.
+        """Writes a checkpoint, a safetensors file that the Rust crate reads, too: parameters, what updates
+        keep, the steps, the seed, the scaler. It takes the place of what was there only when it is whole.
 
-        Raises `CheckpointError` if it cannot be written, or if a number in it is not finite.
+        Raises `CheckpointError` if it cannot be written, `InvalidValue` if a number is not finite, or
+        negative where it cannot be. What was at `path` is still there then.
         """
         scaler = None if self.scaler is None else (self.scaler.offset.tolist(), self.scaler.scale.tolist())
         _core.save(os.fspath(path), self.shapes, self._params, self._states, self._state, self.seed, scaler)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Network":
-        """The network that a checkpoint holds, of the element type that it was saved with. It goes on with the same bits.
+        """The network that a checkpoint holds, of the element type that it was saved with. It goes on with
+        the same bits.
 
         Raises `CheckpointError` if the file cannot be read, or does not hold what it should.
         """
-        shapes, dtype, params, states, state, seed, scaler = _core.load(os.fspath(path), checkpoint.dtype(path))
+        shapes, dtype, params, states, state, seed, scaler = _core.load(
+            os.fspath(path), checkpoint.dtype(path)
+        )
         self = cls.__new__(cls)
         self.seed = seed
         self.scaler = None if scaler is None else Scaler(*scaler)
@@ -361,7 +389,9 @@ class Network:
         self.seed, self.scaler = saved["seed"], saved["scaler"]
         self._plan = _core.Plan(shapes, dtype)
         # Some who unpickle (joblib) lay arrays into memory that is read-only.
-        self._params = [[np.require(it, requirements=["C", "W", "O"]) for it in layer] for layer in saved["params"]]
+        self._params = [
+            [np.require(it, requirements=["C", "W", "O"]) for it in layer] for layer in saved["params"]
+        ]
         self._states = [_core.State(shape, dtype) for shape in shapes]
         for state, params, kept in zip(self._states, self._params, saved["kept"], strict=True):
             for name, slot in kept.items():
@@ -389,17 +419,18 @@ class Network:
     ) -> History:
         """Shows the network all examples in a new random order each epoch, and returns a `History`.
 
-        `x [N, d]` is of the network's element type; it may be read-only or memory-mapped, as batches are gathered from it.
-        `update` has the learning rate, or `schedule` has one for each step, counted by `steps`. `batch_size` examples make a
-        step. Those that do not fill a batch are spread over the steps of the epoch (`"spread"`), or make a short last step
-        (`"short"`). The order of an epoch depends on `seed`, by default the network's, and on how many such epochs its
-        `steps` are; so two calls, or a run that goes on from a checkpoint, take the steps of one call. With `validation`,
-        (x, y), the network is evaluated after each epoch, with `inspect` its layers are inspected on the first 256 of these
+        `x [N, d]` is of the network's element type; it may be read-only or memory-mapped, as batches are
+        gathered from it. `update` has the learning rate, or `schedule` has one for each step, counted by
+        `steps`. `batch_size` examples make a step. Those that do not fill a batch are spread over the steps
+        of the epoch (`"spread"`), or make a short last step (`"short"`). The order of an epoch depends on
+        `seed`, by default the network's, and on how many such epochs its `steps` are; so two calls, or a run
+        that goes on from a checkpoint, take the steps of one call. With `validation`, (x, y), the network is
+        evaluated after each epoch, with `inspect` its layers are inspected on the first 256 of these
         examples, or else of x.
 
-        `progress` shows a bar of tqdm, which must be installed. `callback(row, network)` is called after each epoch and ends
-        the run by returning something true. Rows are added to `history`, if one is given: an exception leaves it what was
-        reached.
+        `progress` shows a bar of tqdm, which must be installed. `callback(row, network)` is called after each
+        epoch and ends the run by returning something true. Rows are added to `history`, if one is given: an
+        exception leaves it what was reached.
 
         Raises as `train_step`.
         """
@@ -415,7 +446,8 @@ class Network:
         fewest = min(end - begin for begin, end in bounds)
         if fewest < 2 and any(shape.kind == "batch_norm" for shape in self.shapes):
             raise InvalidValue(
-                f"batch_size is {batch}: of {count} examples a step would have only one, and batch normalisation needs two"
+                f"batch_size is {batch}: of {count} examples a step would have only one, and batch "
+                "normalisation needs two"
             )
         held: tuple[Floats, Target] | None = None
         if validation is not None:
@@ -436,7 +468,9 @@ class Network:
                     layers = self.inspect(some[:256], of_some.rows(slice(256)), update.with_lr(row["lr"]))
                 history.add(row, layers)
                 if bar is not None:
-                    bar.set_postfix({name: value for name, value in row.items() if "loss" in name or "error" in name})
+                    bar.set_postfix(
+                        {name: value for name, value in row.items() if "loss" in name or "error" in name}
+                    )
                 if callback is not None and callback(row, self):
                     break
         finally:
@@ -475,7 +509,8 @@ class Network:
         if isinstance(x, np.ndarray) and x.dtype.kind in "iub":
             dtype = self.dtype
             raise TypeError(
-                f'x is of {x.dtype}: expected {dtype}, by x.astype("{dtype}"); images of 0 to 255 also need / 255'
+                f'x is of {x.dtype}: expected {dtype}, by x.astype("{dtype}"); images of 0 to 255 also need '
+                "/ 255"
             )
         return x
 
@@ -484,7 +519,9 @@ class Network:
         if not isinstance(x, np.ndarray):
             raise TypeError(f"{name} is {type(x)}: expected an array of NumPy")
         if self._inputs(x).dtype != self.dtype:
-            raise TypeError(f'{name} is of {x.dtype}: expected {self.dtype}, by {name}.astype("{self.dtype}")')
+            raise TypeError(
+                f'{name} is of {x.dtype}: expected {self.dtype}, by {name}.astype("{self.dtype}")'
+            )
         if x.ndim != 2 or x.shape[1] != self.inputs or len(x) == 0:
             raise ShapeError(
                 f"{name} has the shape {x.shape}: expected [N, {self.inputs}], with at least one example"
@@ -497,8 +534,12 @@ class Network:
         if not isinstance(target, Target):
             raise TypeError(f"y is {type(target)}: expected labels, or a Target of interneuron")
         for name, array in (("y", target.y), ("weights", target.weights), ("mask", target.mask)):
+            if array is not None and not isinstance(array, np.ndarray):
+                raise TypeError(f"{name} is {type(array)}: expected an array of NumPy")
             if array is not None and len(array) != len(x):
-                raise ShapeError(f"{name} has {len(array)} elements or rows: expected {len(x)}, as many as x has rows")
+                raise ShapeError(
+                    f"{name} has {len(array)} elements or rows: expected {len(x)}, as many as x has rows"
+                )
         return target
 
     @staticmethod
@@ -507,9 +548,15 @@ class Network:
             return y
         return Target("labels", np.asarray(y) if isinstance(y, list | tuple) else y)
 
-    def _names_and(self, what: Callable[[tuple[str, tuple[int, ...], str, bool, float]], Any]) -> list[tuple[str, Any]]:
+    def _names_and(
+        self, what: Callable[[tuple[str, tuple[int, ...], str, bool, float]], Any]
+    ) -> list[tuple[str, Any]]:
         """Something of each parameter, after its name."""
-        return [(f"layers.{k}.{it[0]}", what(it)) for k, shape in enumerate(self.shapes) for it in shape.parameters]
+        return [
+            (f"layers.{k}.{it[0]}", what(it))
+            for k, shape in enumerate(self.shapes)
+            for it in shape.parameters
+        ]
 
     def _named(self, layers: Sequence[Sequence[Floats]]) -> dict[str, Floats]:
         """The arrays of layers by their names."""
@@ -527,8 +574,9 @@ class Network:
 
 
 _REMEDIES = (
-    "of Network: divisor=[0.01, \"plain\", ...] or [\"root\", \"plain\", ...] gives the first layer a floor or a root; "
-    "[None, \"plain\", ...] with scheme=[\"centred\", \"matched\", ...] lets it only subtract; "
+    'of Network: divisor=[0.01, "plain", ...] or ["root", "plain", ...] gives the first layer a floor or a '
+    "root; "
+    '[None, "plain", ...] with scheme=["centred", "matched", ...] lets it only subtract; '
     "InputStatistics(x).shifted(...) makes inputs ≥ 0"
 )
 
@@ -556,7 +604,8 @@ def _bounds(count: int, batch: int, last: LastBatch) -> list[tuple[int, int]]:
     return list(zip(edges, edges[1:], strict=False))
 
 
-# The steps taken and the generator of labels can only be said in a file. The smallest network has room for them.
+# The steps taken and the generator of labels can only be said in a file. The smallest network has room for
+# them.
 
 
 def _train_state_bytes(state: _core.TrainState, dtype: Dtype) -> bytes:

@@ -16,9 +16,9 @@ _ROWS = 1024
 class Scaler:
     """A map of each input, applied to training and test data alike: x' = (x − offset) ⊙ scale.
 
-    `offset [d]` and `scale [d]` are of f64; they are rounded to the element type of x, in which the map is computed.
-    Checkpoints hold it. Raises `ShapeError` if the two disagree or are empty, `InvalidValue` if an offset is not finite or
-    a scale no finite number above 0.
+    `offset [d]` and `scale [d]` are of f64; they are rounded to the element type of x, in which the map is
+    computed. Checkpoints hold it. Raises `ShapeError` if the two disagree or are empty, `InvalidValue` if an
+    offset is not finite or a scale no finite number above 0.
     """
 
     offset: Floats
@@ -29,26 +29,32 @@ class Scaler:
         self.scale = np.array(scale, dtype=np.float64, ndmin=1)
         if self.offset.ndim != 1 or self.offset.shape != self.scale.shape or self.offset.size == 0:
             raise ShapeError(
-                f"offset and scale have the shapes {self.offset.shape} and {self.scale.shape}: expected [d] of both"
+                f"offset and scale have the shapes {self.offset.shape} and {self.scale.shape}: expected [d] "
+                "of both"
             )
         _check_numbers("offset", self.offset, np.isfinite(self.offset), "a finite number")
         _check_numbers("scale", self.scale, np.isfinite(self.scale) & (self.scale > 0), "a finite number > 0")
 
     def apply(self, x: npt.NDArray[Any], out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
-        """What the network is to see of `x [..., d]`, in its element type: a new array, or `out`, which may be x itself.
+        """What the network is to see of `x [..., d]`, in its element type: a new array, or `out`, which may
+        be x itself.
 
-        Raises `TypeError` if x is no array of floats, `ShapeError` if it has not d columns, `InvalidValue` if its type
-        cannot hold an offset or a scale.
+        Raises `TypeError` if x is no array of floats, `ShapeError` if it has not d columns, `InvalidValue` if
+        its type cannot hold an offset or a scale.
         """
         if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
             kind = x.dtype if isinstance(x, np.ndarray) else type(x)
             raise TypeError(f'x is of {kind}: expected an array of floats, such as x.astype("float32")')
         if x.ndim == 0 or x.shape[-1] != self.offset.size:
-            raise ShapeError(f"x has the shape {x.shape}: expected {self.offset.size} columns, as the scaler has")
+            raise ShapeError(
+                f"x has the shape {x.shape}: expected {self.offset.size} columns, as the scaler has"
+            )
         with np.errstate(over="ignore", under="ignore"):
             offset, scale = self.offset.astype(x.dtype), self.scale.astype(x.dtype)
         _check_numbers("offset", self.offset, np.isfinite(offset), f"a finite number, also in {x.dtype}")
-        _check_numbers("scale", self.scale, np.isfinite(scale) & (scale > 0), f"a finite number > 0, also in {x.dtype}")
+        _check_numbers(
+            "scale", self.scale, np.isfinite(scale) & (scale > 0), f"a finite number > 0, also in {x.dtype}"
+        )
         shifted: npt.NDArray[Any] = np.subtract(x, offset, out=out)
         np.multiply(shifted, scale, out=shifted)
         return shifted
@@ -70,11 +76,11 @@ class Scaler:
 
 
 class InputStatistics:
-    """What is known of each input of a data set, of which batches are added one by one: its smallest value, its mean and
-    its deviation. Sums are in f64.
+    """What is known of each input of a data set, of which batches are added one by one: its smallest value,
+    its mean and its deviation. Sums are in f64.
 
-    It begins with the examples `x [B, d]`. Raises `ShapeError` if there is none, or if x is no matrix, `InvalidValue` if
-    an element is not finite.
+    It begins with the examples `x [B, d]`. Raises `ShapeError` if there is none, or if x is no matrix,
+    `InvalidValue` if an element is not finite.
     """
 
     examples: int
@@ -91,13 +97,15 @@ class InputStatistics:
         self.add(x)
 
     def add(self, x: npt.NDArray[Any]) -> None:
-        """Adds the examples `x [B, d]`. Raises as at the beginning, and `ShapeError` for another number of inputs; nothing
-        is added then."""
+        """Adds the examples `x [B, d]`. Raises as at the beginning, and `ShapeError` for another number of
+        inputs; nothing is added then."""
         _check_examples(x)
         if x.shape[1] != self.inputs:
             raise ShapeError(f"x has {x.shape[1]} columns: expected {self.inputs}, as the examples before")
         for start in range(0, len(x), _ROWS):
-            _check_numbers("x", x[start : start + _ROWS], np.isfinite(x[start : start + _ROWS]), "a finite number")
+            _check_numbers(
+                "x", x[start : start + _ROWS], np.isfinite(x[start : start + _ROWS]), "a finite number"
+            )
         self.examples += len(x)
         for start in range(0, len(x), _ROWS):
             rows = x[start : start + _ROWS].astype(np.float64)
@@ -113,7 +121,8 @@ class InputStatistics:
 
     def means(self) -> Floats:
         """The mean of each input, [d]."""
-        return self._first + self._sums / self.examples
+        means: Floats = self._first + self._sums / self.examples
+        return means
 
     def variances(self) -> Floats:
         """The biased variance of each input, [d]."""
@@ -127,8 +136,8 @@ class InputStatistics:
         return Scaler(np.zeros(self.inputs), np.ones(self.inputs))
 
     def standardise(self) -> Scaler:
-        """Makes mean 0 and variance 1 of all inputs together: one offset and one scale. Inputs that are all the same only
-        lose their mean."""
+        """Makes mean 0 and variance 1 of all inputs together: one offset and one scale. Inputs that are all
+        the same only lose their mean."""
         means = self.means()
         # Of distances from the first, which are 0 where all inputs are the same.
         mean = means[0] + (means - means[0]).mean()
@@ -136,14 +145,18 @@ class InputStatistics:
         return Scaler(np.full(self.inputs, mean), np.full(self.inputs, _inverse(variance)))
 
     def standardise_each(self) -> Scaler:
-        """Makes mean 0 and variance 1 of each input by itself. One that is always the same only loses its mean."""
+        """Makes mean 0 and variance 1 of each input by itself. One that is always the same only loses its
+        mean."""
         return Scaler(self.means(), _inverse(self.variances()))
 
     def shifted(self, scaler: Scaler) -> Scaler:
-        """A scaler with its offsets replaced by each input's smallest value: of the examples that these statistics are of,
-        no input is below 0 then. Others may be, a little. Raises `ShapeError` for another number of inputs."""
+        """A scaler with its offsets replaced by each input's smallest value: of the examples that these
+        statistics are of, no input is below 0 then. Others may be, a little. Raises `ShapeError` for another
+        number of inputs."""
         if scaler.offset.size != self.inputs:
-            raise ShapeError(f"the scaler has {scaler.offset.size} inputs: expected {self.inputs}, as the examples")
+            raise ShapeError(
+                f"the scaler has {scaler.offset.size} inputs: expected {self.inputs}, as the examples"
+            )
         return Scaler(self.least, scaler.scale)
 
 

@@ -7,16 +7,17 @@ from ._types import Array
 
 
 class Target(_core.Target):
-    """What the outputs o [B, K] are to be, and so the loss L = Σ w ℓ / Σ w, a mean over examples or over elements:
+    """What the outputs o [B, K] are to be, and so the loss L = Σ w ℓ / Σ w, a mean over examples or over
+    elements:
 
         labels, probabilities   ℓ_b  = −Σ_k t ln p,  p = softmax(o)
         values                  ℓ_bk = (o − y)²
         binary                  ℓ_bk = max(o, 0) − o y + ln(1 + e^−|o|)
 
-    `y` are labels [B] of an integer type, from 0; or probabilities [B, K], values [B, K], or binary [B, K] from 0 to 1, of
-    the element type of the network. `weights` [B] ≥ 0 are those of the examples, 1 if not given. A `mask` [B, K] has the
-    weights of elements, for values and binary. `smoothing` q, from 0 to 1, is for labels and probabilities:
-    t = (1−q)·y + q/K.
+    `y` are labels [B] of an integer type, from 0; or probabilities [B, K], values [B, K], or binary [B, K]
+    from 0 to 1, of the element type of the network. `weights` [B] ≥ 0 are those of the examples, 1 if not
+    given. A `mask` [B, K] has the weights of elements, for values and binary. `smoothing` q, from 0 to 1, is
+    for labels and probabilities: t = (1−q)·y + q/K.
 
     The arrays are held, not copied. What is wrong with them is said when a network takes them: `ShapeError`,
     `InvalidValue`, or `TypeError` for another element type.
@@ -37,8 +38,7 @@ class Target(_core.Target):
         mask: Array | None = None,
         smoothing: float = 0.0,
     ) -> "Target":
-        # The stub has an __init__, the extension module a __new__.
-        self = super().__new__(cls, kind, y, weights=weights, mask=mask, smoothing=smoothing)  # type: ignore[call-arg]
+        self = super().__new__(cls, kind, y, weights=weights, mask=mask, smoothing=smoothing)
         self.kind, self.y, self.weights, self.mask, self.smoothing = kind, y, weights, mask, smoothing
         return self
 

@@ -12,25 +12,25 @@ from .errors import InvalidValue
 __all__ = ["Options", "Schedule", "Update", "adam", "adamw", "adamw_eg", "csgd", "eg", "natural", "sgd"]
 
 PerRole: TypeAlias = float | Mapping[str, float]
-"""A number for all parameters, or numbers by their roles: `Wex` (also `W` and `Wpos`), `Wix`, `Wei`, `alpha`, `g`, `b`.
-Roles that are not named have 1 where it is a factor, else 0."""
+"""A number for all parameters, or numbers by their roles: `Wex` (also `W` and `Wpos`), `Wix`, `Wei`, `alpha`,
+`g`, `b`. Roles that are not named have 1 where it is a factor, else 0."""
 
 
 class Options(TypedDict, total=False):
-    """What every rule can have besides. In a step comes first what is first here, but for `decay`, whose place
-    `decay_order` says.
+    """What every rule can have besides. In a step comes first what is first here, but for `decay`, whose
+    place `decay_order` says.
 
     | name | meaning | default |
     |---|---|---|
-    | `corrections` | divide the gradients of `Wix` by √ne, of `Wei` by d, of `alpha` by √ne·d (Fisher information) | that of the rule |
+    | `corrections` | divide gradients of `Wix` by √ne, of `Wei` by d, of `alpha` by √ne·d | as the rule |
     | `clip` | largest L2 norm of the gradients together, > 0 | none |
     | `clip_scope` | which together: those of a `"layer"`, an `"array"`, the `"network"` | `"layer"` |
-    | `decay` | weight decay λ ≥ 0, a number or one by roles | that of the rule |
-    | `decay_order` | `"before_momentum"`, `"after_momentum"`, or `"decoupled"`: θ ← θ·(1 − lr·λ) before the step | that of the rule |
+    | `decay` | weight decay λ ≥ 0, a number or one by roles | as the rule |
+    | `decay_order` | `"before_momentum"`, `"after_momentum"`, `"decoupled"` from steps | as the rule |
     | `momentum` | μ: v ← μ·v + d takes the place of the gradient d, 0 ≤ μ < 1, a number or one by roles | 0 |
     | `nesterov` | d + μ·v takes its place instead | False |
     | `dampening` | τ: v ← μ·v + (1−τ)·d, 0 to 1 | 0 |
-    | `angle` | `(lr_min, rates, cosine_epsilon)`: the rate of a layer from a grid, by what the bound leaves of the step | none |
+    | `angle` | `(lr_min, rates, cosine_epsilon)`: a layer's rate, by what the bound leaves of a step | none |
     | `factors` | factors on the learning rate ≥ 0, a number or one by roles; 0 freezes | 1 |
     | `floor` | no weight crosses zero, and magnitudes are at least this | none |
     | `kept_sums` | weights keep the sum of their magnitudes: of an `"array"` or of each `"row"` | none |
@@ -73,8 +73,8 @@ def adam(
     amsgrad: bool = False,
     **options: Unpack[Options],
 ) -> Update:
-    """Adam without weight decay, projected: m ← β₁m + (1−β₁)d, v ← β₂v + (1−β₂)d²,
-    θ ← θ − lr·(m/(1−β₁ᵗ)) / (√(v/(1−β₂ᵗ)) + ε). Corrections, if any, scale the step instead of the gradient."""
+    """Adam without weight decay, projected: m ← β₁m + (1−β₁)d, v ← β₂v + (1−β₂)d², θ ← θ − lr·(m/(1−β₁ᵗ)) /
+    (√(v/(1−β₂ᵗ)) + ε). Corrections, if any, scale the step instead of the gradient."""
     return Update(lr, adam=(*betas, epsilon, amsgrad), **options)
 
 
@@ -91,8 +91,8 @@ def adamw(
 
 
 def eg(lr: float, *, split: float = 0.1, **options: Unpack[Options]) -> Update:
-    """Exponentiated gradient: θ ← θ·exp(−lr·sign(θ)·dθ). A bias is the difference of two positive parts, at first
-    max(±b, 0) + split. (Cornford et al., "Brain-like learning with exponentiated gradients", 2024.)"""
+    """Exponentiated gradient: θ ← θ·exp(−lr·sign(θ)·dθ). A bias is the difference of two positive parts, at
+    first max(±b, 0) + split. (Cornford et al., "Brain-like learning with exponentiated gradients", 2024.)"""
     return Update(lr, exponentiated=split, **options)
 
 
@@ -118,8 +118,9 @@ def natural(
     normalised: bool = True,
     **options: Unpack[Options],
 ) -> Update:
-    """Diagonal natural gradient: F ← (1−c)·F + c·f_lambda·mean (∂ℓ/∂θ)², of labels that the network itself draws; the
-    step takes dθ/(F + ε). `normalised`: 1/(F + ε) is divided by its L2 norm over `Wex`. For `Network.train_step` only."""
+    """Diagonal natural gradient: F ← (1−c)·F + c·f_lambda·mean (∂ℓ/∂θ)², of labels that the network itself
+    draws; the step takes dθ/(F + ε). `normalised`: 1/(F + ε) is divided by its L2 norm over `Wex`. For
+    `Network.train_step` only."""
     return Update(lr, natural=(c, f_lambda, epsilon, normalised), **options)
 
 
@@ -136,11 +137,13 @@ def _over(rule: Options, options: Options) -> Options:
 class Schedule:
     """A learning rate for each step of a run: a value, made by `constant`, `steps`, `linear` or `cosine`.
 
-    In step n = 1, 2, … it is, with the peak η, W steps of warm-up, N steps in all, the last D of which decay to η_min,
+    In step n = 1, 2, … it is, with the peak η, W steps of warm-up, N steps in all, the last D of which decay
+    to η_min,
 
         η · n/W                      for n ≤ W
         η                            for n ≤ N − D
-        η_min + (η − η_min) · k      for n ≤ N:  ρ = (n−1−(N−D)) / D,  k = 1 − ρ (linear) or (1 + cos πρ)/2 (cosine)
+        η_min + (η − η_min) · k      for n ≤ N:  ρ = (n−1−(N−D)) / D,
+                                     k = 1 − ρ (linear) or (1 + cos πρ)/2 (cosine)
         η_min                        after that
 
     A constant rate has no decay, and one in steps is η·factor^⌊(n−1−W)/every⌋ after the warm-up.
@@ -169,16 +172,19 @@ class Schedule:
             decay = 0 if self.decay_steps is None else _check.whole("decay", self.decay_steps, 0)
             if self.warmup_steps + decay > total:
                 raise InvalidValue(
-                    f"total is {total}: expected so much that warm-up and decay are at most all steps together"
+                    f"total is {total}: expected so much that warm-up and decay are at most all steps "
+                    "together"
                 )
             if not 0 <= self.lowest <= self.peak:
                 raise InvalidValue(
-                    f"lowest is {self.lowest!r}: expected at least 0 and at most the largest rate, {self.peak!r}"
+                    f"lowest is {self.lowest!r}: expected at least 0 and at most the largest rate, "
+                    f"{self.peak!r}"
                 )
 
     @classmethod
     def constant(cls, lr: float) -> "Schedule":
-        """The same rate in all steps. Raises `InvalidValue` unless `lr` is finite and ≥ 0, as all of these."""
+        """The same rate in all steps. Raises `InvalidValue` unless `lr` is finite and ≥ 0, as all of
+        these."""
         return cls(lr, "constant")
 
     @classmethod
@@ -197,28 +203,31 @@ class Schedule:
         return cls(lr, "cosine", total=total)
 
     def warmup(self, steps: int) -> "Schedule":
-        """The same with a first part of `steps` steps in which the rate grows in a straight line: η/W in the first, η in
-        the last. Raises `InvalidValue` if warm-up and decay are more than all steps together."""
+        """The same with a first part of `steps` steps in which the rate grows in a straight line: η/W in the
+        first, η in the last. Raises `InvalidValue` if warm-up and decay are more than all steps together."""
         return replace(self, warmup_steps=steps)
 
     def decay(self, steps: int) -> "Schedule":
-        """The same with a decay in the last `steps` steps only. Raises `InvalidValue` as `warmup`, and for a schedule
-        that is neither linear nor cosine."""
+        """The same with a decay in the last `steps` steps only. Raises `InvalidValue` as `warmup`, and for a
+        schedule that is neither linear nor cosine."""
         self._check_decays()
         return replace(self, decay_steps=steps)
 
     def down_to(self, lowest: float) -> "Schedule":
-        """The same with a decay to `lowest` instead of 0. Raises `InvalidValue` unless it is at least 0 and at most the
-        largest rate, and for a schedule that is neither linear nor cosine."""
+        """The same with a decay to `lowest` instead of 0. Raises `InvalidValue` unless it is at least 0 and
+        at most the largest rate, and for a schedule that is neither linear nor cosine."""
         self._check_decays()
         return replace(self, lowest=lowest)
 
     def _check_decays(self) -> None:
         if self.course not in ("linear", "cosine"):
-            raise InvalidValue(f"the schedule is {self.course}, which has no decay: expected linear or cosine")
+            raise InvalidValue(
+                f"the schedule is {self.course}, which has no decay: expected linear or cosine"
+            )
 
     def rate(self, n: int) -> float:
-        """The rate of step `n`, counted from 1."""
+        """The rate of step `n`, counted from 1. Raises `InvalidValue` for one below."""
+        n = _check.whole("n", n, 1)
         peak, warmup = float(self.peak), self.warmup_steps
         if n <= warmup:
             return peak * n / warmup
@@ -234,6 +243,6 @@ class Schedule:
         before = self.total - decay
         if n <= before:
             return peak
-        part = (max(n, 1) - 1 - before) / decay
+        part = (n - 1 - before) / decay
         k = 1 - part if self.course == "linear" else (1 + math.cos(math.pi * part)) / 2
         return self.lowest + (peak - self.lowest) * k

@@ -8,7 +8,7 @@
 >>> optimizer.step()
 """
 
-from . import composed, functional, ops
+from . import checkpoint, composed, convert, functional, ops
 from .functional import DivisorWarning, FallbackWarning, fallback, loss, target
 from .modules import (
     BatchNormLinear,
@@ -41,7 +41,11 @@ __all__ = [
     "Linear",
     "NaturalGradient",
     "average_parameters",
+    "checkpoint",
+    "checkpoint",
     "composed",
+    "convert",
+    "convert",
     "draw",
     "fallback",
     "from_shape",

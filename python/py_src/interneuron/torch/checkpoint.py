@@ -47,7 +47,7 @@ def save(
 ) -> None:
     """Saves a network of this package's layers, and what an optimiser keeps, as a file that the Rust crate loads.
 
-    The file is there whole or not at all. Raises :class:`interneuron.errors.CheckpointError`.
+    The file is there whole or not at all. Raises `interneuron.errors.CheckpointError`.
     """
     found = layers(model)
     entries = {id(entry.layer): entry.state for entry in optimizer._entries} if optimizer is not None else {}
@@ -63,7 +63,7 @@ def _state(layer: Layer) -> _core.State:
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
-    """Loads a network from a checkpoint of the Rust crate. Raises :class:`interneuron.errors.CheckpointError`."""
+    """Loads a network from a checkpoint of the Rust crate. Raises `interneuron.errors.CheckpointError`."""
     dtype = checkpoint.dtype(path)
     shapes, _, params, states, train_state, seed, scaler = _core.load(os.fspath(path), dtype)
     model = from_shapes(shapes, seed=0, dtype=getattr(torch, dtype))

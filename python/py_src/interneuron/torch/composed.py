@@ -1,11 +1,12 @@
 """Every kind of layer in ordinary torch operations.
 
-These are the equations that the kernels compute, written with what torch has: they can be differentiated any number of
-times, run on any device and in any floating-point dtype, and go through `vmap`, `torch.func` and `torch.compile`. They
-are slower than the kernels, take their place where those cannot go, and are what the tests hold them against.
+These are the equations that the kernels compute, written with what torch has: they can be differentiated any
+number of times, run on any device and in any floating-point dtype, and go through `vmap`, `torch.func` and
+`torch.compile`. They are slower than the kernels, take their place where those cannot go, and are what the
+tests hold them against.
 
-Letters: `x [..., d]` inputs, `d` of them; `ne` outputs; `ni` interneurons; `f` is ReLU (`nonlinearity="relu"`) or the
-identity (`None`). Arrays have the names and the dimensions of the Rust crate.
+Letters: `x [..., d]` inputs, `d` of them; `ne` outputs; `ni` interneurons; `f` is ReLU
+(`nonlinearity="relu"`) or the identity (`None`). Arrays have the names and the dimensions of the Rust crate.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InvalidValue, ShapeError
+from ..errors import DtypeError, InvalidValue, ShapeError
 
 __all__ = [
     "EPSILON",
@@ -86,8 +87,8 @@ def dann_linear(
         g: `[ne]`, gain, ≥ 0
         b: `[ne]`, bias
         nonlinearity: `"relu"` or `None`
-        divisor: `"plain"` as above; `"root"`: `γ = √((exp(alpha) ⊙ zI)² Weiᵀ + 1e-5)`; a number: the plain `γ`, and that
-            number where `γ` is below it, through which no gradient goes.
+        divisor: `"plain"` as above; `"root"`: `γ = √((exp(alpha) ⊙ zI)² Weiᵀ + 1e-5)`; a number: the plain
+            `γ`, and that number where `γ` is below it, through which no gradient goes.
 
     Returns:
         `h [..., ne]`
@@ -96,7 +97,7 @@ def dann_linear(
         there, missing = ("g", "alpha") if alpha is None else ("alpha", "g")
         raise InvalidValue(f"{missing} is None and {there} is not: expected both (division), or neither")
     _check(x, Wex=Wex, Wix=Wix, Wei=Wei, alpha=alpha, g=g, b=b)
-    _, gamma, zhat = _inhibited(x, Wex, Wix, Wei, alpha, divisor)
+    _, _, zhat = _inhibited(x, Wex, Wix, Wei, alpha, divisor)
     return _activated(_affine(zhat, g, b), nonlinearity)
 
 
@@ -112,8 +113,8 @@ def inhibition(
     """What the interneurons of [`dann_linear`][interneuron.torch.composed.dann_linear] do.
 
     Returns:
-        `zi [..., ni]`, the activity of the interneurons; `zhat [..., ne]`, the inhibited excitation before gain and bias;
-        `gamma [..., ne]`, what divides, 1 where nothing does.
+        `zi [..., ni]`, the activity of the interneurons; `zhat [..., ne]`, the inhibited excitation before
+        gain and bias; `gamma [..., ne]`, what divides, 1 where nothing does.
     """
     _check(x, Wex=Wex, Wix=Wix, Wei=Wei, alpha=alpha)
     zi, gamma, zhat = _inhibited(x, Wex, Wix, Wei, alpha, divisor)
@@ -142,8 +143,8 @@ def column_linear(
         Wpos: `[ne, d]`, ≥ 0
         b: `[ne]`, bias
         sign: `[d]` of +1 and −1; `None` where x brings its signs, as the kernels have it.
-        inhibitory_outputs: For how many of the outputs, the last ones, `s` is −1. So units hand on what they do with
-            their own sign, and the next layer has no `sign`.
+        inhibitory_outputs: For how many of the outputs, the last ones, `s` is −1. So units hand on what they
+            do with their own sign, and the next layer has no `sign`.
         nonlinearity: `"relu"` or `None`
 
     Returns:
@@ -168,10 +169,14 @@ def layer_norm_linear(
     *,
     nonlinearity: Nonlinearity = "relu",
 ) -> Tensor:
-    """A layer that is normalised over its units: `u = x Wᵀ`, `h = f(g ⊙ (u − mean(u)) / √(var(u) + 1e-5) + b)`.
+    """A layer that is normalised over its units.
 
-    The mean and the variance (divided by `ne`) are those of the units of one example. `W [ne, d]`, `g [ne]`, `b [ne]`;
-    `h [..., ne]`.
+    ```text
+    u = x Wᵀ      h = f(g ⊙ (u − mean(u)) / √(var(u) + 1e-5) + b)
+    ```
+
+    The mean and the variance (divided by `ne`) are those of the units of one example. `W [ne, d]`, `g [ne]`,
+    `b [ne]`; `h [..., ne]`.
     """
     _check(x, W=W, g=g, b=b)
     u = F.linear(x, W)
@@ -189,14 +194,19 @@ def batch_norm_linear(
     training: bool,
     nonlinearity: Nonlinearity = "relu",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A layer that is normalised over the examples: `u = x Wᵀ`, `h = f(g ⊙ (u − mean(u)) / √(var(u) + 1e-5) + b)`.
+    """A layer that is normalised over its batch.
 
-    In training the mean and the variance (divided by `B`) are those of each unit in all `B` examples, which are all that
-    the leading dimensions of x count; else they are the running ones. No array is changed.
+    ```text
+    u = x Wᵀ      h = f(g ⊙ (u − mean(u)) / √(var(u) + 1e-5) + b)
+    ```
+
+    In training the mean and the variance (divided by `B`) are those of each unit in all `B` examples, which
+    are all that the leading dimensions of x count; else they are the running ones. No array is changed.
 
     Returns:
-        `h [..., ne]`, and what running statistics are to take in, without gradients: the mean `[ne]` and the variance
-        `[ne]` of the batch, that divided by `B − 1` (by 1 if there is one example). Not in training, the running ones.
+        `h [..., ne]`, and what running statistics are to take in, without gradients: the mean `[ne]` and the
+        variance `[ne]` of the batch, that divided by `B − 1` (by 1 if there is one example). Not in training,
+        the running ones.
     """
     _check(x, W=W, g=g, b=b, running_mean=running_mean, running_var=running_var)
     u = F.linear(x, W)
@@ -206,7 +216,9 @@ def batch_norm_linear(
         rows = u.reshape(-1, W.shape[0])
         examples = rows.shape[0]
         if examples == 0:
-            raise ShapeError(f"x is {list(x.shape)}: expected an example at least, as batches have no mean without one")
+            raise ShapeError(
+                f"x is {list(x.shape)}: expected an example at least, as batches have no mean without one"
+            )
         mean, variance = _moments(rows, 0)
         mean, variance = mean.squeeze(0), variance.squeeze(0)
         statistics = mean.detach(), variance.detach() * (examples / max(examples - 1, 1))
@@ -217,8 +229,8 @@ def layer(shape: Any, x: Tensor, params: Sequence[Tensor], *, training: bool = T
     """The layer that a shape describes, with its parameters in their order.
 
     Args:
-        shape: What a layer is, as `interneuron._core.Shape` says it. Layers of sign-constrained columns get inputs that
-            bring their signs, as the kernels do.
+        shape: What a layer is, as `interneuron._core.Shape` says it. Layers of sign-constrained columns get
+            inputs that bring their signs, as the kernels do.
         x: `[..., d]`
         params: The arrays that such a layer has.
         training: Whether batch normalisation goes by its batch. Running statistics are not changed.
@@ -228,12 +240,10 @@ def layer(shape: Any, x: Tensor, params: Sequence[Tensor], *, training: bool = T
     """
     nonlinearity: Nonlinearity = "relu" if shape.relu else None
     match shape.kind:
-        case "dann" if shape.divisive:
-            named = _named(shape, params, "Wex", "Wix", "Wei", "alpha", "g", "b")
-            return dann_linear(x, **named, nonlinearity=nonlinearity, divisor=shape.divisor)
         case "dann":
-            named = _named(shape, params, "Wex", "Wix", "Wei", "b")
-            return dann_linear(x, **named, nonlinearity=nonlinearity)
+            division = ("alpha", "g") if shape.divisive else ()
+            named = _named(shape, params, "Wex", "Wix", "Wei", *division, "b")
+            return dann_linear(x, **named, nonlinearity=nonlinearity, divisor=shape.divisor)
         case "linear":
             return linear(x, **_named(shape, params, "W", "b"), nonlinearity=nonlinearity)
         case "columns":
@@ -251,7 +261,9 @@ def layer(shape: Any, x: Tensor, params: Sequence[Tensor], *, training: bool = T
 
 def _named(shape: Any, params: Sequence[Tensor], *names: str) -> dict[str, Tensor]:
     if len(params) != len(names):
-        raise ShapeError(f"params has {len(params)} arrays: expected {len(names)} for {shape}: {', '.join(names)}")
+        raise ShapeError(
+            f"params has {len(params)} arrays: expected {len(names)} for {shape}: {', '.join(names)}"
+        )
     return dict(zip(names, params))
 
 
@@ -271,11 +283,13 @@ def _check(x: Tensor, **arrays: Tensor | None) -> None:
             for letter, size in zip(letters, array.shape):
                 sizes.setdefault(letter, size)
         if list(array.shape) != [sizes.get(letter) for letter in letters]:
-            expected = ", ".join(f"{letter} = {sizes[letter]}" if letter in sizes else letter for letter in letters)
+            expected = ", ".join(
+                f"{letter} = {sizes[letter]}" if letter in sizes else letter for letter in letters
+            )
             raise ShapeError(f"{name} is {list(array.shape)}: expected [{expected}] beside x {list(x.shape)}")
         if array.dtype != x.dtype and not _autocast(x.device.type):
             said = f"{name} is {array.dtype} and x is {x.dtype}"
-            raise RuntimeError(f"{said}: expected one dtype, for instance by x.to({array.dtype})")
+            raise DtypeError(f"{said}: expected one dtype, for instance by x.to({array.dtype})")
 
 
 def _autocast(device: str) -> bool:
@@ -291,10 +305,14 @@ def _inhibited(
     difference = F.linear(x, Wex) - F.linear(zi, Wei)
     if alpha is None:
         if divisor not in ("plain", None):
-            raise InvalidValue(f"divisor is {divisor!r} and alpha is None: expected alpha and g, or nothing divides")
+            raise InvalidValue(
+                f"divisor is {divisor!r} and alpha is None: expected alpha and g, or nothing divides"
+            )
         return zi, None, difference
     if divisor is None:
-        raise InvalidValue("divisor is None and alpha is not: expected 'plain', 'root' or a number, or no alpha and g")
+        raise InvalidValue(
+            "divisor is None and alpha is not: expected 'plain', 'root' or a number, or no alpha and g"
+        )
     strength = alpha.exp() * zi
     if divisor == "root":
         gamma = (F.linear(strength.square(), Wei) + ROOT_EPSILON).sqrt()
@@ -312,7 +330,7 @@ def _floor(divisor: Divisor) -> float | None:
     """The least divisor, if there is one."""
     if divisor in ("plain", "root", None):
         return None
-    if isinstance(divisor, str) or isinstance(divisor, bool) or not 1e-30 <= divisor <= 1e30:
+    if isinstance(divisor, (str, bool)) or not 1e-30 <= divisor <= 1e30:
         raise InvalidValue(f"divisor is {divisor!r}: expected 'plain', 'root', or a floor from 1e-30 to 1e30")
     return float(divisor)
 

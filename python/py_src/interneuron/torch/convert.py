@@ -1,9 +1,9 @@
 """State dicts of the paper authors' modules, and ours.
 
-`layers.fc{i}.NAME` in the code of Cornford et al. (ICLR 2021) is `{i}.NAME` in a `Sequential` of ours. Vectors that are
-columns or rows there (`b [ne, 1]`, `alpha [1, ni]`) are vectors here, and the sign matrix `D [d, d]` of sign-constrained
-columns is its diagonal, `sign [d]`. Names of later code of the group, of its convolutions and of its recurrent cells are
-known, too: the tables below have all of them.
+`layers.fc{i}.NAME` in the code of Cornford et al. (ICLR 2021) is `{i}.NAME` in a `Sequential` of ours.
+Vectors that are columns or rows there (`b [ne, 1]`, `alpha [1, ni]`) are vectors here, and the matrix of
+signs of sign-constrained columns, `D [d, d]`, is its diagonal, `sign [d]`. Names of later code of the group,
+of its convolutions and of its recurrent cells are known, too: the tables below have all of them.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import pairwise
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from .._core import Shape
 from ..errors import InvalidValue, ShapeError
-
-if TYPE_CHECKING:
-    from .._core import Shape
+from .modules import Layer, from_shapes
 
 __all__ = ["LayerDescription", "convert_state_dict", "describe", "from_ltlwdp", "split_biases", "to_ltlwdp"]
 
@@ -60,8 +60,6 @@ class LayerDescription:
 
     def shape(self) -> Shape:
         """The shape that kernels have for it."""
-        from .._core import Shape
-
         match self.kind:
             case "dann":
                 return Shape.dann(
@@ -78,7 +76,9 @@ class LayerDescription:
                     relu=self.relu,
                 )
             case _:
-                raise InvalidValue(f"kind is {self.kind!r}: expected dann, linear or columns, which have kernels")
+                raise InvalidValue(
+                    f"kind is {self.kind!r}: expected dann, linear or columns, which have kernels"
+                )
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,12 @@ _FORMATS = (
     _Format(
         "dann",
         True,
-        (*_INHIBITION, _Array("alpha", (1, "ni"), "alpha"), _Array("g", ("ne", 1), "g", non_negative=True), _B),
+        (
+            *_INHIBITION,
+            _Array("alpha", (1, "ni"), "alpha"),
+            _Array("g", ("ne", 1), "g", non_negative=True),
+            _B,
+        ),
     ),
     _Format("dann", False, (*_INHIBITION, _B)),
     _Format("linear", False, (_Array("W", ("ne", "d"), "W"), _B)),
@@ -161,8 +166,8 @@ _PARTS = ("bias_pos", "bias_neg")
 _DOTTED = ("e_conv.weight", "i_conv.weight", "hidden_reset_policy.h0")
 """Names of arrays that have a dot in them."""
 _NORMALISED = (
-    "their normalised layers add the bias before and after they normalise, and divide by the unbiased deviation without"
-    " a constant, so no layer here computes the same"
+    "their normalised layers add the bias before and after they normalise, and divide by the unbiased"
+    " deviation without a constant, so no layer here computes the same"
 )
 
 
@@ -184,8 +189,9 @@ class _Layer:
 def convert_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The authors' state dict under the names of ours, `{i}.NAME`, and with our dimensions.
 
-    `i` is the number at which the authors' prefix ends (`layers.fc{i}.`), or the place of the layer where prefixes do not
-    end in different numbers. What only changes its name or its dimensions shares memory with what is passed.
+    `i` is the number at which the authors' prefix ends (`layers.fc{i}.`), or the place of the layer where
+    prefixes do not end in different numbers. What only changes its name or its dimensions shares memory with
+    what is passed.
 
     Raises:
         InvalidValue: if a key is not known, or not with the others of its layer, or if a weight is negative.
@@ -199,12 +205,12 @@ def describe(state_dict: Mapping[str, Tensor]) -> list[LayerDescription]:
     """What network the authors' state dict is of: a description of each layer, from the input on.
 
     Raises:
-        InvalidValue, ShapeError: as [`convert_state_dict`][interneuron.torch.convert.convert_state_dict], and if the outputs
-            of a layer are not the inputs of the next.
+        InvalidValue, ShapeError: as [`convert_state_dict`][interneuron.torch.convert.convert_state_dict], and
+            if the outputs of a layer are not the inputs of the next.
     """
     layers = _read(state_dict)
     descriptions = [_describe(layer) for layer in layers]
-    for k, (layer, following) in enumerate(zip(descriptions, descriptions[1:])):
+    for k, (layer, following) in enumerate(pairwise(descriptions)):
         # How many pixels a convolution hands on is not in its arrays.
         if layer.kind != "conv" and layer.outputs != following.inputs:
             here, there = layers[k].name, layers[k + 1].name
@@ -218,26 +224,23 @@ def from_ltlwdp(state_dict: Mapping[str, Tensor]) -> nn.Sequential:
     """The network of the authors' state dict, with copies of its arrays, on the CPU and in their dtype.
 
     Raises:
-        InvalidValue, ShapeError: as [`describe`][interneuron.torch.convert.describe], and for layers of which there is no
-            module: convolutions and recurrent cells, whose arrays
-            [`convert_state_dict`][interneuron.torch.convert.convert_state_dict] converts.
+        InvalidValue, ShapeError: as [`describe`][interneuron.torch.convert.describe], and for convolutions
+            and recurrent cells, of which there is no module.
     """
-    from . import modules
-
     layers, descriptions = _read(state_dict), describe(state_dict)
     for layer, description in zip(layers, descriptions):
         if description.kind in ("conv", "recurrent"):
             said = f"{layer.name} is of kind {description.kind}: expected dann, linear or columns"
             raise InvalidValue(f"{said}; convert_state_dict converts its arrays")
-    network = modules.from_shapes([description.shape() for description in descriptions])
-    network.to(dtype=next(iter(state_dict.values())).dtype)
+    dtype = next(iter(state_dict.values())).dtype
+    network = from_shapes([description.shape() for description in descriptions], seed=0, dtype=dtype)
     arrays = ((k, name, array) for k, layer in enumerate(layers) for name, array in _ours(layer).items())
     network.load_state_dict({f"{k}.{name}": array for k, name, array in arrays})
     return network
 
 
 def split_biases(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`b⁻ ≥ 0` for each bias that is split into `bias_pos` and `bias_neg = −b⁻`, under the name of the bias here.
+    """`b⁻ ≥ 0` for each bias that is split into `bias_pos` and `bias_neg = −b⁻`, under the name of our bias.
 
     It is what `EG` keeps as `negative`. A bias that is not split is not in the result.
     """
@@ -250,9 +253,9 @@ def to_ltlwdp(source: nn.Module | Mapping[str, Tensor], *, prefix: str | None = 
 
     Args:
         source: A `Sequential` of our layers, or its state dict.
-        prefix: What keys begin with, `{}` being the number of the layer in `source`. Without it, layers are `layers.fc0.`,
-            `layers.fc1.`, … in their order, as the authors' `DenseNet` counts them. Their networks with convolutions have
-            `layers.{}.`.
+        prefix: What keys begin with, `{}` being the number of the layer in `source`. Without it, layers are
+            `layers.fc0.`, `layers.fc1.`, … in their order, as the authors' `DenseNet` counts them. Their
+            networks with convolutions have `layers.{}.`.
 
     Raises:
         InvalidValue: for layers that the authors do not have.
@@ -279,15 +282,20 @@ def to_ltlwdp(source: nn.Module | Mapping[str, Tensor], *, prefix: str | None = 
 
 def _check_theirs(module: nn.Module) -> None:
     """Raises if layers compute what the authors' do not, which their arrays do not tell."""
-    layers = [(name, layer) for name, layer in module.named_modules() if hasattr(layer, "nonlinearity")]
-    for k, (name, layer) in enumerate(layers):
-        divisor = getattr(layer, "divisor", None)
-        if divisor not in ("plain", None):
-            raise InvalidValue(f"{name}.divisor is {divisor!r}: expected 'plain', which is what the authors' layers have")
-        expected = "relu" if k + 1 < len(layers) else None
-        if layer.nonlinearity != expected:
-            rule = "the authors' networks have ReLU in all layers but the last"
-            raise InvalidValue(f"{name}.nonlinearity is {layer.nonlinearity!r}: expected {expected!r}, as {rule}")
+    named = [
+        (name or "the layer", layer.shape)
+        for name, layer in module.named_modules()
+        if isinstance(layer, Layer)
+    ]
+    for k, (name, shape) in enumerate(named):
+        if shape.divisor not in ("plain", None):
+            said = f"{name} has the divisor {shape.divisor!r}"
+            raise InvalidValue(f"{said}: expected 'plain', which is what the authors' layers have")
+        if shape.relu != (k + 1 < len(named)):
+            said = f"{name} is {'followed by ReLU' if shape.relu else 'linear'}"
+            raise InvalidValue(
+                f"{said}: expected ReLU in all layers but the last, as in the authors' networks"
+            )
 
 
 def _read(state_dict: Mapping[str, Tensor]) -> list[_Layer]:
@@ -312,7 +320,9 @@ def _groups(
         if not array.is_floating_point():
             raise InvalidValue(f"{key} is {array.dtype}: expected a floating-point dtype")
         dtypes.setdefault(array.dtype, key)
-        name = next((name for name in dotted if key == name or key.endswith(f".{name}")), key.rpartition(".")[2])
+        name = next(
+            (name for name in dotted if key == name or key.endswith(f".{name}")), key.rpartition(".")[2]
+        )
         groups.setdefault(key.removesuffix(name), {})[name] = array
     if not groups:
         raise InvalidValue("the state dict is empty: expected the arrays of a layer at least")
@@ -339,17 +349,21 @@ def _merged(prefix: str, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
             continue
         known = _ALIASES.get(name, name)
         if known in merged:
-            raise InvalidValue(f"{prefix}{name} is there twice, once by another name: expected one array for {known}")
+            raise InvalidValue(
+                f"{prefix}{name} is there twice, once by another name: expected one array for {known}"
+            )
         merged[known] = array
     parts = [arrays[name] for name in _PARTS if name in arrays]
-    if len(parts) == 1 or parts and "b" in merged:
+    if len(parts) == 1 or (parts and "b" in merged):
         there = ", ".join(prefix + name for name in arrays if name in (*_PARTS, "b", "bias"))
         raise InvalidValue(f"the bias is {there}: expected {' and '.join(_PARTS)}, or one array")
     if parts:
         positive, negative = parts
         if positive.shape != negative.shape:
             shapes = f"{list(positive.shape)} and {list(negative.shape)}"
-            raise ShapeError(f"{prefix}bias_pos and {prefix}bias_neg are {shapes}: expected the same dimensions")
+            raise ShapeError(
+                f"{prefix}bias_pos and {prefix}bias_neg are {shapes}: expected the same dimensions"
+            )
         merged["b"] = positive + negative
     return merged
 
@@ -362,7 +376,9 @@ def _format(prefix: str, arrays: Mapping[str, Tensor], side: Literal["theirs", "
         # Convolutions have the names of dense layers here, and more dimensions.
         first = formats[0].arrays[0]
         dimensions = arrays[getattr(first, side)].dim()
-        return next((format for format in formats if len(format.arrays[0].dimensions) == dimensions), formats[0])
+        return next(
+            (format for format in formats if len(format.arrays[0].dimensions) == dimensions), formats[0]
+        )
     if {"W", "g", "b"} <= names:
         raise InvalidValue(f"{prefix}W comes with g, as in a normalised layer: {_NORMALISED}")
     known = {name for format in _FORMATS for name in format.names(side)}
@@ -373,7 +389,8 @@ def _format(prefix: str, arrays: Mapping[str, Tensor], side: Literal["theirs", "
     # The kind that differs least.
     nearest = min(_FORMATS, key=lambda format: len(format.names(side).keys() ^ names))
     there = ", ".join(arrays)
-    raise InvalidValue(f"{_layer_name(prefix)} has {there}: expected {', '.join(nearest.names(side))} (a {nearest.kind} layer)")
+    expected = ", ".join(nearest.names(side))
+    raise InvalidValue(f"{_layer_name(prefix)} has {there}: expected {expected} (a {nearest.kind} layer)")
 
 
 def _sizes(
@@ -426,7 +443,9 @@ def _ours(layer: _Layer) -> dict[str, Tensor]:
         if array.theirs == "D":
             value = torch.diagonal(value).clone()
         elif 1 in array.dimensions:
-            value = value.reshape([layer.sizes[dimension] for dimension in array.dimensions if dimension != 1])
+            value = value.reshape(
+                [layer.sizes[dimension] for dimension in array.dimensions if dimension != 1]
+            )
         result[array.ours] = value
     return result
 
@@ -448,6 +467,8 @@ def _describe(layer: _Layer) -> LayerDescription:
             inhibitory = int((signs < 0).sum())
             if (signs[: inputs - inhibitory] < 0).any():
                 said = f"{layer.prefix}D has -1 before +1 on its diagonal"
-                raise InvalidValue(f"{said}: expected +1 for the excitatory inputs, then -1 for the inhibitory ones")
+                raise InvalidValue(
+                    f"{said}: expected +1 for the excitatory inputs, then -1 for the inhibitory ones"
+                )
             more = {"inhibitory_inputs": inhibitory}
     return LayerDescription(kind, inputs, sizes["ne"], divisive=layer.format.divisive, **more)

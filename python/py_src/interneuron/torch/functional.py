@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .. import _core
 from . import composed
@@ -25,8 +26,10 @@ _PLAIN = {Tensor, torch.nn.Parameter, torch.nn.Buffer} if hasattr(torch.nn, "Buf
 _DTYPES = {torch.float32, torch.float64}
 _peek = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: None)
 _is_compiling = torch.compiler.is_compiling
+_forward, _backward = _core.forward, _core.backward
 _get_num_threads = torch.get_num_threads
 _is_grad_enabled = torch.is_grad_enabled
+_duals: Any = forward_ad
 
 
 class FallbackWarning(UserWarning):
@@ -69,12 +72,17 @@ _fallback: Literal["error", "warn", "silent"] = "warn"
 
 def fallback(what: Literal["error", "warn", "silent"]) -> None:
     """What happens where the kernels cannot compute (element types other than float32 and float64, other devices): an
-    error, a :class:`FallbackWarning` (the default), or nothing. Double backward and function transforms always go by
+    error, a `FallbackWarning` (the default), or nothing. Double backward and function transforms always go by
     PyTorch's operations."""
     global _fallback
     if what not in ("error", "warn", "silent"):
         raise ValueError(f'what is {what!r}: expected "error", "warn" or "silent"')
     _fallback = what
+
+
+def _is_transformed() -> bool:
+    """Whether more than outputs is asked for: by a transform of `torch.func`, or along with tangents, which go forward."""
+    return _peek() is not None or _duals._current_level >= 0
 
 
 def _fall_back(shape: _core.Shape, x: Tensor) -> None:
@@ -101,13 +109,16 @@ def _warn_of_divisors(shape: _core.Shape, low: tuple[int, int, float | None]) ->
 class _Layer(torch.autograd.Function):
     # With `setup_context`, PyTorch would bind the signature anew in each call, which takes longer than small layers.
     @staticmethod
-    def forward(ctx: Any, shape: _core.Shape, fused: Fused | None, x: Tensor, *params: Tensor) -> Tensor:
-        h, kept = _core.forward(shape, x, params, _get_num_threads(), True)
-        ctx.shape, ctx.fused, ctx.kept, ctx.statistics = shape, fused, kept, ()
-        if shape.kind == "batch_norm":
-            # They may change before the backward pass, which does not need them as they are now.
-            params, ctx.statistics = params[:-2], params[-2:]
+    def forward(
+        ctx: Any, shape: _core.Shape, statistics: tuple[Tensor, ...], fused: Fused | None, x: Tensor, *params: Tensor
+    ) -> Tensor:
+        if fused is not None:
+            fused.check(params)
+        h, kept = _forward(shape, x, params + statistics, _get_num_threads(), True)
+        assert kept is not None
         ctx.save_for_backward(x, *params)
+        # Statistics may change before the backward pass, which does not need them as they are now.
+        ctx.shape, ctx.statistics, ctx.fused, ctx.kept = shape, statistics, fused, kept
         low = kept.low_divisors()
         if low is not None and low[0] and shape.divisor == "plain":
             _warn_of_divisors(shape, low)
@@ -115,21 +126,22 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dh: Tensor) -> tuple[Any, ...]:
-        x, *params = (*ctx.saved_tensors, *ctx.statistics)
-        needs = ctx.needs_input_grad
+        x, *params = ctx.saved_tensors
+        _, _, _, needs_x, *needs = ctx.needs_input_grad
         if _is_grad_enabled():
-            return None, None, *_differentiable(ctx, dh, x, params, needs[2:])
+            return None, None, None, *_differentiable(ctx, dh, x, params, [needs_x, *needs])
         if ctx.fused is not None:
-            return None, None, ctx.fused.backward(ctx.kept, dh, x, params, needs[2]), *(None,) * len(params)
-        needs_params = any(needs[3:])
-        dx, gradients = _core.backward(ctx.kept, dh, x, params, _get_num_threads(), needs[2], needs_params)
+            dx = ctx.fused.backward(ctx.kept, dh, x, ctx.statistics, needs_x)
+            return None, None, None, dx, *(None,) * len(params)
+        arrays = (*params, *ctx.statistics)
+        dx, gradients = _backward(ctx.kept, dh, x, arrays, _get_num_threads(), needs_x, any(needs))
         if gradients is None:
-            return None, None, dx, *(None,) * len(params)
-        if ctx.shape.kind == "batch_norm":
-            gradients = _take_statistics(ctx.shape, params, gradients)
-        if not all(needs[3:]):
-            gradients = tuple(it if need else None for it, need in zip(gradients, needs[3:], strict=True))
-        return None, None, dx, *gradients
+            return None, None, None, dx, *(None,) * len(params)
+        if ctx.statistics:
+            gradients = _take_statistics(ctx.statistics, gradients)
+        if not all(needs):
+            gradients = tuple(it if need else None for it, need in zip(gradients, needs, strict=True))
+        return None, None, None, dx, *gradients
 
 
 def _differentiable(
@@ -142,81 +154,106 @@ def _differentiable(
         )
     inputs = [x, *params]
     wanted = [it for it, need in zip(inputs, needs, strict=True) if need]
-    with torch.enable_grad():
-        # Running statistics are not to be taken in twice.
-        arrays = [it.detach().clone() if role == "statistic" else it for it, role in zip(params, _roles(ctx.shape))]
-        h = composed.layer(ctx.shape, x, arrays)
+    # As the forward pass was computed, which autocast did not change.
+    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+        h = composed.layer(ctx.shape, x, [*params, *ctx.statistics])
         gradients = torch.autograd.grad(h, wanted, dh, create_graph=True, allow_unused=True, materialize_grads=True)
     rest = iter(gradients)
     return [next(rest) if need else None for need in needs]
 
 
-@functools.cache
-def _roles(shape: _core.Shape) -> tuple[str, ...]:
-    return tuple(role for _, _, role, _, _ in shape.parameters)
-
-
-def _take_statistics(
-    shape: _core.Shape, params: list[Tensor], gradients: tuple[Tensor, ...]
-) -> tuple[Tensor | None, ...]:
+def _take_statistics(statistics: tuple[Tensor, ...], gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Running statistics take in a tenth of those of the batch, which stand in the place of their gradients."""
-    rest: list[Tensor | None] = list(gradients)
-    for k, role in enumerate(_roles(shape)):
-        if role == "statistic":
-            with torch.no_grad():
-                params[k].lerp_(gradients[k], 0.1)
-            rest[k] = None
-    return tuple(rest)
+    count = len(gradients) - len(statistics)
+    with torch.no_grad():
+        for running, of_batch in zip(statistics, gradients[count:], strict=True):
+            # Each operation rounds by itself, as in the update of the kernels.
+            running.sub_((running - of_batch).mul_(0.1))
+    return gradients[:count]
 
 
-def layer(
-    shape: _core.Shape,
-    x: Tensor,
-    params: Sequence[Tensor],
-    *,
-    training: bool = True,
-    fused: Fused | None = None,
+def layer(shape: _core.Shape, x: Tensor, params: Sequence[Tensor], fused: Fused | None = None) -> Tensor:
+    """`h [..., ne]` of `x [..., d]` by a layer of any kind but batch normalisation, with its arrays in the order of
+    `shape.parameters`. Under `torch.compile` call `compiled`."""
+    if x.dtype not in _DTYPES or not x.is_cpu or type(x) not in _PLAIN or _is_transformed():
+        return _elsewhere(shape, x, params, True, fused)
+    if _is_grad_enabled() and _requires_grad(x, params):
+        return _Layer.apply(shape, (), fused, x, *params)  # type: ignore[no-any-return]
+    return _forward(shape, x, params, _get_num_threads(), False)[0]  # type: ignore[no-any-return]
+
+
+def _requires_grad(x: Tensor, params: Sequence[Tensor]) -> bool:
+    if x.requires_grad:
+        return True
+    for array in params:
+        if array.requires_grad:
+            return True
+    return False
+
+
+def batch_norm_linear(
+    shape: _core.Shape, x: Tensor, params: Sequence[Tensor], *, training: bool, fused: Fused | None = None
 ) -> Tensor:
-    """`h [..., ne]` of `x [..., d]` by a layer of any kind, with its arrays in the order of `shape.parameters`.
-
-    `training` matters to batch normalisation alone: whether it takes the statistics of the batch or the running ones. The
-    running ones take in those of the batch in the backward pass. Under `torch.compile` call :func:`compiled`.
-    """
-    if x.dtype not in _DTYPES or not x.is_cpu or type(x) not in _PLAIN or _peek() is not None:
+    """As `layer`, for batch normalisation, by the statistics of the batch in training. The running ones, which come
+    last among the arrays, take in those of the batch in the backward pass, or at once where none can follow."""
+    if x.dtype not in _DTYPES or not x.is_cpu or type(x) not in _PLAIN or _is_transformed():
         return _elsewhere(shape, x, params, training, fused)
-    if _is_grad_enabled() and (x.requires_grad or any(it.requires_grad for it in params)):
-        if training or shape.kind != "batch_norm":
-            return _Layer.apply(shape, fused, x, *params)  # type: ignore[no-any-return]
-        return composed.layer(shape, x, params, training=False)
-    if training and shape.kind == "batch_norm":
-        # Outputs by the statistics of the batch, without a backward pass in which the running ones take them in.
-        return composed.layer(shape, x, params, training=True)
-    return _core.forward(shape, x, params, _get_num_threads(), False)[0]  # type: ignore[no-any-return]
+    needs_gradient = _is_grad_enabled() and _requires_grad(x, params)
+    if needs_gradient and training:
+        return _Layer.apply(shape, tuple(params[-2:]), fused, x, *params[:-2])  # type: ignore[no-any-return]
+    if needs_gradient or training:
+        # What the kernels have not: a gradient through the running statistics, and those of a batch without one.
+        with torch.autocast(x.device.type, enabled=False):
+            return _composed(shape, x, params, training)
+    return _forward(shape, x, params, _get_num_threads(), False)[0]  # type: ignore[no-any-return]
 
 
 def compiled(
     shape: Described, x: Tensor, params: Sequence[Tensor], *, training: bool = True, fused: Fused | None = None
 ) -> Tensor:
-    """As :func:`layer`, in a graph: by an operator that graphs can hold, or by PyTorch's own."""
+    """As `layer`, in a graph: by an operator that graphs can hold, or by PyTorch's own."""
     if fused is not None:
         raise RuntimeError("a fused update under torch.compile: expected fused=False, and the optimiser's own step")
     if x.dtype in _DTYPES and x.device.type == "cpu" and shape.kind != "batch_norm":
         return torch.ops.interneuron.layer(shape.text, x, list(params))  # type: ignore[no-any-return]
-    return composed.layer(shape, x, params, training=training)
+    return _composed(shape, x, params, training)
+
+
+def _composed(shape: _core.Shape | Described, x: Tensor, params: Sequence[Tensor], training: bool) -> Tensor:
+    """By PyTorch's operations. Running statistics take in those of a batch at once."""
+    if shape.kind != "batch_norm" or not training:
+        return composed.layer(shape, x, params, training=training)
+    W, g, b, running_mean, running_var = params
+    nonlinearity: Nonlinearity = "relu" if shape.relu else None
+    h, mean, variance = composed.batch_norm_linear(
+        x, W, g, b, running_mean, running_var, training=True, nonlinearity=nonlinearity
+    )
+    with torch.no_grad():
+        running_mean.lerp_(mean.to(running_mean.dtype), 0.1)
+        running_var.lerp_(variance.to(running_var.dtype), 0.1)
+    return h
 
 
 def _elsewhere(
     shape: _core.Shape, x: Tensor, params: Sequence[Tensor], training: bool, fused: Fused | None
 ) -> Tensor:
     """What the kernels have not: by PyTorch's operations, or in the parameters' element type under autocast."""
-    if _peek() is None and x.is_cpu and x.is_floating_point() and torch.is_autocast_enabled("cpu"):
+    transformed = _is_transformed()
+    if not transformed and x.is_cpu and x.is_floating_point() and torch.is_autocast_enabled("cpu"):
         if x.dtype not in _DTYPES and params[0].dtype in _DTYPES:
-            return layer(shape, x.to(params[0].dtype), params, training=training, fused=fused)
+            x = x.to(params[0].dtype)
+            if shape.kind == "batch_norm":
+                return batch_norm_linear(shape, x, params, training=training, fused=fused)
+            return layer(shape, x, params, fused)
     if fused is not None:
         raise RuntimeError("a fused update where the kernels cannot compute: expected fused=False")
-    if _peek() is None:
+    if not transformed and x.dtype == params[0].dtype:
+        # Two element types are an error of PyTorch's operations, too.
         _fall_back(shape, x)
-    return composed.layer(shape, x, params, training=training)
+    if transformed:
+        # A function transform may run many batches at once, which share the running statistics.
+        return composed.layer(shape, x, params, training=training)
+    return _composed(shape, x, params, training)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -268,7 +305,7 @@ def column_linear(
 ) -> Tensor:
     """`h = f(x (Wpos D)ᵀ + b)`, with `Wpos [n, m]`, `b [n]`, and the diagonal of D, `sign [m]`, of +1 and −1."""
     (n, m), relu = Wpos.shape, is_relu(nonlinearity)
-    x = x * sign
+    x = x * sign.to(x.dtype)
     if _is_compiling():
         text = f"columns:{m},{n},0,0,{'relu' if relu else 'identity'}"
         return compiled(Described(text, "columns", n, relu), x, (Wpos, b))

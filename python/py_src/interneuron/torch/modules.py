@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +24,12 @@ _is_compiling = torch.compiler.is_compiling
 
 # All modules that live: an optimiser that is handed parameters looks here for the layers that they belong to.
 _alive: weakref.WeakSet[Layer] = weakref.WeakSet()
+
+
+def _drawn_seed(generator: torch.Generator | None = None) -> int:
+    """A seed of PyTorch's generator, wherever new tensors are by default."""
+    device = "cpu" if generator is None else generator.device
+    return int(torch.randint(2**63 - 1, (), generator=generator, device=device))
 
 
 class Layer(nn.Module):
@@ -57,32 +64,36 @@ class Layer(nn.Module):
             else:
                 self.register_parameter(name, nn.Parameter(array))
         self._names = tuple(name for name, *_ in shape.parameters)
+        self._of = operator.itemgetter(*self._names)
         self.reset_parameters(seed=seed)
         _alive.add(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         _alive.add(self)
 
     def arrays(self) -> tuple[Tensor, ...]:
         """Parameters and statistics, in the order of the equations."""
-        parameters = self._parameters
         try:
-            return tuple([parameters[name] for name in self._names])  # type: ignore[misc]
+            return self._of(self._parameters)  # type: ignore[no-any-return]
         except KeyError:
             # Statistics are buffers, and a parametrisation takes a parameter's place.
-            return tuple(getattr(self, name) for name in self._names)
+            return self._traceable()
+
+    def _traceable(self) -> tuple[Tensor, ...]:
+        """The same in a way that `torch.compile` can follow, which takes longer."""
+        return tuple([getattr(self, name) for name in self._names])
 
     def reset_parameters(self, generator: torch.Generator | None = None, *, seed: int | None = None) -> None:
         """Draws the parameters anew: by a seed of PyTorch's generator, or by `seed` with the bits of the Rust crate."""
-        if seed is None:
-            seed = int(torch.randint(2**63 - 1, (), generator=generator))
         arrays = self.arrays()
         if arrays[0].is_meta:
             return
+        if seed is None:
+            seed = _drawn_seed(generator)
         # Drawn on the CPU in an element type that the kernels have, as everywhere else.
         dtype = torch.float64 if arrays[0].dtype == torch.float64 else torch.float32
-        drawn = [torch.empty(it.shape, dtype=dtype) for it in arrays]
+        drawn = [torch.empty(it.shape, dtype=dtype, device="cpu") for it in arrays]
         _core.draw_layer(
             self.shape, drawn, seed, rectified=self.rectified_input, scheme=self.scheme, mean_input=self.mean_input
         )
@@ -94,8 +105,8 @@ class Layer(nn.Module):
         """`h [..., ne]` of `x [..., d]`."""
         fused = self._fused if self.training else None
         if _is_compiling():
-            return functional.compiled(self._described, x, self.arrays(), training=self.training, fused=fused)
-        return functional.layer(self.shape, x, self.arrays(), training=self.training, fused=fused)
+            return functional.compiled(self._described, x, self._traceable(), fused=fused)
+        return functional.layer(self.shape, x, self.arrays(), fused)
 
     def extra_repr(self) -> str:
         shape = self.shape
@@ -108,7 +119,7 @@ class Layer(nn.Module):
 
 
 class DannLinear(Layer):
-    """Separate excitatory and inhibitory units: :func:`interneuron.torch.functional.dann_linear` with parameters
+    """Separate excitatory and inhibitory units: `interneuron.torch.functional.dann_linear` with parameters
     `Wex [ne, d]`, `Wix [ni, d]`, `Wei [ne, ni]`, `alpha [ni]`, `g [ne]`, `b [ne]`, in this order; all weights and `g` are
     ≥ 0, and the optimisers of this package keep them so.
 
@@ -222,6 +233,14 @@ class BatchNormLinear(Layer):
         shape = _core.Shape.batch_norm(in_features, out_features, relu=functional.is_relu(nonlinearity))
         super().__init__(shape, rectified_input=rectified_input, seed=seed, device=device, dtype=dtype)
 
+    def forward(self, x: Tensor) -> Tensor:
+        """`h [..., ne]` of `x [..., d]`."""
+        fused = self._fused if self.training else None
+        if _is_compiling():
+            return functional.compiled(self._described, x, self._traceable(), training=self.training, fused=fused)
+        arrays = self.arrays()
+        return functional.batch_norm_linear(self.shape, x, arrays, training=self.training, fused=fused)
+
 
 class ColumnEILinear(Layer):
     """Dale's principle by columns of one sign: `h = f(x (Wpos D)ᵀ + b)` with `Wpos [n, m]` ≥ 0 and `b [n]`. The buffer
@@ -250,6 +269,7 @@ class ColumnEILinear(Layer):
             in_features, out_features, inhibitory_inputs=n_inhibitory_in, relu=functional.is_relu(nonlinearity)
         )
         super().__init__(shape, mean_input=mean_input or 0.0, seed=seed, device=device, dtype=dtype)
+        self.sign: Tensor
         sign = torch.ones(in_features, device=device, dtype=dtype)
         sign[in_features - n_inhibitory_in :] = -1
         self.register_buffer("sign", sign)
@@ -257,7 +277,7 @@ class ColumnEILinear(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """`h [..., n]` of `x [..., m]`."""
         # To the kernels inputs bring their signs along.
-        return super().forward(x * self.sign if self.shape.inhibitory_inputs else x)
+        return super().forward(x * self.sign.to(x.dtype) if self.shape.inhibitory_inputs else x)
 
 
 def from_shape(shape: _core.Shape, **keywords: Any) -> Layer:
@@ -327,13 +347,13 @@ def draw(
     """Draws the parameters of a network of this package's layers from one seed, with the bits of the Rust crate; None
     draws a seed from PyTorch's generator. With a batch `x [B, d]` layers are drawn from the moments of their inputs."""
     layers = [layer for layer in model if isinstance(layer, Layer)]
-    if seed is None:
-        seed = int(torch.randint(2**63 - 1, ()))
     arrays = [layer.arrays() for layer in layers]
     if arrays[0][0].is_meta:
         return
+    if seed is None:
+        seed = _drawn_seed()
     dtype = torch.float64 if arrays[0][0].dtype == torch.float64 else torch.float32
-    drawn = [[torch.empty(it.shape, dtype=dtype) for it in layer] for layer in arrays]
+    drawn = [[torch.empty(it.shape, dtype=dtype, device="cpu") for it in layer] for layer in arrays]
     _core.draw(chained(layers), drawn, seed, schemes=schemes, mean_input=mean_input, x=x)
     with torch.no_grad():
         for layer, of in zip(arrays, drawn, strict=True):
@@ -362,6 +382,7 @@ def mlp(
     shapes = _core.network(kind, dims, nis, divisor=divisor, ratio=ratio)
     model = from_shapes(shapes, seed=0, device=device, dtype=dtype)
     for layer in model:
+        assert isinstance(layer, Layer)
         layer.scheme, layer.mean_input = scheme, mean_input
     draw(model, seed, schemes=[scheme] * len(shapes), mean_input=mean_input)
     return model

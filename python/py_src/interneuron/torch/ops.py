@@ -10,9 +10,9 @@ from torch import Tensor
 
 from .. import _core
 
-_library = torch.library.Library("interneuron", "DEF")
-_library.define("layer(str shape, Tensor x, Tensor[] params) -> Tensor")
-_library.define(
+_library = torch.library.Library("interneuron", "DEF")  # type: ignore[no-untyped-call]
+_library.define("layer(str shape, Tensor x, Tensor[] params) -> Tensor")  # type: ignore[no-untyped-call]
+_library.define(  # type: ignore[no-untyped-call]
     "layer_backward(str shape, Tensor dh, Tensor x, Tensor[] params, bool needs_x, bool needs_params)"
     " -> (Tensor, Tensor[])"
 )
@@ -40,12 +40,12 @@ def _layer_backward(
     return dx if dx is not None else x.new_empty(0), list(gradients or ())
 
 
-@torch.library.register_fake("interneuron::layer", lib=_library)
+@torch.library.register_fake("interneuron::layer", lib=_library)  # type: ignore[untyped-decorator]
 def _fake_layer(shape: str, x: Tensor, params: list[Tensor]) -> Tensor:
     return x.new_empty((*x.shape[:-1], _parse(shape).outputs))
 
 
-@torch.library.register_fake("interneuron::layer_backward", lib=_library)
+@torch.library.register_fake("interneuron::layer_backward", lib=_library)  # type: ignore[untyped-decorator]
 def _fake_backward(
     shape: str, dh: Tensor, x: Tensor, params: list[Tensor], needs_x: bool, needs_params: bool
 ) -> tuple[Tensor, list[Tensor]]:

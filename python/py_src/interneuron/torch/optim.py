@@ -7,6 +7,7 @@ state dicts, closures and parameter groups are those of every optimiser of PyTor
 from __future__ import annotations
 
 import dataclasses
+import operator
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import _core
+from ..errors import ShapeError
 from .modules import Layer, layers_of
 
 # What PyTorch calls what a step keeps, where it has a word for it.
@@ -92,6 +94,13 @@ class _Entry:
         self.state = _core.State(layer.shape, str(first.dtype).removeprefix("torch."))  # type: ignore[arg-type]
         self._made: dict[tuple[str, ...], _core.Update] = {}
 
+    def take_in(self, kept: dict[Tensor, dict[str, Any]]) -> None:
+        """Takes what PyTorch's state keeps of the layer's parameters, as it was loaded or copied."""
+        arrays = self.layer.arrays()
+        states = [kept.pop(array, {}) for array in arrays]
+        for theirs in dict.fromkeys(name for state in states for name in state):
+            self.state.set(arrays, _KEPT.get(theirs, theirs), [state.get(theirs) for state in states])
+
     def forget_update(self) -> None:
         """Makes the update anew when it is asked for: numbers of the groups have changed."""
         self._made.clear()
@@ -103,9 +112,13 @@ class _Entry:
             made = self._made[missing] = self.numbers(optimizer, missing).update()
         return made
 
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The arrays of the layer that steps move."""
+        return tuple(it for role, it in zip(self.roles, self.layer.arrays(), strict=True) if role != "statistic")
+
     def numbers(self, optimizer: LayerOptimizer, missing: Sequence[str] = ()) -> Numbers:
         """The numbers of the groups, by role."""
-        arrays = [it for role, it in zip(self.roles, self.layer.arrays(), strict=True) if role != "statistic"]
+        arrays = self.parameters()
         groups = [group for _, group in self.moved if group is not None]
         lr = max(float(group["lr"]) for group in groups)
         factors: dict[str, float] = {}
@@ -129,12 +142,13 @@ class _Entry:
 
     def step(self, optimizer: LayerOptimizer) -> None:
         """A step with the gradients that the parameters have."""
-        arrays = self.layer.arrays()
+        arrays = list(self.layer.arrays())
         gradients, missing = [], []
-        for role, array in zip(self.roles, arrays, strict=True):
+        for k, (role, array) in enumerate(zip(self.roles, arrays, strict=True)):
             if role == "statistic":
-                # In the place of its gradient, itself: the backward pass has taken in that of the batch.
-                gradients.append(array.clone())
+                # The backward pass has taken in that of the batch: what this step makes of it is thrown away.
+                arrays[k] = array.clone()
+                gradients.append(array)
             elif array.grad is None:
                 missing.append(role)
                 gradients.append(torch.zeros_like(array))
@@ -148,12 +162,32 @@ class _Entry:
         increment_version(arrays)
 
 
+def _check_apart(layers: Sequence[Layer]) -> None:
+    """Raises for a parameter of two layers, which would take a step in each of them."""
+    spans = []
+    for layer in layers:
+        for name, array in layer._parameters.items():
+            if array is not None and array.requires_grad:
+                spans.append((array.data_ptr(), array.data_ptr() + array.nbytes, f"{name} of the layer {layer.shape}"))
+    spans.sort()
+    for (_, end, one), (start, _, other) in zip(spans, spans[1:]):
+        if start < end:
+            raise ShapeError(f"{one} shares memory with {other}: expected arrays of their own, which take one step each")
+
+
 class Fused:
     """How a layer's backward pass takes the step of its optimiser. Copies and pickles of the layer do not have it."""
 
     def __init__(self, optimizer: LayerOptimizer, entry: _Entry, local: bool) -> None:
         self._optimizer, self._entry, self._local = weakref.ref(optimizer), weakref.ref(entry), local
+        self._parameters = entry.parameters()
         self.pending = False
+        for (role, group), array in zip(entry.moved, self._parameters, strict=True):
+            if group is None and array.requires_grad:
+                raise ValueError(
+                    f"{role} of the layer {entry.layer.shape} is in no group, with fused=True: expected all parameters of "
+                    "the layer that require a gradient, since the backward pass hands none out"
+                )
 
     def __deepcopy__(self, memo: Any) -> None:
         return None
@@ -161,10 +195,22 @@ class Fused:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(None), ()
 
+    def is_pending_of(self, entry: _Entry) -> bool:
+        """Whether a backward pass has taken the step of an optimiser's layer, which `step()` is to end."""
+        return self.pending and self._entry() is entry
+
+    def check(self, arrays: Sequence[Tensor]) -> None:
+        """Raises if a layer computes with other arrays than those that the step would overwrite."""
+        if not all(map(operator.is_, arrays, self._parameters)):
+            raise RuntimeError(
+                "a fused update of a layer that computes with other parameters than its optimiser has, as in functional "
+                "calls and parametrisations: expected fused=False"
+            )
+
     def backward(
-        self, kept: _core.Kept, dh: Tensor, x: Tensor, params: Sequence[Tensor], needs_x: bool
+        self, kept: _core.Kept, dh: Tensor, x: Tensor, statistics: tuple[Tensor, ...], needs_x: bool
     ) -> Tensor | None:
-        """Overwrites the parameters; returns `dx` if it is needed."""
+        """Overwrites parameters and statistics; returns `dx` if it is needed."""
         optimizer, entry = self._optimizer(), self._entry()
         if optimizer is None or entry is None:
             raise RuntimeError("the optimiser of a fused update is gone: expected that it lives as long as training")
@@ -176,6 +222,8 @@ class Fused:
         check_not_distributed(self._local)
         optimizer.refresh()
         update = entry.update(optimizer)
+        # Not what the graph has saved: hooks may have made copies of it.
+        params = self._parameters + statistics
         dx = _core.update(kept, dh, x, params, entry.state, update, torch.get_num_threads(), needs_x)
         increment_version(params)
         self.pending = True
@@ -205,23 +253,27 @@ class LayerOptimizer(torch.optim.Optimizer):
         # What `train_step` runs, by its layers.
         self._whole: dict[Any, Any] = {}
         self._is_fresh = False
+        self._is_whole = False
         super().__init__(params, defaults)
+        self._is_whole = True
         if fused:
             check_not_distributed(local)
-        if not self._entries:
-            raise ValueError(
-                "params has no parameter of a layer of interneuron.torch: expected some; for others there is torch.optim"
-            )
+        self._check()
+
+    def _check(self) -> None:
+        """Raises for parameters and numbers that cannot be used, so that the first step need not."""
         others = self._others()
         if others and not self.takes_others:
             raise ValueError(
                 f"params has {len(others)} parameters of other modules: expected those of layers of interneuron.torch alone; "
                 f"{type(self).__name__} has no step for others, for which there is torch.optim"
             )
-        # Numbers that cannot be used are an error here, not in the first step.
         for entry in self._entries:
             dtype = str(entry.layer.arrays()[0].dtype).removeprefix("torch.")
             _core.check_update(entry.update(self), dtype)  # type: ignore[arg-type]
+        for _, group in others:
+            per_role = {name: {"Wex": float(group[field])} for name, field in self.per_role.items()}
+            Numbers(float(group["lr"]), per_role, self.fields(group)).update()
 
     def fields(self, group: dict[str, Any]) -> dict[str, Any]:
         """The fields of the update that a group says, but those of each role."""
@@ -232,10 +284,19 @@ class LayerOptimizer(torch.optim.Optimizer):
         if self._entries_ is None:
             groups = {id(it): group for group in self.param_groups for it in group["params"]}
             parameters = [it for group in self.param_groups for it in group["params"]]
-            self._entries_ = [_Entry(layer, groups) for layer in layers_of(parameters)]
-            if self._fused_wanted:
-                for entry in self._entries_:
-                    entry.layer._fused = Fused(self, entry, self._local)
+            found = layers_of(parameters)
+            if not found:
+                raise ValueError(
+                    "params has no parameter of a layer of interneuron.torch: expected some, of layers that live; for "
+                    "others there is torch.optim"
+                )
+            entries = [_Entry(layer, groups) for layer in found]
+            _check_apart(found)
+            self._entries_ = entries
+            for entry in entries:
+                entry.take_in(self.state)
+                # The last optimiser of a layer says when its steps are taken.
+                entry.layer._fused = Fused(self, entry, self._local) if self._fused_wanted else None
         return self._entries_
 
     def refresh(self) -> None:
@@ -243,7 +304,11 @@ class LayerOptimizer(torch.optim.Optimizer):
         if self._is_fresh:
             return
         self._is_fresh = True
-        numbers = [[value for key, value in group.items() if key != "params"] for group in self.param_groups]
+        # Schedulers overwrite a learning rate that is a tensor.
+        numbers = [
+            [float(it) if isinstance(it, Tensor) else it for key, it in group.items() if key != "params"]
+            for group in self.param_groups
+        ]
         flags = [it.requires_grad for group in self.param_groups for it in group["params"]]
         if self._snapshot != (numbers, flags):
             self._snapshot = (numbers, flags)
@@ -257,12 +322,22 @@ class LayerOptimizer(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group, as for every optimiser. What steps keep of the layers stays."""
-        before = {id(entry.layer): entry.state for entry in self._entries_ or ()}
+        # Entries keep their layers alive, of which somebody may have the parameters alone.
+        before = {id(entry.layer): entry for entry in (self._entries if self._is_whole else ())}
         super().add_param_group(param_group)
         self._entries_, self._snapshot, self._is_fresh = None, None, False
-        if before:
+        if not self._is_whole:
+            # They are checked together.
+            return
+        try:
+            self._check()
+        except Exception:
+            self.param_groups.pop()
+            self._entries_ = None
+            raise
+        finally:
             for entry in self._entries:
-                entry.state = before.get(id(entry.layer), entry.state)
+                entry.state = before.get(id(entry.layer), entry).state
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -275,9 +350,10 @@ class LayerOptimizer(torch.optim.Optimizer):
         self._is_fresh = False
         for entry in self._entries:
             fused = entry.layer._fused
-            if self._fused_wanted and fused is not None:
+            if fused is not None and fused.is_pending_of(entry):
                 fused.pending = False
             else:
+                # Also with fused=True if the layer was in evaluation, where gradients are handed out.
                 entry.step(self)
         for parameter, group in self._others():
             if parameter.grad is not None:
@@ -293,7 +369,7 @@ class LayerOptimizer(torch.optim.Optimizer):
         if momentum:
             state = self.state[parameter]
             if "momentum_buffer" in state:
-                state["momentum_buffer"].mul_(momentum).add_(gradient)
+                state["momentum_buffer"].mul_(momentum).add_(gradient, alpha=1 - group["dampening"])
             else:
                 state["momentum_buffer"] = gradient.clone()
             velocity = state["momentum_buffer"]
@@ -323,19 +399,13 @@ class LayerOptimizer(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As for every optimiser."""
+        before = self._entries
         super().load_state_dict(state_dict)
         # The groups are others now, and the layers look them up there.
         self._entries_, self._snapshot, self._is_fresh = None, None, False
-        self._take_in()
-
-    def _take_in(self) -> None:
-        """Hands what is kept of the layers' parameters from PyTorch's state to that of the kernels."""
-        for entry in self._entries:
-            arrays = entry.layer.arrays()
-            states = [self.state.pop(array, {}) for array in arrays]
-            entry.state.clear()
-            for theirs in dict.fromkeys(name for state in states for name in state):
-                entry.state.set(arrays, _KEPT.get(theirs, theirs), [state.get(theirs) for state in states])
+        self._check()
+        # Until here they kept their layers alive, of which somebody may have the parameters alone.
+        del before
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
@@ -351,11 +421,12 @@ class LayerOptimizer(torch.optim.Optimizer):
             # From `load_state_dict`, which goes on by itself.
             return
         self._fused_wanted, self._local = wanted or (False, False)
+        self._is_whole = True
         self._entries_, self._whole, self._train_state = None, {}, _core.TrainState()
         self._snapshot, self._is_fresh = None, False
+        # The layers that they are of may come later in the same copy, so the first step looks for them.
         for array, arrays in kept:
             self.state[array].update(arrays)
-        self._take_in()
 
 
 class CSGD(LayerOptimizer):
@@ -376,7 +447,7 @@ class CSGD(LayerOptimizer):
         fused: the backward pass takes the step, and no gradient of a weight is ever stored; `step()` still has to follow.
             Not under DistributedDataParallel, `torch.compile`, or with accumulated gradients: these are errors.
         local: with `fused` or `train_step` in a process group: each process steps on its own, and
-            :func:`average_parameters` is called every some steps.
+            `average_parameters` is called every some steps.
     """
 
     per_role = {"decay": "weight_decay", "momentum": "momentum"}
@@ -417,9 +488,7 @@ class CSGD(LayerOptimizer):
 
 class AdamW(LayerOptimizer):
     """AdamW, projected: weights and gains stay ≥ 0. `weight_decay` is decoupled unless `decoupled` is False, which is
-    "Adam". With `corrections` the quotient of the moments is corrected."""
-
-    exponentiated: float | None = None
+    "Adam". With `corrections` the quotient of the moments is corrected. With `split` it is `AdamWEG`."""
 
     def __init__(
         self,
@@ -434,6 +503,7 @@ class AdamW(LayerOptimizer):
         decoupled: bool = True,
         clip: float | None = None,
         floor: float | None = None,
+        split: float | None = None,
         fused: bool = False,
         local: bool = False,
     ) -> None:
@@ -447,6 +517,7 @@ class AdamW(LayerOptimizer):
             "decoupled": decoupled,
             "clip": clip,
             "floor": floor,
+            "split": split,
         }
         super().__init__(params, defaults, fused=fused, local=local)
 
@@ -457,7 +528,7 @@ class AdamW(LayerOptimizer):
             "corrections": group["corrections"],
             "clip": group["clip"],
             "floor": group["floor"],
-            "exponentiated": group.get("split"),
+            "exponentiated": group["split"],
         }
 
 
@@ -499,18 +570,14 @@ class EG(LayerOptimizer):
 
 
 class AdamWEG(AdamW):
-    """Exponentiated steps along the direction of AdamW."""
+    """Exponentiated steps along the direction of AdamW. `split` is that of `EG`."""
 
-    def __init__(self, params: Any, lr: float = 1e-3, *, split: float = 0.1, **keywords: Any) -> None:
-        self._split = split
-        super().__init__(params, lr, **keywords)
-
-    def fields(self, group: dict[str, Any]) -> dict[str, Any]:
-        return {**super().fields(group), "exponentiated": self._split}
+    def __init__(self, params: Any, lr: float = 1e-3, *args: Any, split: float = 0.1, **keywords: Any) -> None:
+        super().__init__(params, lr, *args, split=split, **keywords)
 
 
 class NaturalGradient(LayerOptimizer):
-    """Diagonal natural gradient. It draws labels from the network's own outputs, so it is for :func:`train_step` alone."""
+    """Diagonal natural gradient. It draws labels from the network's own outputs, so it is for `train_step` alone."""
 
     def __init__(
         self,
@@ -573,5 +640,6 @@ def average_parameters(module: nn.Module, group: Any = None) -> None:
             flat = torch.cat([it.reshape(-1) for it in some])
             dist.all_reduce(flat, group=group)
             flat /= world
-            for it, mean in zip(some, flat.split([it.numel() for it in some]), strict=True):
+            means = torch.split(flat, [it.numel() for it in some])
+            for it, mean in zip(some, means, strict=True):
                 it.copy_(mean.view_as(it))

@@ -72,7 +72,7 @@ def train_step(
     Args:
         model: an `nn.Sequential` of layers of this package, perhaps after an `nn.Flatten`.
         x: examples `[B, d]`.
-        y: labels `[B]`, or what :func:`target` takes.
+        y: labels `[B]`, or what `target` takes.
         optimizer: one of this package, with the same numbers for all layers.
 
     Raises:
@@ -98,4 +98,6 @@ def train_step(
             torch.get_num_threads(),
         )
     increment_version([array for layer in arrays for array in layer])
+    # Schedulers look for it, and warn of an optimiser that took no step before they do.
+    optimizer._opt_called = True  # type: ignore[attr-defined]
     return value
