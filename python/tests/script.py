@@ -1,4 +1,4 @@
-"""Programs that tests run in processes of their own, so that one that hangs fails its test and holds up no other."""
+"""Programs that tests run in processes of their own: one that hangs fails its test, and is ended."""
 
 from __future__ import annotations
 
@@ -42,9 +42,15 @@ class Program:
             out, errors = self._process.communicate()
             raise AssertionError(f"no end after {seconds} s; said: {out}{errors}") from None
 
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def kill(self) -> None:
-        """Ends it and all that it started, at once."""
-        os.killpg(self._process.pid, signal.SIGKILL)
+        """Ends it and all that it started, at once, if it has not ended."""
+        # Only so is the number still that of this process.
+        if self._process.returncode is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def run(path: Path, *arguments: str, seconds: float, silent: bool = True, **environment: str) -> str:

@@ -159,7 +159,7 @@ def _attempt(trial: Trial, setting: Setting) -> str:
 
 def _lines(attempt: Callable[[Setting], str], settings: list[Setting], executor: Any) -> Iterator[str]:
     """The rows of trials, as they end."""
-    if executor is None:
+    if executor is None or not settings:
         return map(attempt, settings)
     if hasattr(executor, "get_executor"):
         # Dask's client. It is to run a trial again that is asked for again, and not to look its row up.

@@ -18,8 +18,8 @@ from interneuron import _core
 
 
 def passes(model: torch.nn.Module, k: int) -> Tensor:
-    """The bits of a forward and a backward pass, by layers of this package alone: in a child process of a fork, PyTorch's
-    own operations hang with two threads (its OpenMP does not survive forks)."""
+    """The bits of a forward and a backward pass, by layers of this package alone: in a forked process
+    PyTorch's own operations hang with two threads, as its OpenMP does not survive forks."""
     x = torch.rand(64, 64, generator=torch.Generator().manual_seed(k), requires_grad=True)
     h = model(x)
     gradients = torch.autograd.grad(h, [x, *model.parameters()], torch.ones_like(h))
@@ -120,7 +120,7 @@ def follows_environment() -> None:
 
 
 def exit_with_graphs() -> None:
-    """Graphs, an optimiser that steps in the backward pass, and a pool are there when the interpreter ends."""
+    """Graphs, an optimiser that steps in the backward pass, and a pool are there when all ends."""
     global kept
     torch.set_num_threads(2)
     model, fused = network(), network()

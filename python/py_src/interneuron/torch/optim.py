@@ -631,7 +631,10 @@ def param_groups(module: nn.Module, **overrides: Mapping[str, Any]) -> list[dict
 
 def average_parameters(module: nn.Module, group: Any = None) -> None:
     """Overwrites the parameters and buffers of floating point with their mean over the processes of a group. Means of
-    weights ≥ 0 are ≥ 0."""
+    weights ≥ 0 are ≥ 0.
+
+    PyTorch's own averagers (`PeriodicModelAverager`) leave out parameters without a gradient, which a fused update and
+    :func:`train_step` never store: expected this function there."""
     dist = torch.distributed
     world = dist.get_world_size(group)
     arrays = [it for it in [*module.parameters(), *module.buffers()] if it.is_floating_point()]
