@@ -1,4 +1,4 @@
-"""What must be the same to the bit: ways to take a step, numbers of threads, copies, files, and the C library."""
+"""What must be the same to the bit: ways to take a step, numbers of threads, copies, files, the C library."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ OPTIMIZERS: dict[str, Callable[..., it.LayerOptimizer]] = {
     "csgd with all": lambda model, **how: it.CSGD(
         model, lr=0.1, momentum=0.9, dampening=0.1, weight_decay=0.01, clip=0.5, angle=(0.01, 5, 1e-3), **how
     ),
-    "nesterov, floor": lambda model, **how: it.CSGD(model, lr=0.1, momentum=0.8, nesterov=True, floor=1e-3, **how),
+    "nesterov, floor": lambda model, **how: it.CSGD(
+        model, lr=0.1, momentum=0.8, nesterov=True, floor=1e-3, **how
+    ),
     "adamw": lambda model, **how: it.AdamW(model, lr=0.01, amsgrad=True, **how),
     "adam": lambda model, **how: it.AdamW(model, lr=0.01, decoupled=False, corrections=True, clip=1.0, **how),
     "eg": lambda model, **how: it.EG(model, lr=0.1, momentum=0.9, weight_decay=0.01, kept_sums="row", **how),
@@ -40,7 +42,9 @@ def network(kind: str = "dann", dtype: torch.dtype = f32, seed: int = 1) -> nn.S
     return it.mlp([20, 17, 9, 4], [4, 3, 1] if kind == "dann" else None, kind=kind, seed=seed, dtype=dtype)
 
 
-def train(model: nn.Sequential, optimizer: it.LayerOptimizer, steps: int, whole: bool = False, begin: int = 0) -> None:
+def train(
+    model: nn.Sequential, optimizer: it.LayerOptimizer, steps: int, whole: bool = False, begin: int = 0
+) -> None:
     first = next(model.parameters())
     for x, y in batches(100, 32, 20, 4, first.dtype)[begin : begin + steps]:
         if whole:
@@ -100,10 +104,10 @@ def copied(model: nn.Sequential, optimizer: it.LayerOptimizer, how: str, name: s
         optimizer, model = copy.deepcopy((optimizer, model))
         return model, optimizer
     if how == "pickle":
-        return pickle.loads(pickle.dumps((model, optimizer)))  # noqa: S301
+        return pickle.loads(pickle.dumps((model, optimizer)))
     if how == "pickle, optimiser first":
         saved = pickle.dumps({"optimizer": optimizer, "model": model})
-        loaded = pickle.loads(saved)  # noqa: S301
+        loaded = pickle.loads(saved)
         return loaded["model"], loaded["optimizer"]
     saved = io.BytesIO()
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, saved)
@@ -240,7 +244,9 @@ def test_losses_are_those_of_pytorch(dtype: torch.dtype) -> None:
         assert got.dtype == dtype
         common.assert_close("the loss", got, expected, dtype)
         for factor in (1.0, 2.5):
-            one, other = (torch.autograd.grad(factor * it, outputs, retain_graph=True)[0] for it in (got, expected))
+            one, other = (
+                torch.autograd.grad(factor * it, outputs, retain_graph=True)[0] for it in (got, expected)
+            )
             common.assert_close("its gradient", one, other, dtype)
 
 
@@ -319,7 +325,9 @@ def test_the_c_library(nis: list[int] | None) -> None:
     optimizer = it.CSGD(model, lr=0.1)
     for x, y in batches(100, 32, 20, 4):
         labels, update = y.int(), Update(lr=0.1, corrections=1)
-        call("network_train_step", handle, I64(32), at(x), at(labels), ctypes.byref(update), ctypes.byref(loss))
+        call(
+            "network_train_step", handle, I64(32), at(x), at(labels), ctypes.byref(update), ctypes.byref(loss)
+        )
         assert it.train_step(model, x, y, optimizer) == loss.value
     assert all(map(torch.equal, call.parameters(handle, model), model.parameters()))
     # And of three calls.

@@ -49,7 +49,9 @@ def test_optimisers_tell_that_they_have_changed_parameters() -> None:
         else:
             F.cross_entropy(model(X), Y).backward()
             optimizer.step()
-        assert all(array._version > version for array, version in zip(model.parameters(), before, strict=True))
+        assert all(
+            array._version > version for array, version in zip(model.parameters(), before, strict=True)
+        )
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             loss.backward()
 
@@ -67,7 +69,9 @@ def test_fused_updates_of_gradients_that_add_up() -> None:
     optimizer = it.CSGD(model, lr=0.1, fused=True)
     F.cross_entropy(model(X), Y).backward()
     before = copy.deepcopy(model)
-    with pytest.raises(RuntimeError, match=r"a second backward pass before step\(\), with fused=True: .* fused=False"):
+    with pytest.raises(
+        RuntimeError, match=r"a second backward pass before step\(\), with fused=True: .* fused=False"
+    ):
         F.cross_entropy(model(X), Y).backward()
     assert not differing(model, before)
     optimizer.step()
@@ -83,9 +87,13 @@ def test_fused_updates_elsewhere() -> None:
     with pytest.raises(RuntimeError, match="a fused update with create_graph=True: expected fused=False"):
         torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
     others = {name: array.detach().clone().requires_grad_() for name, array in model.named_parameters()}
-    with pytest.raises(RuntimeError, match="computes with other parameters than its optimiser has, as in functional"):
+    with pytest.raises(
+        RuntimeError, match="computes with other parameters than its optimiser has, as in functional"
+    ):
         torch.func.functional_call(model, others, X)
-    with pytest.raises(RuntimeError, match="a fused update where the kernels cannot compute: expected fused=False"):
+    with pytest.raises(
+        RuntimeError, match="a fused update where the kernels cannot compute: expected fused=False"
+    ):
         torch.func.vmap(model)(X)
     assert not differing(model, before)
     assert all(torch.equal(others[name], array) for name, array in model.named_parameters())
@@ -123,7 +131,9 @@ def test_copies_of_layers_have_no_fused_update() -> None:
 
 def test_steps_of_natural_gradients() -> None:
     optimizer = it.NaturalGradient(network(), lr=0.1)
-    with pytest.raises(RuntimeError, match="draws labels from the outputs: expected interneuron.torch.train_step"):
+    with pytest.raises(
+        RuntimeError, match="draws labels from the outputs: expected interneuron.torch.train_step"
+    ):
         optimizer.step()
 
 
@@ -131,13 +141,17 @@ def test_networks_that_whole_steps_cannot_run() -> None:
     model = network()
     optimizer = it.CSGD(model, lr=0.1)
     mixed = nn.Sequential(nn.Flatten(), model[0], nn.Dropout(), model[1])
-    with pytest.raises(TypeError, match=r"model\[2\] is a Dropout: expected layers of interneuron.torch alone, as a whole"):
+    with pytest.raises(
+        TypeError, match=r"model\[2\] is a Dropout: expected layers of interneuron.torch alone, as a whole"
+    ):
         it.train_step(mixed, X, Y, optimizer)
     with pytest.raises(TypeError, match="model is a Linear: expected an nn.Sequential of layers"):
         it.train_step(nn.Linear(6, 3), X, Y, optimizer)
     with pytest.raises(TypeError, match="model has no layer"):
         it.train_step(nn.Sequential(nn.Flatten()), X, Y, optimizer)
-    with pytest.raises(ValueError, match="the optimiser has not the layer dann:6,5,2,relu,plain: expected one of model"):
+    with pytest.raises(
+        ValueError, match="the optimiser has not the layer dann:6,5,2,relu,plain: expected one of model"
+    ):
         it.train_step(network(), X, Y, optimizer)
     own = it.CSGD([{"params": model[0].parameters()}, {"params": model[1].parameters(), "lr": 0.2}], lr=0.1)
     with pytest.raises(ValueError, match="have updates of their own: expected the same learning rates"):
@@ -225,7 +239,9 @@ def test_losses_that_diverge() -> None:
 def test_divisors_below_epsilon() -> None:
     model = network()
     x = -X
-    with pytest.warns(it.DivisorWarning, match=r"the layer dann:6,5,2,relu,plain divides by numbers below ε: 20 of 20"):
+    with pytest.warns(
+        it.DivisorWarning, match=r"the layer dann:6,5,2,relu,plain divides by numbers below ε: 20 of 20"
+    ):
         model[0](x)
     optimizer = it.CSGD(model, lr=0.1)
     with pytest.raises(DivisorError, match="layer 0|divis") as caught:
@@ -241,7 +257,9 @@ def test_divisors_below_epsilon() -> None:
 
 def test_shapes_that_do_not_go_together() -> None:
     layer = it.DannLinear(6, 5, 2, seed=1)
-    with pytest.raises(ShapeError, match=r"^x has the shape \[4, 5\]: expected 6 inputs in the last dimension$"):
+    with pytest.raises(
+        ShapeError, match=r"^x has the shape \[4, 5\]: expected 6 inputs in the last dimension$"
+    ):
         layer(torch.rand(4, 5))
     with pytest.raises(ShapeError, match=r"x has the shape \[\]"):
         layer(torch.tensor(1.0))
@@ -260,7 +278,7 @@ def test_shapes_that_do_not_go_together() -> None:
         it.functional.dann_linear(X, **{**named, "b": torch.rand(5, dtype=f64)})
     with pytest.raises(TypeError, match=r"b is on the device meta: expected one on the CPU, by .cpu\(\)"):
         it.functional.dann_linear(X, **{**named, "b": torch.rand(5, device="meta")})
-    with pytest.raises(ValueError, match='nonlinearity is \'tanh\': expected "relu" or None'):
+    with pytest.raises(ValueError, match="nonlinearity is 'tanh': expected \"relu\" or None"):
         it.DannLinear(6, 5, 2, nonlinearity="tanh")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match='divisor is "cube"'):
         it.DannLinear(6, 5, 2, divisor="cube")  # type: ignore[arg-type]
@@ -269,7 +287,9 @@ def test_shapes_that_do_not_go_together() -> None:
             it.DannLinear(*sizes)
     with pytest.raises((OverflowError, ShapeError)):
         it.DannLinear(-1, 5, 2)
-    with pytest.raises(ValueError, match=r'loss is \'hinge\': expected one of \[\'cross_entropy\', \'mse\', \'bce\'\]'):
+    with pytest.raises(
+        ValueError, match=r"loss is \'hinge\': expected one of \[\'cross_entropy\', \'mse\', \'bce\'\]"
+    ):
         it.loss(X, Y, "hinge")  # type: ignore[arg-type]
 
 
@@ -289,7 +309,9 @@ def test_memory_that_updates_cannot_write() -> None:
         with pytest.raises(InvalidValue, match=f"{name} is read-only: expected an array that can be written"):
             update([*arrays[:k], frozen, *arrays[k + 1 :]], X, shape)
         apart = torch.zeros(*arrays[k].shape, 2)[..., 0].copy_(arrays[k])
-        with pytest.raises(ShapeError, match=f"{name} of shape .* has strides of .*: expected a row-major array"):
+        with pytest.raises(
+            ShapeError, match=f"{name} of shape .* has strides of .*: expected a row-major array"
+        ):
             update([*arrays[:k], apart, *arrays[k + 1 :]], X, shape)
         with pytest.raises(ShapeError, match=f"{name} of shape"):
             update([*arrays[:k], misaligned(arrays[k]), *arrays[k + 1 :]], X, shape)
@@ -309,10 +331,16 @@ def test_arrays_that_another_layer_left() -> None:
     arrays = parameters(shape, f32)
     _, kept = _core.forward(shape, X, arrays, 1, True)
     assert kept is not None
-    with pytest.raises(ShapeError, match="state is of the layer dann:6,5,3,relu,plain: expected dann:6,5,2,relu,plain"):
-        _core.update(kept, torch.ones(4, 5), X, arrays, _core.State(other, "float32"), _core.Update(0.1), 1, False)
+    with pytest.raises(
+        ShapeError, match="state is of the layer dann:6,5,3,relu,plain: expected dann:6,5,2,relu,plain"
+    ):
+        _core.update(
+            kept, torch.ones(4, 5), X, arrays, _core.State(other, "float32"), _core.Update(0.1), 1, False
+        )
     with pytest.raises(ShapeError, match="state is of another element type: expected float32"):
-        _core.update(kept, torch.ones(4, 5), X, arrays, _core.State(shape, "float64"), _core.Update(0.1), 1, False)
+        _core.update(
+            kept, torch.ones(4, 5), X, arrays, _core.State(shape, "float64"), _core.Update(0.1), 1, False
+        )
     with pytest.raises(ShapeError, match="dh has 3 examples, x has 4: expected as many"):
         _core.backward(kept, torch.ones(3, 5), X, arrays, 1, True, True)
     with pytest.raises(DtypeError, match="dh is of float64"):

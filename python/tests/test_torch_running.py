@@ -14,7 +14,19 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from common import SHAPES, assert_close, batches, differing, f32, f64, inputs, leaves, parameters, run, threads
+from common import (
+    SHAPES,
+    assert_close,
+    batches,
+    differing,
+    f32,
+    f64,
+    inputs,
+    leaves,
+    parameters,
+    run,
+    threads,
+)
 from torch import Tensor, nn
 
 import interneuron.torch as it
@@ -22,7 +34,9 @@ from interneuron import _core
 from interneuron.errors import InUse
 
 STATM = Path("/proc/self/statm")
-needs_statm = pytest.mark.skipif(not STATM.exists(), reason="this system does not tell the memory of a process so")
+needs_statm = pytest.mark.skipif(
+    not STATM.exists(), reason="this system does not tell the memory of a process so"
+)
 
 
 def resident() -> int:
@@ -248,7 +262,7 @@ def accuracy(outputs: Tensor, labels: Tensor) -> float:
 
 
 def papers_loop(model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> Iterator[float]:
-    """Accuracy and loss of each batch, a graph that is retained, evaluation beside it; one optimiser for each group."""
+    """Accuracy and loss of each batch, a retained graph, evaluation beside it, one optimiser a group."""
     data = [(x.view(32, 4, 5), y) for x, y in batches(30, 32, 20, 4, f64)]
     held, labels = data.pop()
     for epoch in range(2):
