@@ -33,8 +33,9 @@ impl Kept {
         Self { shape, tape: Mutex::new(Some(tape)) }
     }
 
-    /// The tape, if it still keeps a pass, or one that nobody uses.
-    fn take<T: Number>(&self, py: Python<'_>) -> PyResult<Box<Tape<T>>> {
+    /// The tape, if it is still there, or one that nobody uses, and whether it keeps this pass. Another may keep a pass,
+    /// too: that of a graph which was dropped.
+    fn take<T: Number>(&self, py: Python<'_>) -> PyResult<(Box<Tape<T>>, bool)> {
         let mut place = self.tape.try_lock().map_err(|_| in_use(py, "what the forward pass kept"))?;
         let mut tape = place.take();
         let any = tape.as_mut().and_then(|tape| {
@@ -43,7 +44,7 @@ impl Kept {
                 any.downcast_mut::<Box<Tape<T>>>().map(take)
             })
         });
-        Ok(any.unwrap_or_else(|| T::shared(&self.shape.both).tape()))
+        Ok(any.map_or_else(|| (T::shared(&self.shape.both).tape(), false), |tape| (tape, true)))
     }
 }
 
@@ -136,6 +137,7 @@ struct Backward<'py, T: Number> {
     x: Array<'py>,
     dh: Array<'py>,
     tape: Box<Tape<T>>,
+    is_kept: bool,
 }
 
 impl<'py, T: Number> Backward<'py, T> {
@@ -147,7 +149,8 @@ impl<'py, T: Number> Backward<'py, T> {
             let text = format!("dh has {} examples, x has {}: expected as many", dh.examples(), x.examples());
             return Err(shape_error(py, text));
         }
-        Ok(Self { x, dh, tape: kept.take(py)? })
+        let (tape, is_kept) = kept.take(py)?;
+        Ok(Self { x, dh, tape, is_kept })
     }
 
     fn is_empty(&self) -> bool {
@@ -156,12 +159,13 @@ impl<'py, T: Number> Backward<'py, T> {
 
     /// Makes the forward pass again if a backward pass has used it up.
     fn refill(
+        is_kept: bool,
         tape: &mut Tape<T>,
         layer: &interneuron::Layer<T>,
         params: interneuron::ParamsRef<'_, T>,
         x: MatRef<'_, T>,
     ) -> Result<(), interneuron::Error> {
-        if tape.examples().is_some() {
+        if is_kept {
             return Ok(());
         }
         let (rows, cols) = (x.rows(), layer.shape().outputs());
@@ -206,7 +210,7 @@ pub fn backward<'py>(
         }
         let mut gradients = needs_params.then(|| Arrays::empty::<T>(py, family, shape)).transpose()?;
         {
-            let Backward { x, dh, tape } = &mut pass;
+            let Backward { x, dh, tape, is_kept } = &mut pass;
             // SAFETY: the arrays are held here, those that are written are new, and the caller lets nobody write to the
             // others meanwhile.
             let (x, dh, params) = unsafe { (x.matrix::<T>()?, dh.matrix::<T>()?, params.view::<T>(py)?) };
@@ -215,7 +219,7 @@ pub fn backward<'py>(
             // SAFETY: as above.
             let into = gradients.as_mut().map(|arrays| unsafe { arrays.view_mut::<T>(py) }).transpose()?;
             let result = compute(py, || {
-                Backward::refill(tape, &layer, params, x)?;
+                Backward::refill(*is_kept, tape, &layer, params, x)?;
                 match (into, dx) {
                     (Some(into), dx) => layer.backward(params, tape, dh, into, dx),
                     (None, Some(dx)) => layer.input_gradient(params, tape, dh, dx),
@@ -265,7 +269,7 @@ pub fn update<'py>(
         }
         let mut state = state.of::<T>(py, shape)?;
         {
-            let Backward { x, dh, tape } = &mut pass;
+            let Backward { x, dh, tape, is_kept } = &mut pass;
             // SAFETY: the arrays are held here, those that are written overlap nothing else, and the caller lets nobody
             // use them, or write to the others, meanwhile.
             let (x, dh, mut params) = unsafe { (x.matrix::<T>()?, dh.matrix::<T>()?, params.view_mut::<T>(py)?) };
@@ -273,7 +277,7 @@ pub fn update<'py>(
             let dx = dx.as_mut().map(|dx| unsafe { dx.matrix_mut::<T>() }).transpose()?;
             let state = &mut state.state;
             let result = compute(py, || {
-                Backward::refill(tape, &layer, params.view(), x)?;
+                Backward::refill(*is_kept, tape, &layer, params.view(), x)?;
                 layer.update(params.view_mut(), state, tape, dh, &update.0, dx)
             });
             T::shared(&shape.both).give_back(take(tape));

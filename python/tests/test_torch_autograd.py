@@ -164,6 +164,16 @@ def test_graphs_that_are_used_twice(kind: str) -> None:
         torch.autograd.grad(h.sum(), wanted)
 
 
+def test_graphs_that_are_used_twice_beside_others_that_die() -> None:
+    # What a graph that is dropped had kept is used again, and must not be taken for this pass.
+    shape, (x, *arrays) = problem("plain")
+    h = run(shape, x, arrays)
+    expected = torch.autograd.grad(h.sum(), arrays, retain_graph=True)
+    for k in range(40):
+        run(shape, inputs(shape, (6,), f64, k), arrays)
+        assert all(map(torch.equal, torch.autograd.grad(h.sum(), arrays, retain_graph=True), expected))
+
+
 def test_many_passes_at_once() -> None:
     shape, (_, *arrays) = problem("plain")
     # More than tapes are kept for, of several batch sizes, and ended in another order.
