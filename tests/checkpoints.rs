@@ -75,7 +75,11 @@ fn rebuilt<T: Element>(net: &Network<T>) -> Network<T> {
         }
         assert!(*kept == before);
     }
-    Network::new(plan, params, state).unwrap()
+    let mut told = TrainState::of_line(&state.to_line()).unwrap();
+    *told.layers_mut() = std::mem::take(state.layers_mut());
+    let wrong = ["".into(), "1".into(), format!("-{}", state.to_line()), format!("{}x", state.to_line())];
+    assert!(wrong.iter().all(|line| TrainState::<T>::of_line(line).is_none()));
+    Network::new(plan, params, told).unwrap()
 }
 
 #[test]

@@ -228,7 +228,14 @@ impl<'py> Array<'py> {
         };
         let mut array = match torch.exchange() {
             Some(exchange) => {
-                let tensor = exchange.view(object)?;
+                let tensor = match exchange.view(object) {
+                    Ok(tensor) => tensor,
+                    // PyTorch says of some devices that DLPack has no word for them, and where in its code it found out.
+                    Err(error) => match object.getattr("device")?.to_string() {
+                        device if device == "cpu" => return Err(error),
+                        device => return wrong_device(device),
+                    },
+                };
                 if tensor.device.kind != dlpack::CPU {
                     return wrong_device(object.getattr("device")?.to_string());
                 }

@@ -82,6 +82,25 @@ impl TrainState {
         let other = other.get();
         Ok(std::ptr::eq(self, other) || *self.lock(py)? == *other.lock(py)?)
     }
+
+    /// What [`TrainState::of_lines`] reads: a line for each element type, and which of them counts.
+    fn lines(&self, py: Python<'_>) -> PyResult<(String, String, bool)> {
+        let counted = self.lock(py)?;
+        Ok((counted.f32.to_line(), counted.f64.to_line(), counted.double))
+    }
+
+    /// The state that lines tell of.
+    #[staticmethod]
+    fn of_lines(py: Python<'_>, single: &str, double: &str, is_double: bool) -> PyResult<Self> {
+        let wrong = |line: &str| invalid_value(py, format!("line is {line:?}: expected what lines() says"));
+        let f32 = interneuron::TrainState::of_line(single).ok_or_else(|| wrong(single))?;
+        let f64 = interneuron::TrainState::of_line(double).ok_or_else(|| wrong(double))?;
+        Ok(Self(Mutex::new(Counted { f32, f64, double: is_double })))
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String, String, bool))> {
+        Ok((py.get_type::<Self>().getattr("of_lines")?, self.lines(py)?))
+    }
 }
 
 /// What outputs are to be.

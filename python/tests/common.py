@@ -15,10 +15,12 @@ from interneuron import _core
 
 f32, f64 = torch.float32, torch.float64
 
-# Layers are small here, and on a busy machine a call waits for the slowest thread. Tests of threads take more.
+# Layers are small here, and on a busy machine a call waits for the slowest thread. Tests of threads take
+# more.
 torch.set_num_threads(1)
 
-# Of the largest element: one pass of a layer, as in the tests of the Rust crate. A tenth of it is what is seen.
+# Of the largest element: one pass of a layer, as in the tests of the Rust crate. A tenth of it is what is
+# seen.
 TOLERANCE = {f32: 1e-5, f64: 2e-14}
 
 Shape = Callable[[int, int, int, bool], _core.Shape]
@@ -77,14 +79,17 @@ def leaves(arrays: Sequence[Tensor], wanted: Sequence[bool] | None = None) -> li
     return [array.detach().requires_grad_(flag) for array, flag in zip(arrays, flags, strict=True)]
 
 
-def assert_close(name: str, got: Tensor, expected: Tensor, dtype: torch.dtype, factor: float = 1.0) -> None:
-    """Compares with numbers of float64."""
+def assert_close(
+    name: str, got: Tensor, expected: Tensor, dtype: torch.dtype, factor: float = 1.0, least: float = 0.1
+) -> None:
+    """Compares with numbers of float64, of which the largest counts as `least` at least."""
     assert got.dtype == dtype, name
     assert got.shape == expected.shape, f"{name} is {list(got.shape)}: expected {list(expected.shape)}"
     if got.numel() == 0:
         return
-    # What cancels out leaves the rounding of numbers of about 1: a layer that divides is the same for 2x as for x.
-    largest = max(float(expected.detach().abs().max()), 0.1)
+    # What cancels out leaves the rounding of what does: a layer that divides has the same outputs for 2x as
+    # for x.
+    largest = max(float(expected.detach().abs().max()), least)
     off = float((got.detach().double() - expected.detach().double()).abs().max())
     # So that NaN is not close to anything.
     assert off <= factor * TOLERANCE[dtype] * largest, f"{name} is off by {off}, the largest is {largest}"
@@ -98,10 +103,12 @@ def compare(
     wanted: Sequence[bool] | None = None,
     x_wanted: bool = True,
     factor: float = 1.0,
+    by_all: bool = False,
 ) -> None:
     """Outputs and all gradients of the kernels, against torch operations in float64 on the same numbers.
 
-    Without `dh` the gradient of the outputs is that of their sum, which is one number for all of them.
+    Without `dh` the gradient of the outputs is that of their sum, which is one number for all of them. Errors
+    are relative to the largest element of the array, or `by_all` of all gradients.
     """
     signs = [role != "statistic" for _, _, role, _, _ in shape.parameters]
     wanted = [want and moved for want, moved in zip(wanted or signs, signs, strict=True)]
@@ -127,8 +134,9 @@ def compare(
     else:
         got = torch.autograd.grad(h, mine, dh)
         wanted_gradients = torch.autograd.grad(expected, exact, dh.double())
+    least = max([0.1, *(float(array.abs().max()) for array in wanted_gradients if by_all and array.numel())])
     for name, gradient, right in zip(names, got, wanted_gradients, strict=True):
-        assert_close(f"d{name}", gradient, right, x.dtype, factor)
+        assert_close(f"d{name}", gradient, right, x.dtype, factor, least)
 
 
 def layouts(x: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -185,7 +193,9 @@ def attributes() -> Iterator[None]:
 
 
 @functools.lru_cache
-def batches(count: int, size: int, d: int, classes: int, dtype: torch.dtype = f32) -> list[tuple[Tensor, Tensor]]:
+def batches(
+    count: int, size: int, d: int, classes: int, dtype: torch.dtype = f32
+) -> list[tuple[Tensor, Tensor]]:
     """Examples and labels that a network can learn."""
     generator = torch.Generator().manual_seed(3)
     means = torch.rand(classes, d, generator=generator, dtype=dtype)

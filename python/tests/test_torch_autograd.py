@@ -237,7 +237,9 @@ def test_element_types_without_kernels() -> None:
         assert torch.equal(layer(x), h)
         assert it.DannLinear(6, 5, 2, device="meta")(torch.rand(3, 6, device="meta")).shape == (3, 5)
         it.fallback("error")
-        with pytest.raises(TypeError, match=r"there are no kernels for torch.bfloat16 on cpu \(Tensor\); expected float32"):
+        with pytest.raises(
+            TypeError, match=r"there are no kernels for torch.bfloat16 on cpu \(Tensor\); expected float32"
+        ):
             layer(x)
         with pytest.raises(TypeError, match="torch.float32 on meta"):
             it.DannLinear(6, 5, 2, device="meta")(torch.rand(3, 6, device="meta"))
@@ -293,7 +295,11 @@ def test_bits_do_not_depend_on_threads(kind: str) -> None:
     for count in (1, 2, 3):
         with threads(count):
             h = run(shape, x, [it if it.requires_grad else it.clone() for it in arrays])
-            moved = [it for it, (_, _, role, _, _) in zip(arrays, shape.parameters, strict=True) if role != "statistic"]
+            moved = [
+                it
+                for it, (_, _, role, _, _) in zip(arrays, shape.parameters, strict=True)
+                if role != "statistic"
+            ]
             results.append([h, *torch.autograd.grad(h.square().sum(), [x, *moved])])
     assert _core.pools() >= 2
     for others in results[1:]:

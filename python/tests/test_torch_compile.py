@@ -27,7 +27,10 @@ def nothing_compiled() -> None:
 
 
 def networks() -> dict[str, nn.Sequential]:
-    made = {kind: it.mlp([7, 6, 3], kind=kind, seed=1) for kind in ("mlp", "layer_norm", "batch_norm", "column_ei")}
+    made = {
+        kind: it.mlp([7, 6, 3], kind=kind, seed=1)
+        for kind in ("mlp", "layer_norm", "batch_norm", "column_ei")
+    }
     for divisor in ("plain", 0.1, "root", None):
         made[f"dann {divisor}"] = it.mlp([7, 6, 3], [2, 1], seed=1, divisor=divisor)
     return made
@@ -38,7 +41,9 @@ def gradients(function: Any, model: nn.Module, x: Tensor) -> list[Tensor]:
     return [h, *torch.autograd.grad(h.square().sum(), [x, *model.parameters()])]
 
 
-@pytest.mark.parametrize("kind", ["mlp", "layer_norm", "batch_norm", "column_ei", "dann plain", "dann 0.1", "dann root"])
+@pytest.mark.parametrize(
+    "kind", ["mlp", "layer_norm", "batch_norm", "column_ei", "dann plain", "dann 0.1", "dann root"]
+)
 def test_compiled_networks(kind: str) -> None:
     model, x = networks()[kind], torch.rand(5, 7, requires_grad=True)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
@@ -87,12 +92,16 @@ def test_training_in_a_graph() -> None:
 
 
 # It takes a minute, nearly all of it in the C++ compiler, of which nothing here depends.
-@pytest.mark.skipif("INTERNEURON_TEST_INDUCTOR" not in os.environ, reason="set INTERNEURON_TEST_INDUCTOR for it")
+@pytest.mark.skipif(
+    "INTERNEURON_TEST_INDUCTOR" not in os.environ, reason="set INTERNEURON_TEST_INDUCTOR for it"
+)
 @pytest.mark.timeout(300)
 def test_the_compiler_that_generates_code() -> None:
     model, x = it.mlp([7, 6, 3], [2, 1], seed=1), torch.rand(5, 7, requires_grad=True)
     compiled = torch.compile(lambda x: torch.sin(model(x)) * 2, fullgraph=True)
-    for one, other in zip(gradients(compiled, model, x), gradients(lambda x: torch.sin(model(x)) * 2, model, x), strict=True):
+    for one, other in zip(
+        gradients(compiled, model, x), gradients(lambda x: torch.sin(model(x)) * 2, model, x), strict=True
+    ):
         assert_close("a gradient", one, other.double(), f32)
 
 
@@ -119,12 +128,18 @@ def test_operators(kind: str, relu: bool) -> None:
     layer, backward = torch.ops.interneuron.layer.default, torch.ops.interneuron.layer_backward.default
     quick = ("test_schema", "test_autograd_registration", "test_faketensor")
     names = [role for _, _, role, _, _ in shape.parameters]
-    subsets = [[True] * len(names), [False] * len(names), *([role != frozen for role in names] for frozen in names)]
+    subsets = [
+        [True] * len(names),
+        [False] * len(names),
+        *([role != frozen for role in names] for frozen in names),
+    ]
     for wanted, x_wanted in itertools.product(subsets, (True, False)):
         if not x_wanted and not any(wanted):
             continue
         variables = leaves(arrays, wanted)
-        torch.library.opcheck(layer, (str(shape), x.clone().requires_grad_(x_wanted), variables), test_utils=quick)
+        torch.library.opcheck(
+            layer, (str(shape), x.clone().requires_grad_(x_wanted), variables), test_utils=quick
+        )
     for _, same in layouts(x):
         torch.library.opcheck(layer, (str(shape), same.detach(), arrays), test_utils=quick)
     # The whole of it, with a graph of shapes that are not known, once.

@@ -1,4 +1,4 @@
-"""Optimisers against small implementations of the same formulas in PyTorch's operations, and as users hold them."""
+"""Optimisers against the same formulas in PyTorch's operations, and as users hold them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Named = dict[str, Tensor]
 
 
 class ByHand:
-    """A layer's steps by the formulas, on copies of its parameters in float64, of which it is handed the gradients."""
+    """A layer's steps by the formulas, on copies of its parameters in float64. Gradients are handed to it."""
 
     def __init__(self, layer: it.Layer, **numbers: Any) -> None:
         self.params = {name: array.detach().double().clone() for name, array in layer.named_parameters()}
@@ -35,7 +35,9 @@ class ByHand:
     def prepared(self, gradients: Named) -> Named:
         """Corrections, then clipping over the layer."""
         fixed = self.numbers.get("corrections", True)
-        scaled = {name: array * (self.described[name][3] if fixed else 1.0) for name, array in gradients.items()}
+        scaled = {
+            name: array * (self.described[name][3] if fixed else 1.0) for name, array in gradients.items()
+        }
         if self.numbers.get("clip") is not None:
             norm = math.sqrt(sum(float(array.square().sum()) for array in scaled.values()))
             factor = min(1.0, self.numbers["clip"] / (norm + 1e-6))
@@ -55,7 +57,9 @@ class ByHand:
         scaled = self.prepared(gradients)
         directions = {}
         for name, theta in self.params.items():
-            directions[name] = self.velocity("v", name, scaled[name] + self.number("weight_decay", name) * theta)
+            directions[name] = self.velocity(
+                "v", name, scaled[name] + self.number("weight_decay", name) * theta
+            )
         rate = 1.0
         if self.numbers.get("angle") is not None:
             rate = self.chosen(directions) / self.numbers["lr"]
@@ -81,7 +85,9 @@ class ByHand:
         grid = [lr * (low / lr) ** (k / max(rates - 1, 1)) for k in range(rates)]
         for rate in grid:
             free = [
-                theta - rate * directions[name] for name, theta in self.params.items() if not self.described[name][2]
+                theta - rate * directions[name]
+                for name, theta in self.params.items()
+                if not self.described[name][2]
             ]
             bounded = [array.clamp(min=self.numbers.get("floor") or 0.0) for array in free]
             norms = [math.sqrt(sum(float(it.square().sum()) for it in arrays)) for arrays in (bounded, free)]
@@ -114,7 +120,9 @@ def network(kind: str = "dann", dtype: torch.dtype = f64) -> nn.Sequential:
     return it.mlp([9, 8, 4], [3, 2] if kind == "dann" else None, kind=kind, seed=1, dtype=dtype)
 
 
-def losses(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int, after: Any = lambda: None) -> list[float]:
+def losses(
+    model: nn.Module, optimizer: torch.optim.Optimizer, steps: int, after: Any = lambda: None
+) -> list[float]:
     seen = []
     for x, y in batches(steps, 16, 9, 4, next(model.parameters()).dtype):
         optimizer.zero_grad()
@@ -126,7 +134,9 @@ def losses(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int, after
     return seen
 
 
-def against(model: nn.Sequential, optimizer: torch.optim.Optimizer, hands: list[ByHand], steps: int = 25) -> None:
+def against(
+    model: nn.Sequential, optimizer: torch.optim.Optimizer, hands: list[ByHand], steps: int = 25
+) -> None:
     """Trains, and lets the formulas follow with the same gradients."""
 
     def follow() -> None:
@@ -234,8 +244,12 @@ def test_adamw_corrects_the_quotient_and_clips() -> None:
     before = [array.detach().clone() for array in plain.parameters()]
     for model, corrections in ((plain, False), (corrected, True)):
         losses(model, it.AdamW(model, lr=1e-4, weight_decay=0.0, corrections=corrections), 1)
-    correction = {f"{k}.{name}": it for k, layer in enumerate(plain) for name, _, _, _, it in layer.shape.parameters}
-    for (name, one), other, start in zip(plain.named_parameters(), corrected.parameters(), before, strict=True):
+    correction = {
+        f"{k}.{name}": it for k, layer in enumerate(plain) for name, _, _, _, it in layer.shape.parameters
+    }
+    for (name, one), other, start in zip(
+        plain.named_parameters(), corrected.parameters(), before, strict=True
+    ):
         moved = one.detach() != 0
         assert_close(name, ((other - start) * moved), (one - start) * moved * correction[name], f64, 1e4)
     clipped = network()
@@ -268,7 +282,9 @@ def test_natural_gradients() -> None:
         optimizer = it.NaturalGradient(model, lr=0.5, seed=seed)
         seen = [it.train_step(model, x, y, optimizer) for _ in range(30)]
         assert seen[-1] < seen[0]
-        assert all(float(array.detach().min()) >= 0 for name, array in model.named_parameters() if "W" in name)
+        assert all(
+            float(array.detach().min()) >= 0 for name, array in model.named_parameters() if "W" in name
+        )
         runs.append(model)
     assert not differing(runs[0], runs[1])
     # The labels that it draws are others.
@@ -367,7 +383,9 @@ def test_closures() -> None:
         assert not differing(model, other)
 
 
-@pytest.mark.parametrize("numbers", [{}, {"momentum": 0.9}, {"weight_decay": 0.1}], ids=["plain", "momentum", "decay"])
+@pytest.mark.parametrize(
+    "numbers", [{}, {"momentum": 0.9}, {"weight_decay": 0.1}], ids=["plain", "momentum", "decay"]
+)
 def test_parameters_that_are_left_alone(numbers: dict[str, float]) -> None:
     for left in ("Wex", "Wei", "alpha", "b"):
         for how in ("frozen", "fused", "no gradient", "in no group"):
@@ -391,8 +409,7 @@ def test_parameters_that_are_left_alone(numbers: dict[str, float]) -> None:
             assert all(map(torch.equal, arrays, before)), (left, how)
             # Others did move, and go on to where they go in the other ways.
             assert all(
-                not torch.equal(getattr(layer, "g"), getattr(fresh, "g"))
-                for layer, fresh in zip(model, network(), strict=True)
+                not torch.equal(layer.g, fresh.g) for layer, fresh in zip(model, network(), strict=True)
             )
     # A layer that no backward pass has reached.
     model = network()
@@ -400,7 +417,9 @@ def test_parameters_that_are_left_alone(numbers: dict[str, float]) -> None:
     x = torch.rand(3, 8, dtype=f64)
     model[1](x).sum().backward()
     optimizer.step()
-    assert set(differing(model, network())) <= {name for name, _ in model.named_parameters() if name.startswith("1")}
+    assert set(differing(model, network())) <= {
+        name for name, _ in model.named_parameters() if name.startswith("1")
+    }
 
 
 def test_parameters_that_thaw() -> None:
@@ -435,7 +454,9 @@ def test_parameters_of_other_modules(numbers: dict[str, Any]) -> None:
     def made() -> nn.Sequential:
         torch.manual_seed(0)
         linear, norm = nn.Linear(9, 8, dtype=f64), nn.LayerNorm(8, dtype=f64)
-        return nn.Sequential(linear, norm, nn.ReLU(), it.DannLinear(8, 4, 2, nonlinearity=None, seed=1, dtype=f64))
+        return nn.Sequential(
+            linear, norm, nn.ReLU(), it.DannLinear(8, 4, 2, nonlinearity=None, seed=1, dtype=f64)
+        )
 
     model, other = made(), made()
     ours = it.CSGD(model, lr=0.1, **numbers)
@@ -483,7 +504,9 @@ def test_groups_that_are_added() -> None:
         optimizer.add_param_group({"params": third.parameters(), "lr": -2.0})
     assert len(optimizer.param_groups) == 3
     adam = it.AdamW(it.DannLinear(6, 5, 2))
-    with pytest.raises(ValueError, match="params has 2 parameters of other modules: .* AdamW has no step for others"):
+    with pytest.raises(
+        ValueError, match="params has 2 parameters of other modules: .* AdamW has no step for others"
+    ):
         adam.add_param_group({"params": other.parameters()})
     assert len(adam.param_groups) == 1
     adam.step()
@@ -533,7 +556,10 @@ def test_fused_updates_in_evaluation() -> None:
         (lambda m: it.CSGD(m, lr=-0.1), "lr is -0.1: expected a finite number ≥ 0"),
         (lambda m: it.CSGD(m, lr=math.nan), "lr is NaN: expected a finite number ≥ 0"),
         (lambda m: it.CSGD(m, lr=1e60), "lr is 10+: expected a finite number ≥ 0"),
-        (lambda m: it.CSGD(m, lr=0.1, momentum=1.0), "momentum of Wex is 1: expected at least 0 and less than 1"),
+        (
+            lambda m: it.CSGD(m, lr=0.1, momentum=1.0),
+            "momentum of Wex is 1: expected at least 0 and less than 1",
+        ),
         (lambda m: it.CSGD(m, lr=0.1, momentum=-0.1), "momentum of Wex is -0.1"),
         (lambda m: it.CSGD(m, lr=0.1, weight_decay=-1.0), "decay of Wex is -1: expected a finite number ≥ 0"),
         (lambda m: it.CSGD(m, lr=0.1, clip=0.0), "clip is 0: expected a finite number > 0"),
@@ -563,16 +589,22 @@ def test_parameters_that_cannot_be() -> None:
         it.CSGD(nn.Linear(3, 2), lr=0.1)
     mixed = nn.Sequential(it.DannLinear(3, 2, 1), nn.Linear(2, 2))
     for kind in (it.AdamW, it.EG, it.AdamWEG, it.NaturalGradient):
-        with pytest.raises(ValueError, match=f"2 parameters of other modules.*{kind.__name__} has no step for others"):
+        with pytest.raises(
+            ValueError, match=f"2 parameters of other modules.*{kind.__name__} has no step for others"
+        ):
             kind(mixed, lr=0.1)
-    with pytest.raises(TypeError, match="is of torch.bfloat16 on cpu: expected float32 or float64 on the CPU"):
+    with pytest.raises(
+        TypeError, match="is of torch.bfloat16 on cpu: expected float32 or float64 on the CPU"
+    ):
         it.CSGD(it.DannLinear(3, 2, 1, dtype=torch.bfloat16), lr=0.1)
     with pytest.raises(TypeError, match="is of torch.float32 on meta"):
         it.CSGD(it.DannLinear(3, 2, 1, device="meta"), lr=0.1)
     model = network()
     wex, *rest = model[0].parameters()
     groups = [{"params": [wex], "clip": 0.1}, {"params": rest}]
-    with pytest.raises(ValueError, match="clip is 0.1 and None for parameters of the layer dann:9,8,3,relu,plain"):
+    with pytest.raises(
+        ValueError, match="clip is 0.1 and None for parameters of the layer dann:9,8,3,relu,plain"
+    ):
         it.CSGD(groups, lr=0.1)
     with pytest.raises(ValueError, match="Wex of the layer .* is in no group, with fused=True"):
         it.CSGD(rest, lr=0.1, fused=True)
@@ -582,7 +614,9 @@ def test_tied_parameters() -> None:
     one, other = it.Linear(5, 5, seed=1), it.Linear(5, 5, seed=2)
     other.W = one.W
     for fused in (False, True):
-        with pytest.raises(ShapeError, match="W of the layer linear:5,5,relu shares memory with W of the layer"):
+        with pytest.raises(
+            ShapeError, match="W of the layer linear:5,5,relu shares memory with W of the layer"
+        ):
             it.CSGD(nn.Sequential(one, other), lr=0.1, fused=fused)
     other.W = nn.Parameter(one.W.data.view(-1)[:25].view(5, 5))
     with pytest.raises(ShapeError, match="shares memory with"):
@@ -599,5 +633,7 @@ def test_tied_parameters() -> None:
     # Within a layer.
     torn = it.DannLinear(5, 5, 5, seed=1)
     torn.Wix = nn.Parameter(torn.Wex.data)
-    with pytest.raises(ShapeError, match="Wix of the layer .* shares memory with|Wex of the layer .* shares memory"):
+    with pytest.raises(
+        ShapeError, match="Wix of the layer .* shares memory with|Wex of the layer .* shares memory"
+    ):
         it.CSGD(torn, lr=0.1)

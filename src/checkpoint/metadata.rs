@@ -135,12 +135,12 @@ impl Metadata {
     }
 }
 
-fn print_generator(generator: &Generator) -> String {
+pub(super) fn print_generator(generator: &Generator) -> String {
     let key: String = generator.get_seed().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{key}:{}:{}", generator.get_stream(), generator.get_word_pos())
 }
 
-fn parse_generator(state: &str) -> Option<Generator> {
+pub(super) fn parse_generator(state: &str) -> Option<Generator> {
     let mut parts = state.split(':');
     let (key, stream) = (parts.next()?, parts.next()?.parse().ok()?);
     // Positions have 68 bits; then the generator begins again.

@@ -73,7 +73,7 @@ use crate::network::train_state::TrainState;
 use crate::optim::state::{Slot, State};
 use crate::scaler::Scaler;
 use header::{Named, Source};
-use metadata::Metadata;
+use metadata::{Metadata, parse_generator, print_generator};
 use std::collections::HashMap;
 use std::path::Path;
 use tensors::{SIGN, check_values, layers, signs};
@@ -191,6 +191,20 @@ pub fn load<T: Element>(path: impl AsRef<Path>, context: &Context) -> Result<(Ne
     let (params, layers) = layers.into_iter().map(|layer| (layer.params, layer.state)).unzip();
     let network = Network::new(architecture.plan(context)?, params, TrainState { layers, steps, label_generator })?;
     Ok((network, run))
+}
+
+impl<T: Element> TrainState<T> {
+    /// The steps taken and the generator of labels in a line of text, for who keeps parameters, and what the updates of
+    /// layers keep, elsewhere than in such a file.
+    pub fn to_line(&self) -> String {
+        format!("{}:{}", self.steps, print_generator(&self.label_generator))
+    }
+
+    /// The state that [`TrainState::to_line`] tells of, with nothing kept of layers; none if it is no such line.
+    pub fn of_line(line: &str) -> Option<Self> {
+        let (steps, generator) = line.split_once(':')?;
+        Some(Self { layers: vec![], steps: steps.parse().ok()?, label_generator: parse_generator(generator)? })
+    }
 }
 
 const NOT_LITTLE_ENDIAN: &str = "checkpoints are little-endian, and this machine is not";

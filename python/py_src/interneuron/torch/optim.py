@@ -391,6 +391,7 @@ class LayerOptimizer(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """As for every optimiser; what steps keep is copied."""
         result = super().state_dict()
+        result["train_state"] = self._train_state.lines()
         places = {id(it): k for k, it in enumerate(it for group in self.param_groups for it in group["params"])}
         for array, arrays in self.kept().items():
             if id(array) in places:
@@ -401,6 +402,8 @@ class LayerOptimizer(torch.optim.Optimizer):
         """As for every optimiser."""
         before = self._entries
         super().load_state_dict(state_dict)
+        if "train_state" in state_dict:
+            self._train_state = _core.TrainState.of_lines(*state_dict["train_state"])
         # The groups are others now, and the layers look them up there.
         self._entries_, self._snapshot, self._is_fresh = None, None, False
         self._check()
@@ -411,18 +414,19 @@ class LayerOptimizer(torch.optim.Optimizer):
         state = super().__getstate__()
         state["kept"] = [(array, kept) for array, kept in self.kept().items()]
         state["wanted"] = (self._fused_wanted, self._local)
+        state["train_state"] = self._train_state
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = state.pop("kept", None)
-        wanted = state.pop("wanted", None)
+        wanted, train_state = state.pop("wanted", None), state.pop("train_state", None)
         super().__setstate__(state)
         if kept is None:
             # From `load_state_dict`, which goes on by itself.
             return
         self._fused_wanted, self._local = wanted or (False, False)
         self._is_whole = True
-        self._entries_, self._whole, self._train_state = None, {}, _core.TrainState()
+        self._entries_, self._whole, self._train_state = None, {}, train_state or _core.TrainState()
         self._snapshot, self._is_fresh = None, False
         # The layers that they are of may come later in the same copy, so the first step looks for them.
         for array, arrays in kept:
