@@ -441,16 +441,8 @@ def test_examples_of_several_processes_run(tmp_path: Path, name: str) -> None:
     launcher = tmp_path / "torchrun.py"
     launcher.write_text("from torch.distributed.run import main\n\nmain()\n")
     here = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--nproc-per-node", "2"]
-    said = run(
-        launcher,
-        *here,
-        str(EXAMPLES / f"{name}.py"),
-        "--quick",
-        seconds=80,
-        silent=False,
-        OMP_NUM_THREADS="1",
-        GLOO_SOCKET_IFNAME="lo",
-    )
+    script, environment = str(EXAMPLES / f"{name}.py"), {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    said = run(launcher, *here, script, "--quick", seconds=80, silent=False, **environment)
     assert "on 2 processes" in said
 
 

@@ -6,37 +6,41 @@ interneuron` loads neither NumPy nor PyTorch: what needs them does.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
-from . import errors, presets
 from ._core import Shape, __version__, isa, isas
-from ._threads import get_num_threads, info, set_num_threads, threads
-from .errors import InterneuronError
-from .targets import Target
-from .updates import Schedule, Update, adam, adamw, adamw_eg, csgd, eg, natural, sgd
+
+# As `typing` has it, which would take longer to load than all that is loaded here.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
+    from . import errors, presets
+    from ._threads import get_num_threads, info, set_num_threads, threads
     from .data import TrainTest, digits, load_images
+    from .errors import InterneuronError
     from .estimator import DannClassifier
     from .history import History, LayerStatistics
     from .layer import Layer
     from .network import Evaluation, Network
     from .scaler import InputStatistics, Scaler
+    from .targets import Target
+    from .updates import Schedule, Update, adam, adamw, adamw_eg, csgd, eg, natural, sgd
 
-# What needs NumPy, and where it is.
-_WITH_NUMPY = {
-    "DannClassifier": "estimator",
-    "Evaluation": "network",
-    "History": "history",
-    "InputStatistics": "scaler",
-    "Layer": "layer",
-    "LayerStatistics": "history",
-    "Network": "network",
-    "Scaler": "scaler",
-    "TrainTest": "data",
-    "digits": "data",
-    "load_images": "data",
+# Where the names are that are loaded when somebody asks for them.
+_LAZY = {
+    "_threads": ("get_num_threads", "info", "set_num_threads", "threads"),
+    "data": ("TrainTest", "digits", "load_images"),
+    "errors": ("InterneuronError",),
+    "estimator": ("DannClassifier",),
+    "history": ("History", "LayerStatistics"),
+    "layer": ("Layer",),
+    "network": ("Evaluation", "Network"),
+    "scaler": ("InputStatistics", "Scaler"),
+    "targets": ("Target",),
+    "updates": ("Schedule", "Update", "adam", "adamw", "adamw_eg", "csgd", "eg", "natural", "sgd"),
 }
+_MODULES = {name: module for module, names in _LAZY.items() for name in names}
 
 __all__ = [
     "DannClassifier",
@@ -74,11 +78,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _WITH_NUMPY:
+def __getattr__(name: str) -> "Any":
+    if name in ("errors", "presets"):
+        return importlib.import_module(f".{name}", __name__)
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        value = getattr(importlib.import_module(f".{_WITH_NUMPY[name]}", __name__), name)
+        value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
     except ModuleNotFoundError as error:
         if error.name != "numpy":
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -179,59 +179,44 @@ class DannLinear(Layer):
         return composed.inhibition(x, **names, divisor=self.shape.divisor)
 
 
-class Linear(Layer):
+class _Ordinary(Layer):
+    """What layers without interneurons have in common."""
+
+    # Makes the shape of d inputs and ne outputs.
+    _shape: Callable[..., _core.Shape]
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        nonlinearity: Nonlinearity = "relu",
+        rectified_input: bool = True,
+        seed: int | None = None,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        shape = self._shape(in_features, out_features, relu=functional.is_relu(nonlinearity))
+        super().__init__(shape, rectified_input=rectified_input, seed=seed, device=device, dtype=dtype)
+
+
+class Linear(_Ordinary):
     """An ordinary layer `h = f(x Wᵀ + b)`, on the same kernels: `W [ne, d]`, `b [ne]`."""
 
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        nonlinearity: Nonlinearity = "relu",
-        rectified_input: bool = True,
-        seed: int | None = None,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        shape = _core.Shape.linear(in_features, out_features, relu=functional.is_relu(nonlinearity))
-        super().__init__(shape, rectified_input=rectified_input, seed=seed, device=device, dtype=dtype)
+    _shape = staticmethod(_core.Shape.linear)
 
 
-class LayerNormLinear(Layer):
+class LayerNormLinear(_Ordinary):
     """An ordinary layer with layer normalisation of `x Wᵀ`: `W [ne, d]`, `g [ne]`, `b [ne]`."""
 
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        nonlinearity: Nonlinearity = "relu",
-        rectified_input: bool = True,
-        seed: int | None = None,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        shape = _core.Shape.layer_norm(in_features, out_features, relu=functional.is_relu(nonlinearity))
-        super().__init__(shape, rectified_input=rectified_input, seed=seed, device=device, dtype=dtype)
+    _shape = staticmethod(_core.Shape.layer_norm)
 
 
-class BatchNormLinear(Layer):
+class BatchNormLinear(_Ordinary):
     """An ordinary layer with batch normalisation of `x Wᵀ`: `W [ne, d]`, `g [ne]`, `b [ne]`, and the buffers
-    `running_mean [ne]`, `running_var [ne]`, of which each backward pass takes in a tenth."""
+    `running_mean [ne]`, `running_var [ne]`, of which each batch of training takes in a tenth."""
 
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        nonlinearity: Nonlinearity = "relu",
-        rectified_input: bool = True,
-        seed: int | None = None,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        shape = _core.Shape.batch_norm(in_features, out_features, relu=functional.is_relu(nonlinearity))
-        super().__init__(shape, rectified_input=rectified_input, seed=seed, device=device, dtype=dtype)
+    _shape = staticmethod(_core.Shape.batch_norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """`h [..., ne]` of `x [..., d]`."""
