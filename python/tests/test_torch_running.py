@@ -119,13 +119,24 @@ def test_memory_of_optimisers_and_shapes_stays() -> None:
     assert growth(action, 1600) < 2 * SLACK
 
 
-def counted(seconds: float, until: threading.Event | None = None) -> float:
-    """How often a second this thread gets to do something small."""
-    beats, begin = 0, time.perf_counter()
-    while time.perf_counter() - begin < seconds and not (until and until.is_set()):
-        beats += 1
-        time.sleep(0.001)
-    return beats / (time.perf_counter() - begin)
+def beats(call: Callable[[], object]) -> float:
+    """How often a second another thread gets to do something small while this one calls."""
+    end = threading.Event()
+
+    def heart() -> float:
+        count, begin = 0, time.perf_counter()
+        while not end.is_set():
+            count += 1
+            time.sleep(0.001)
+        return count / (time.perf_counter() - begin)
+
+    with ThreadPoolExecutor(1) as pool:
+        counted = pool.submit(heart)
+        begin = time.perf_counter()
+        while time.perf_counter() - begin < 0.3:
+            call()
+        end.set()
+        return counted.result()
 
 
 @pytest.mark.timeout(60)
@@ -150,15 +161,8 @@ def test_other_threads_run_beside_kernels() -> None:
         call()
         # A call that takes long, so that who held the interpreter's lock for all of it would be seen.
         assert time.perf_counter() - begin > 0.01
-        alone = counted(0.3)
-        end = threading.Event()
-        with ThreadPoolExecutor(1) as pool:
-            beats = pool.submit(counted, 10.0, end)
-            begin = time.perf_counter()
-            while time.perf_counter() - begin < 0.6:
-                call()
-            end.set()
-            assert beats.result() > 0.5 * alone, call
+        # More than half as often as beside PyTorch's own products, which shows how busy the machine is.
+        assert any(beats(call) > 0.5 * beats(lambda: x @ layer.Wex.detach().T) for _ in range(5)), call
 
 
 @pytest.mark.parametrize("count", [1, 2])
