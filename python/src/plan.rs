@@ -192,15 +192,14 @@ impl<'py> Held<'py> {
     /// # Safety
     /// While the target lives, nobody writes to the elements.
     unsafe fn view<T: Number>(&self, examples: usize) -> PyResult<interneuron::Target<'_, T>> {
-        // SAFETY: as demanded here.
-        let y = self.y.as_ref().map(|y| {
-            if y.examples() != examples {
-                let text = format!("the target has {} rows, x has {examples}: expected as many", y.examples());
-                return Err(shape_error(y.python(), text));
+        for (what, array) in [("the target", &self.y), ("the mask", &self.mask)] {
+            if let Some(array) = array.as_ref().filter(|array| array.examples() != examples) {
+                let text = format!("{what} has {} rows, x has {examples}: expected as many", array.examples());
+                return Err(shape_error(array.python(), text));
             }
-            // SAFETY: as demanded here.
-            unsafe { y.matrix::<T>() }
-        });
+        }
+        // SAFETY: as demanded here; there is an example, and so there are elements.
+        let y = self.y.as_ref().map(|y| unsafe { y.matrix::<T>() });
         let y = y.transpose()?;
         let target = match (self.kind, y) {
             (Aim::Probabilities, Some(y)) => interneuron::Target::probabilities(y),
@@ -213,7 +212,7 @@ impl<'py> Held<'py> {
         Ok(match (&self.weights, &self.mask) {
             (Some(weights), _) => target.weighted(unsafe { weights.slice() }),
             // SAFETY: as demanded here.
-            (_, Some(mask)) if mask.elements() > 0 => target.masked(unsafe { mask.matrix() }?),
+            (_, Some(mask)) => target.masked(unsafe { mask.matrix() }?),
             _ => target,
         })
     }

@@ -511,6 +511,14 @@ def test_targets_that_cannot_be() -> None:
             ShapeError,
             "the target has 20 rows, x has 40: expected as many",
         ),
+        *(
+            (
+                lambda rows=rows: Target("values", one_hot, mask=one_hot[:rows]),
+                ShapeError,
+                f"the mask has {rows} rows, x has 40: expected as many",
+            )
+            for rows in (0, 20)
+        ),
     ]:
         with pytest.raises(error, match=text):
             net.train_step(x, make(), inn.csgd(0.1))  # type: ignore[no-untyped-call]
