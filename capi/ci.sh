@@ -33,6 +33,14 @@ for program in "train-static" "train-shared" "train-shared --threads 2" "train-c
     "$CARGO_TARGET_DIR/c/"$program | tail -n 1 | diff "$tmp/rust" - || { echo "$program has another loss"; exit 1; }
 done
 
+part "double, strides, arrays of the program's own, states and files, as C and as C++"
+cc -std=c99 -O2 -g -Wall -Wextra -Werror -Icapi/include -o "$tmp/double" capi/tests/double.c "$lib/libinterneuron.a" \
+    -lpthread -lm -ldl
+c++ -O2 -g -Wall -Wextra -Werror -Icapi/include -x c++ -o "$tmp/double-cxx" capi/tests/double.c -x none \
+    "$lib/libinterneuron.a" -lpthread -lm -ldl
+"$tmp/double" "$tmp/double.safetensors"
+"$tmp/double-cxx" "$tmp/double.safetensors"
+
 part "the C program on IDX files, and on broken ones"
 python3 - "$tmp" <<'PYTHON'
 import struct, sys
@@ -160,6 +168,8 @@ if command -v valgrind >/dev/null; then
             $check "$CARGO_TARGET_DIR/c/$program" --isa "$isa" --threads "$threads" --epochs 1 | tail -n 1
         done
     done
+    echo "double, $isa"
+    INTERNEURON_ISA=$isa $check "$tmp/double" "$tmp/double.safetensors"
     echo "child processes, $isa"
     # A child gives up what it cannot end: pools of its parent.
     INTERNEURON_ISA=$isa valgrind --quiet --error-exitcode=9 --fair-sched=yes "$tmp/fork" "$lib/libinterneuron.so"

@@ -3,7 +3,7 @@
 mod common;
 
 use common::bits;
-use interneuron::checkpoint::{Run, load, save};
+use interneuron::checkpoint::{Run, load, save, save_plan};
 use interneuron::*;
 use rand::RngExt;
 use safetensors::tensor::{Dtype, TensorView};
@@ -582,6 +582,33 @@ fn a_path_that_is_no_text_is_a_path() {
     std::fs::write(&file, contents.bytes()).unwrap();
     let error = load::<f32>(&file, &Isa::best().into()).unwrap_err().to_string();
     assert!(error.ends_with("net\\n.safetensors: layers.2.b\\nc is no tensor of such a layer"), "{error}");
+}
+
+#[test]
+fn a_plan_is_saved_with_parameters_of_somebody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plan.safetensors");
+    let [architecture, .., other] = architectures();
+    let mut net: Network<f32> = architecture.build(&Context::new().unwrap()).unwrap();
+    let mut run = Run::new(3);
+    steps(&mut net, &mut run, 2, &Update { momentum: PerRole::all(0.9), ..Update::csgd(0.02) });
+    let (plan, params, state) = net.clone().into_parts();
+    let views: Vec<ParamsRef<'_, f32>> = params.iter().map(Params::view).collect();
+    let error = save_plan(&file, &plan, &views[1..], &state, &run).unwrap_err();
+    assert_eq!(error.to_string(), "params has 2 elements: expected 3");
+    let mut few = state.clone();
+    few.layers_mut().pop();
+    let error = save_plan(&file, &plan, &views, &few, &run).unwrap_err();
+    assert_eq!(error.to_string(), "state has 2 elements: expected 3");
+    let of_others: Network<f32> = other.build(&Context::new().unwrap()).unwrap();
+    let others: Vec<_> = of_others.params().cloned().collect();
+    let error = save_plan(&file, &plan, &others, &state, &run).unwrap_err();
+    assert!(matches!(error, Error::Layer { index: 1, .. }), "{error}");
+    assert!(!file.exists());
+    save_plan(&file, &plan, &views, &state, &run).unwrap();
+    let (loaded, loaded_run) = load::<f32>(&file, &Context::new().unwrap()).unwrap();
+    assert_eq!(all_bits(&loaded), all_bits(&net));
+    assert!(loaded.state() == net.state() && loaded_run == run);
 }
 
 #[test]

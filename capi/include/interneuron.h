@@ -6,8 +6,14 @@
 //     y  = (exp(alpha) zI) Wei' + e  divisive inhibition             alpha [ni], e = 1e-8
 //     h  = f(g (zE - s) / y + b)     output, f = ReLU or identity    g [ne], b [ne]
 //
-// All arrays are of float (f32, as PyTorch's by default; f64 is for the Rust crate alone), row-major with the last
-// index contiguous and nothing between the rows; labels are of uint32_t. Sizes and indices are of int64_t.
+// Arrays of a layer or a network are of float (as PyTorch's by default), or of double where its `element` says so:
+// INTERNEURON_F64. So calls take them by pointers to void, which C and C++ make of any others by themselves; that a
+// pointer is to numbers of the right kind is the caller's to see to. Labels are of uint32_t, sizes and indices of int64_t.
+//
+// Arrays are row-major with the last index contiguous. Rows of examples follow one another; where a call takes a stride
+// after a pointer (most of these end in _strided), they begin so many elements apart: 0 is packed, any other at least the
+// columns. What lies between the rows is left alone, but counts as a part of the array: it must be there, up to the end
+// of the last row, and nobody may write to it during the call.
 //
 // Calls return a status: INTERNEURON_OK, or why nothing was done. Then interneuron_last_error() says it in a sentence,
 // for each thread its own, and outputs and parameters are as they were (except after INTERNEURON_INTERNAL). Refused are
@@ -20,8 +26,8 @@
 //
 // Things are named by handles, numbers that are never used twice; 0 is none. A handle may move between threads. While a
 // thread is in a call with a layer's or a network's handle, calls of other threads with the same handle return
-// INTERNEURON_BUSY at once; different handles, also of the same context, are independent. Two layers that are attached
-// to the same arrays must not be used at the same time.
+// INTERNEURON_BUSY at once; different handles, also of the same context, are independent. Two layers or networks that are
+// attached to the same arrays must not be used at the same time.
 //
 // A child process of fork() may use and free all handles of its parent, whichever thread forks and whenever; a pool of
 // threads is started anew by the first call that needs it. Only what another thread was in a call with at the moment of
@@ -88,6 +94,12 @@
 
 // The sum of the inputs itself.
 #define INTERNEURON_IDENTITY 1
+
+// Arrays are of float.
+#define INTERNEURON_F32 0
+
+// Arrays are of double.
+#define INTERNEURON_F64 1
 
 // A layer with interneurons if `ni` is above 0, and a plain one if it is 0.
 #define INTERNEURON_BY_NI 0
@@ -169,7 +181,7 @@ typedef struct interneuron_context_config {
 // The handle of a context: an instruction set, and the threads that the layers and networks made in it share.
 typedef uint64_t interneuron_context;
 
-// What a layer is. Known sizes: with the fields up to `ne`, `ni`, `nonlinearity`, `divisive`, `floor`.
+// What a layer is. Known sizes: with the fields up to `ne`, `ni`, `nonlinearity`, `divisive`, `floor`, `element`.
 typedef struct interneuron_layer_config {
     // `sizeof(interneuron_layer_config)`.
     uint64_t size;
@@ -195,12 +207,15 @@ typedef struct interneuron_layer_config {
     int64_t divisor;
     // With `INTERNEURON_DIVISOR_FLOOR`, from 1e-30 to 1e30. Default 0.
     double floor;
+    // `INTERNEURON_F32` (the default) or `INTERNEURON_F64`. In a network's `shapes`, 0 or the `element` of the network.
+    int64_t element;
 } interneuron_layer_config;
 
 // The handle of a layer.
 typedef uint64_t interneuron_layer;
 
-// The arrays of a layer: parameters, or gradients of them. Row-major with the last index contiguous. A plain layer
+// The arrays of a layer: parameters, gradients of them, or what steps keep of them; of float, or of double where the
+// layer's `element` is `INTERNEURON_F64`. Row-major with the last index contiguous. A plain layer
 // has `wex` (its W) and `b`; a layer that only subtracts has neither `alpha` nor `g`; one that normalises has `wex`, `g`
 // and `b`, over a batch the running statistics, too (in the place of their gradients are the statistics of the batch).
 // Fields of arrays that a layer does not have must be NULL. Known sizes: with the fields up to `b`, `running_var`.
@@ -208,21 +223,21 @@ typedef struct interneuron_arrays {
     // `sizeof(interneuron_arrays)`.
     uint64_t size;
     // Wex `[ne, d]`: input to excitatory units, not negative; or the W `[ne, d]` of a plain layer, of any sign.
-    float *wex;
+    void *wex;
     // Wix `[ni, d]`: input to interneurons, not negative.
-    float *wix;
+    void *wix;
     // Wei `[ne, ni]`: interneurons to excitatory units, not negative.
-    float *wei;
+    void *wei;
     // alpha `[ni]`: log-strength of divisive inhibition, of any sign.
-    float *alpha;
-    // g `[ne]`: gain, not negative.
-    float *g;
+    void *alpha;
+    // g `[ne]`: gain, not negative where inhibition divides.
+    void *g;
     // b `[ne]`: bias.
-    float *b;
+    void *b;
     // `[ne]`: the running mean of what batch normalisation takes the mean of.
-    float *running_mean;
+    void *running_mean;
     // `[ne]`: its running variance, not negative.
-    float *running_var;
+    void *running_var;
 } interneuron_arrays;
 
 // Adam's moments, with which a step is along `correction * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)`.
@@ -304,7 +319,7 @@ typedef struct interneuron_update {
     // 1 if no weight may cross zero, also of a plain layer, and none has a magnitude below `floor`; 0 (the default) if
     // weights that are not negative have the bound 0.
     int64_t freeze_signs;
-    // For `freeze_signs`, finite and not negative. Default 0.
+    // With `freeze_signs`, finite and not negative; 0 (the default) without.
     double floor;
     // The largest norm of the gradients that `clip_scope` takes together; 0 (the default) does not clip.
     double clip;
@@ -318,7 +333,7 @@ typedef struct interneuron_update {
     const struct interneuron_natural *natural;
 } interneuron_update;
 
-// What a network is. Known sizes: with the fields up to `dims`, `nis`, `seed`, `mean_input`.
+// What a network is. Known sizes: with the fields up to `dims`, `nis`, `seed`, `mean_input`, `element`.
 typedef struct interneuron_network_config {
     // `sizeof(interneuron_network_config)`.
     uint64_t size;
@@ -338,17 +353,19 @@ typedef struct interneuron_network_config {
     // `INTERNEURON_CENTRED` or `INTERNEURON_CENTRED_LOGNORMAL`.
     int64_t scheme;
     // With `INTERNEURON_CENTRED_LOGNORMAL` the mean of the weights over their deviation, from 0.001 to 1000; 0 (the
-    // default) is 1.
+    // default) is 1. With other schemes 0.
     double k;
     // The mean of the inputs, which biases of a first layer with sign-constrained columns make up for. Default 0.
     double mean_input;
+    // `INTERNEURON_F32` (the default) or `INTERNEURON_F64`.
+    int64_t element;
 } interneuron_network_config;
 
 // The handle of a network.
 typedef uint64_t interneuron_network;
 
 // What the outputs of a network are to be, and so the loss: the mean over examples, or for values and binary targets over
-// elements, each with a weight. Known sizes: the whole.
+// elements, each with a weight. Known sizes: with the fields up to `smoothing`, `mask_stride`.
 typedef struct interneuron_target {
     // `sizeof(interneuron_target)`.
     uint64_t size;
@@ -357,14 +374,18 @@ typedef struct interneuron_target {
     // With `INTERNEURON_LABELS`, `[batch]`: each less than the number of outputs. Otherwise NULL.
     const uint32_t *labels;
     // With the other kinds, `[batch, outputs]`: probabilities, not negative; any values; or from 0 to 1. NULL with labels.
-    const float *y;
+    const void *y;
     // Weights of the examples `[batch]`, finite and not negative; or NULL (the default): all 1.
-    const float *weights;
+    const void *weights;
     // Weights of the elements `[batch, outputs]` of values and binary targets, finite and not negative, in the place of
     // `weights`: a mask, for instance; or NULL (the default).
-    const float *mask;
+    const void *mask;
     // Label smoothing of labels and probabilities, from 0 (the default) to 1.
     double smoothing;
+    // How far the rows of `y` are apart, in elements; 0 (the default) is packed.
+    int64_t y_stride;
+    // How far the rows of `mask` are apart, in elements; 0 (the default) is packed.
+    int64_t mask_stride;
 } interneuron_target;
 
 // A loss that the caller computes: from `outputs [batch, count]` it returns the loss and overwrites `doutputs [batch,
@@ -372,6 +393,9 @@ typedef struct interneuron_target {
 // longjmp) and write to no other array of the call; calls with the same network return INTERNEURON_BUSY meanwhile. In a
 // child process that it forks it must not return.
 typedef double (*interneuron_loss)(void *data, int64_t batch, int64_t count, const float *outputs, float *doutputs);
+
+// The same for networks of double.
+typedef double (*interneuron_loss_f64)(void *data, int64_t batch, int64_t count, const double *outputs, double *doutputs);
 
 // What a layer does on some examples. Numbers that it has not are NaN, counts 0. Known sizes: the whole.
 typedef struct interneuron_statistics {
@@ -475,10 +499,26 @@ int32_t interneuron_layer_get_parameters(interneuron_layer layer, const struct i
 // From `x [batch, d]` to `h [batch, ne]`, which is overwritten. The layer keeps what a following
 // `interneuron_layer_backward` or `interneuron_layer_update` needs. If memory for that is missing, what an earlier
 // forward pass kept is gone.
-int32_t interneuron_layer_forward(interneuron_layer layer, int64_t batch, const float *x, float *h);
+int32_t interneuron_layer_forward(interneuron_layer layer, int64_t batch, const void *x, void *h);
+
+// The same, with rows that are as far apart as the strides say.
+int32_t interneuron_layer_forward_strided(interneuron_layer layer,
+                                          int64_t batch,
+                                          const void *x,
+                                          int64_t x_stride,
+                                          void *h,
+                                          int64_t h_stride);
 
 // As `interneuron_layer_forward`, but nothing is kept for a backward pass, also not what an earlier forward pass kept.
-int32_t interneuron_layer_infer(interneuron_layer layer, int64_t batch, const float *x, float *h);
+int32_t interneuron_layer_infer(interneuron_layer layer, int64_t batch, const void *x, void *h);
+
+// The same, with rows that are as far apart as the strides say.
+int32_t interneuron_layer_infer_strided(interneuron_layer layer,
+                                        int64_t batch,
+                                        const void *x,
+                                        int64_t x_stride,
+                                        void *h,
+                                        int64_t h_stride);
 
 // All gradients: from `x [batch, d]` and `dh [batch, ne]` to `arrays`, the gradients of the parameters, and to
 // `dx [batch, d]`; all are overwritten. `x`, `batch` and the parameters must be those of the forward pass that went
@@ -486,10 +526,21 @@ int32_t interneuron_layer_infer(interneuron_layer layer, int64_t batch, const fl
 // wanted. If only `dx` is wanted, no other gradient is computed.
 int32_t interneuron_layer_backward(interneuron_layer layer,
                                    int64_t batch,
-                                   const float *x,
-                                   const float *dh,
+                                   const void *x,
+                                   const void *dh,
                                    const struct interneuron_arrays *arrays,
-                                   float *dx);
+                                   void *dx);
+
+// The same, with rows that are as far apart as the strides say.
+int32_t interneuron_layer_backward_strided(interneuron_layer layer,
+                                           int64_t batch,
+                                           const void *x,
+                                           int64_t x_stride,
+                                           const void *dh,
+                                           int64_t dh_stride,
+                                           const struct interneuron_arrays *arrays,
+                                           void *dx,
+                                           int64_t dx_stride);
 
 // Backward and update in one, which never stores a gradient of a weight: from `x [batch, d]` and `dh [batch, ne]` to
 // the changed parameters, and to `dx [batch, d]` (of the parameters before the change) unless it is NULL. `x`,
@@ -497,16 +548,44 @@ int32_t interneuron_layer_backward(interneuron_layer layer,
 // update.
 int32_t interneuron_layer_update(interneuron_layer layer,
                                  int64_t batch,
-                                 const float *x,
-                                 const float *dh,
+                                 const void *x,
+                                 const void *dh,
                                  const struct interneuron_update *update,
-                                 float *dx);
+                                 void *dx);
+
+// The same, with rows that are as far apart as the strides say.
+int32_t interneuron_layer_update_strided(interneuron_layer layer,
+                                         int64_t batch,
+                                         const void *x,
+                                         int64_t x_stride,
+                                         const void *dh,
+                                         int64_t dh_stride,
+                                         const struct interneuron_update *update,
+                                         void *dx,
+                                         int64_t dx_stride);
+
+// Takes a step with gradients that `interneuron_layer_backward` handed out, perhaps averaged by the caller. No pointer of
+// an array that the layer has may be NULL. With unchanged gradients the parameters get the same bits as by
+// `interneuron_layer_update`.
+int32_t interneuron_layer_apply(interneuron_layer layer,
+                                const struct interneuron_update *update,
+                                const struct interneuron_arrays *arrays);
 
 // What inhibition did in the last `interneuron_layer_forward` with as many examples, before a backward pass or an
 // update follows it: the activity of the interneurons `zi [batch, ni]`, and in a layer that divides the standardised
 // excitation `zhat [batch, ne] = (zE - s) / y` and the divisor `y [batch, ne]`. Each may be NULL: not wanted. Nothing
 // of the layer changes.
-int32_t interneuron_layer_inhibition(interneuron_layer layer, int64_t batch, float *zi, float *zhat, float *y);
+int32_t interneuron_layer_inhibition(interneuron_layer layer, int64_t batch, void *zi, void *zhat, void *y);
+
+// The same, with rows that are as far apart as the strides say.
+int32_t interneuron_layer_inhibition_strided(interneuron_layer layer,
+                                             int64_t batch,
+                                             void *zi,
+                                             int64_t zi_stride,
+                                             void *zhat,
+                                             int64_t zhat_stride,
+                                             void *y,
+                                             int64_t y_stride);
 
 // Creates a network with drawn parameters and stores its handle in `*network`. With the same seed it has the same
 // parameters as `Architecture::dann` (or `mlp`, or `of` layers) of the Rust crate.
@@ -514,18 +593,29 @@ int32_t interneuron_network_create(interneuron_context context,
                                    const struct interneuron_network_config *config,
                                    interneuron_network *network);
 
-// Frees a network.
+// Frees a network, and its parameters if they are its own.
 int32_t interneuron_network_free(interneuron_network network);
+
+// Lets the network use the caller's arrays as its parameters from now on, of which `arrays` has a struct for each layer,
+// all of the same `size`: no copy is made, calls read them and steps change them in place, as with
+// `interneuron_layer_attach`. Their content is not looked at. Parameters that the network owned are freed.
+int32_t interneuron_network_attach(interneuron_network network,
+                                   const struct interneuron_arrays *arrays);
+
+// Copies the attached arrays into arrays that the network owns, which are its parameters from now on. The attached
+// arrays are then the caller's alone again.
+int32_t interneuron_network_detach(interneuron_network network);
 
 // One step of training on the examples `x [batch, inputs]`, all finite, with `labels [batch]`, each less than the
 // number of outputs: forward, softmax cross-entropy averaged over the batch, backward and update. Stores the loss
 // before the update in `*loss` unless that is NULL.
 //
-// Inhibition divides by numbers that are positive for inputs which are not negative. A step whose inputs make one negative is refused with
-// INTERNEURON_INVALID_ARGUMENT before anything changes: subtract from each input its smallest value in the training data.
+// Inhibition divides by numbers that are positive for inputs which are not negative. A step whose inputs make one
+// negative is refused with INTERNEURON_INVALID_ARGUMENT before anything changes: subtract from each input its smallest
+// value in the training data.
 int32_t interneuron_network_train_step(interneuron_network network,
                                        int64_t batch,
-                                       const float *x,
+                                       const void *x,
                                        const uint32_t *labels,
                                        const struct interneuron_update *update,
                                        double *loss);
@@ -534,13 +624,39 @@ int32_t interneuron_network_train_step(interneuron_network network,
 // elsewhere than at their label. Either may be NULL. `batch` may be as large as memory allows: it is cut in pieces.
 int32_t interneuron_network_evaluate(interneuron_network network,
                                      int64_t batch,
-                                     const float *x,
+                                     const void *x,
                                      const uint32_t *labels,
                                      double *loss,
                                      int64_t *errors);
 
 // The outputs before the softmax: from `x [batch, inputs]` to `logits [batch, outputs]`, which is overwritten.
-int32_t interneuron_network_logits(interneuron_network network, int64_t batch, const float *x, float *logits);
+int32_t interneuron_network_logits(interneuron_network network, int64_t batch, const void *x, void *logits);
+
+// The same, with rows that are as far apart as the strides say.
+int32_t interneuron_network_logits_strided(interneuron_network network,
+                                           int64_t batch,
+                                           const void *x,
+                                           int64_t x_stride,
+                                           void *logits,
+                                           int64_t logits_stride);
+
+// The loss on the examples `x [batch, inputs]` with a `target`, in `*loss` unless that is NULL, and its gradients by all
+// parameters, which overwrite `arrays`: a struct for each layer, all of the same `size`, in which a pointer that is NULL
+// is not wanted. Nothing of the network changes. `x_stride` is how far the rows of `x` are apart; 0 is packed.
+int32_t interneuron_network_gradients(interneuron_network network,
+                                      int64_t batch,
+                                      const void *x,
+                                      int64_t x_stride,
+                                      const struct interneuron_target *target,
+                                      const struct interneuron_arrays *arrays,
+                                      double *loss);
+
+// Takes a step with gradients that `interneuron_network_gradients` handed out, perhaps averaged by the caller: `arrays`
+// has a struct for each layer, all of the same `size`, in which no pointer of an array that the layer has may be NULL.
+// With unchanged gradients the parameters get the same bits as by a step of training. Natural gradients need such a step.
+int32_t interneuron_network_apply(interneuron_network network,
+                                  const struct interneuron_update *update,
+                                  const struct interneuron_arrays *arrays);
 
 // Stores in `*count` how many layers the network has.
 int32_t interneuron_network_layer_count(interneuron_network network, int64_t *count);
@@ -556,8 +672,8 @@ int32_t interneuron_network_parameter(interneuron_network network,
                                       int64_t *rows,
                                       int64_t *columns);
 
-// Copies the parameters of layer `k` in. No pointer of an array that the layer has may be NULL. Values that are not
-// finite, or negative where they must not be, are refused.
+// Copies the parameters of layer `k` in: into the attached arrays, or else into arrays that the network owns. No pointer
+// of an array that the layer has may be NULL. Values that are not finite, or negative where they must not be, are refused.
 int32_t interneuron_network_set_parameters(interneuron_network network,
                                            int64_t k,
                                            const struct interneuron_arrays *arrays);
@@ -570,40 +686,145 @@ int32_t interneuron_network_get_parameters(interneuron_network network,
 // As `interneuron_network_train_step`, with any target in the place of labels.
 int32_t interneuron_network_train_target(interneuron_network network,
                                          int64_t batch,
-                                         const float *x,
+                                         const void *x,
                                          const struct interneuron_target *target,
                                          const struct interneuron_update *update,
                                          double *loss);
+
+// The same, with rows that are as far apart as the stride says (and the strides of `target`).
+int32_t interneuron_network_train_target_strided(interneuron_network network,
+                                                 int64_t batch,
+                                                 const void *x,
+                                                 int64_t x_stride,
+                                                 const struct interneuron_target *target,
+                                                 const struct interneuron_update *update,
+                                                 double *loss);
 
 // As `interneuron_network_evaluate`, with any target in the place of labels. `*errors` is 0 where the target knows no
 // classes.
 int32_t interneuron_network_evaluate_target(interneuron_network network,
                                             int64_t batch,
-                                            const float *x,
+                                            const void *x,
                                             const struct interneuron_target *target,
                                             double *loss,
                                             int64_t *errors);
 
+// The same, with rows that are as far apart as the stride says (and the strides of `target`).
+int32_t interneuron_network_evaluate_target_strided(interneuron_network network,
+                                                    int64_t batch,
+                                                    const void *x,
+                                                    int64_t x_stride,
+                                                    const struct interneuron_target *target,
+                                                    double *loss,
+                                                    int64_t *errors);
+
 // One step of training with a loss of the caller's own: forward on `x [batch, inputs]`, `compute` with the outputs,
 // backward and update. Stores what `compute` returned in `*loss` unless that is NULL. A loss or a gradient that is not
-// finite is refused before anything changes. Natural gradients need a target.
+// finite is refused before anything changes. Natural gradients need a target. The network is one of float.
 int32_t interneuron_network_train_with(interneuron_network network,
                                        int64_t batch,
-                                       const float *x,
+                                       const void *x,
                                        interneuron_loss compute,
                                        void *data,
                                        const struct interneuron_update *update,
                                        double *loss);
+
+// The same, with rows that are as far apart as the stride says. What `compute` gets is packed.
+int32_t interneuron_network_train_with_strided(interneuron_network network,
+                                               int64_t batch,
+                                               const void *x,
+                                               int64_t x_stride,
+                                               interneuron_loss compute,
+                                               void *data,
+                                               const struct interneuron_update *update,
+                                               double *loss);
+
+// As `interneuron_network_train_with_strided`, with a network of double.
+int32_t interneuron_network_train_with_f64(interneuron_network network,
+                                           int64_t batch,
+                                           const void *x,
+                                           int64_t x_stride,
+                                           interneuron_loss_f64 compute,
+                                           void *data,
+                                           const struct interneuron_update *update,
+                                           double *loss);
 
 // What each layer does on the examples `x [batch, inputs]` with a `target`: overwrites `statistics`, an array with one
 // struct for each layer, whose `size` the caller has set in the first. The cosine is that of a step with the rate,
 // corrections, factors and floor of `update`. Nothing of the network changes.
 int32_t interneuron_network_inspect(interneuron_network network,
                                     int64_t batch,
-                                    const float *x,
+                                    const void *x,
                                     const struct interneuron_target *target,
                                     const struct interneuron_update *update,
                                     struct interneuron_statistics *statistics);
+
+// The same, with rows that are as far apart as the stride says (and the strides of `target`).
+int32_t interneuron_network_inspect_strided(interneuron_network network,
+                                            int64_t batch,
+                                            const void *x,
+                                            int64_t x_stride,
+                                            const struct interneuron_target *target,
+                                            const struct interneuron_update *update,
+                                            struct interneuron_statistics *statistics);
+
+// Stores in `*count` under how many names something is kept of the layer from step to step: none before the first
+// `interneuron_layer_update`, and no more than the update needs that came last. Parameters that are drawn, set or
+// attached forget it.
+int32_t interneuron_layer_state_count(interneuron_layer layer, int64_t *count);
+
+// Stores in `*name` name `i` of those that something is kept under (never freed): `velocity` with momentum; `moment`,
+// `square`, `largest_square` and `steps` with Adam; `velocity_steps` with dampening; `decay_velocity` and `negative` with
+// exponentiated gradient; `fisher` with the natural gradient; `sum` or `row_sums` with kept sums.
+int32_t interneuron_layer_state_name(interneuron_layer layer,
+                                     int64_t i,
+                                     const char **name);
+
+// Tells how many rows and columns the array has that is kept under a name of parameter array `i` (in the order of
+// `interneuron_layer_parameter`), whether it is kept now or not: those of the parameter, one for each of its rows, or a
+// single number; 0 and 0 of a parameter that never has one. Each output may be NULL.
+int32_t interneuron_layer_state_size(interneuron_layer layer,
+                                     const char *name,
+                                     int64_t i,
+                                     int64_t *rows,
+                                     int64_t *columns);
+
+// Copies what is kept under a name out, into the place of each parameter. Arrays whose pointers are NULL are not wanted;
+// those of parameters of which nothing is kept must be NULL.
+int32_t interneuron_layer_get_state(interneuron_layer layer,
+                                    const char *name,
+                                    const struct interneuron_arrays *arrays);
+
+// Keeps what the arrays hold under a name, as if a step had left it; what was kept under the name is overwritten. No
+// pointer may be NULL of a parameter of which something is kept, and those of the others must be. Numbers that no step
+// can leave are refused. Who goes on with a run first sets (or attaches) the parameters, then what was kept.
+int32_t interneuron_layer_set_state(interneuron_layer layer, const char *name, const struct interneuron_arrays *arrays);
+
+// As `interneuron_layer_state_count`, of layer `k` of a network.
+int32_t interneuron_network_state_count(interneuron_network network, int64_t k, int64_t *count);
+
+// As `interneuron_layer_state_name`, of layer `k` of a network.
+int32_t interneuron_network_state_name(interneuron_network network, int64_t k, int64_t i, const char **name);
+
+// As `interneuron_layer_state_size`, of layer `k` of a network.
+int32_t interneuron_network_state_size(interneuron_network network,
+                                       int64_t k,
+                                       const char *name,
+                                       int64_t i,
+                                       int64_t *rows,
+                                       int64_t *columns);
+
+// As `interneuron_layer_get_state`, of layer `k` of a network.
+int32_t interneuron_network_get_state(interneuron_network network,
+                                      int64_t k,
+                                      const char *name,
+                                      const struct interneuron_arrays *arrays);
+
+// As `interneuron_layer_set_state`, of layer `k` of a network.
+int32_t interneuron_network_set_state(interneuron_network network,
+                                      int64_t k,
+                                      const char *name,
+                                      const struct interneuron_arrays *arrays);
 
 // Saves a network, with what its updates keep, the steps that it has taken and what is done to its inputs, as a
 // safetensors file, which Python and the Rust crate read, too. The file takes its place whole or not at all, and a network
@@ -620,6 +841,13 @@ int32_t interneuron_network_load(interneuron_context context,
                                  const char *path,
                                  interneuron_network *network,
                                  uint64_t *seed);
+
+// As `interneuron_network_load`, of a network of double. A file holds numbers of one of them, and the call for the other
+// refuses it.
+int32_t interneuron_network_load_f64(interneuron_context context,
+                                     const char *path,
+                                     interneuron_network *network,
+                                     uint64_t *seed);
 
 // What is done to inputs before the network sees them, which is the caller's to do: `(x - offset) * scale`, as a file had
 // it or as it was set. Stores 1 in `*there` and overwrites `offset [inputs]` and `scale [inputs]`, or stores 0 and leaves

@@ -1,10 +1,11 @@
 //! Structs that begin with their own size, by which a library knows what a caller of another version means.
 
 use crate::arguments::{Arguments, Checked, Input, choice, flag, pointer, size};
+use crate::element::INTERNEURON_F32;
 use crate::shapes::{INTERNEURON_BY_NI, INTERNEURON_DIVISOR_PLAIN};
 use crate::status::{Failure, Outcome};
 use interneuron::{Adam, Angle, ClipScope, DecayOrder, Descent, KeptSums, Natural, PerRole, Role, Update};
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
 
 /// How a context computes. Known sizes: with the fields up to `threads`, up to `isa`.
@@ -22,7 +23,7 @@ pub struct ContextConfig {
     pub isa: *const c_char,
 }
 
-/// What a layer is. Known sizes: with the fields up to `ne`, `ni`, `nonlinearity`, `divisive`, `floor`.
+/// What a layer is. Known sizes: with the fields up to `ne`, `ni`, `nonlinearity`, `divisive`, `floor`, `element`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct LayerConfig {
@@ -50,9 +51,11 @@ pub struct LayerConfig {
     pub divisor: i64,
     /// With `INTERNEURON_DIVISOR_FLOOR`, from 1e-30 to 1e30. Default 0.
     pub floor: f64,
+    /// `INTERNEURON_F32` (the default) or `INTERNEURON_F64`. In a network's `shapes`, 0 or the `element` of the network.
+    pub element: i64,
 }
 
-/// What a network is. Known sizes: with the fields up to `dims`, `nis`, `seed`, `mean_input`.
+/// What a network is. Known sizes: with the fields up to `dims`, `nis`, `seed`, `mean_input`, `element`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct NetworkConfig {
@@ -74,10 +77,12 @@ pub struct NetworkConfig {
     /// `INTERNEURON_CENTRED` or `INTERNEURON_CENTRED_LOGNORMAL`.
     pub scheme: i64,
     /// With `INTERNEURON_CENTRED_LOGNORMAL` the mean of the weights over their deviation, from 0.001 to 1000; 0 (the
-    /// default) is 1.
+    /// default) is 1. With other schemes 0.
     pub k: f64,
     /// The mean of the inputs, which biases of a first layer with sign-constrained columns make up for. Default 0.
     pub mean_input: f64,
+    /// `INTERNEURON_F32` (the default) or `INTERNEURON_F64`.
+    pub element: i64,
 }
 
 /// Adam's moments, with which a step is along `correction * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)`.
@@ -181,7 +186,7 @@ pub struct UpdateConfig {
     /// 1 if no weight may cross zero, also of a plain layer, and none has a magnitude below `floor`; 0 (the default) if
     /// weights that are not negative have the bound 0.
     pub freeze_signs: i64,
-    /// For `freeze_signs`, finite and not negative. Default 0.
+    /// With `freeze_signs`, finite and not negative; 0 (the default) without.
     pub floor: f64,
     /// The largest norm of the gradients that `clip_scope` takes together; 0 (the default) does not clip.
     pub clip: f64,
@@ -195,7 +200,8 @@ pub struct UpdateConfig {
     pub natural: *const NaturalConfig,
 }
 
-/// The arrays of a layer: parameters, or gradients of them. Row-major with the last index contiguous. A plain layer
+/// The arrays of a layer: parameters, gradients of them, or what steps keep of them; of float, or of double where the
+/// layer's `element` is `INTERNEURON_F64`. Row-major with the last index contiguous. A plain layer
 /// has `wex` (its W) and `b`; a layer that only subtracts has neither `alpha` nor `g`; one that normalises has `wex`, `g`
 /// and `b`, over a batch the running statistics, too (in the place of their gradients are the statistics of the batch).
 /// Fields of arrays that a layer does not have must be NULL. Known sizes: with the fields up to `b`, `running_var`.
@@ -205,21 +211,21 @@ pub struct Arrays {
     /// `sizeof(interneuron_arrays)`.
     pub size: u64,
     /// Wex `[ne, d]`: input to excitatory units, not negative; or the W `[ne, d]` of a plain layer, of any sign.
-    pub wex: *mut f32,
+    pub wex: *mut c_void,
     /// Wix `[ni, d]`: input to interneurons, not negative.
-    pub wix: *mut f32,
+    pub wix: *mut c_void,
     /// Wei `[ne, ni]`: interneurons to excitatory units, not negative.
-    pub wei: *mut f32,
+    pub wei: *mut c_void,
     /// alpha `[ni]`: log-strength of divisive inhibition, of any sign.
-    pub alpha: *mut f32,
-    /// g `[ne]`: gain, not negative.
-    pub g: *mut f32,
+    pub alpha: *mut c_void,
+    /// g `[ne]`: gain, not negative where inhibition divides.
+    pub g: *mut c_void,
     /// b `[ne]`: bias.
-    pub b: *mut f32,
+    pub b: *mut c_void,
     /// `[ne]`: the running mean of what batch normalisation takes the mean of.
-    pub running_mean: *mut f32,
+    pub running_mean: *mut c_void,
     /// `[ne]`: its running variance, not negative.
-    pub running_var: *mut f32,
+    pub running_var: *mut c_void,
 }
 
 /// Where a struct ends that has this field as its last.
@@ -228,6 +234,8 @@ macro_rules! through {
         offset_of!($type, $field) + size_of::<$of>()
     };
 }
+
+pub(crate) use through;
 
 /// A struct that begins with its size, a `u64`.
 ///
@@ -253,6 +261,7 @@ unsafe impl Versioned for LayerConfig {
         through!(LayerConfig, ni: i64),
         through!(LayerConfig, nonlinearity: i64),
         through!(LayerConfig, divisive: i64),
+        through!(LayerConfig, floor: f64),
         size_of::<Self>(),
     ];
     const DEFAULT: Self = Self {
@@ -267,6 +276,7 @@ unsafe impl Versioned for LayerConfig {
         inhibitory_outputs: 0,
         divisor: INTERNEURON_DIVISOR_PLAIN,
         floor: 0.0,
+        element: INTERNEURON_F32,
     };
 }
 
@@ -276,6 +286,7 @@ unsafe impl Versioned for NetworkConfig {
         through!(NetworkConfig, dims: *const i64),
         through!(NetworkConfig, nis: *const i64),
         through!(NetworkConfig, seed: u64),
+        through!(NetworkConfig, mean_input: f64),
         size_of::<Self>(),
     ];
     const DEFAULT: Self = Self {
@@ -288,6 +299,7 @@ unsafe impl Versioned for NetworkConfig {
         scheme: 0,
         k: 0.0,
         mean_input: 0.0,
+        element: INTERNEURON_F32,
     };
 }
 
@@ -341,7 +353,7 @@ unsafe impl Versioned for NaturalConfig {
 
 // SAFETY: numbers and pointers; ends of fields.
 unsafe impl Versioned for Arrays {
-    const SIZES: &'static [usize] = &[through!(Arrays, b: *mut f32), size_of::<Self>()];
+    const SIZES: &'static [usize] = &[through!(Arrays, b: *mut c_void), size_of::<Self>()];
     const DEFAULT: Self = {
         let null = std::ptr::null_mut();
         Self {
@@ -455,6 +467,10 @@ impl UpdateInput {
         let scopes = [ClipScope::Layer, ClipScope::Array, ClipScope::Network];
         let sums = [None, Some(KeptSums::Array), Some(KeptSums::Row)];
         let projected = config.split == 0.0;
+        let frozen = flag("update->freeze_signs", config.freeze_signs)?;
+        if !frozen && config.floor != 0.0 {
+            return Err(Failure::argument("update->floor", config.floor, "0 without freeze_signs"));
+        }
         let update = Update {
             corrections: flag("update->corrections", config.corrections)?,
             descent: if projected { Descent::Projected } else { Descent::Exponentiated { split: config.split } },
@@ -462,7 +478,7 @@ impl UpdateInput {
             nesterov: flag("update->nesterov", config.nesterov)?,
             dampening: config.dampening,
             adam: adam.map(AdamConfig::get).transpose()?,
-            floor: flag("update->freeze_signs", config.freeze_signs)?.then_some(config.floor),
+            floor: frozen.then_some(config.floor),
             clip: Some(config.clip).filter(|clip| *clip != 0.0),
             clip_scope: choice("update->clip_scope", config.clip_scope, &scopes)?,
             kept_sums: choice("update->kept_sums", config.kept_sums, &sums)?,

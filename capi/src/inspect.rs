@@ -3,11 +3,13 @@
 use crate::arguments::Arguments;
 use crate::arrays::place;
 use crate::config::{UpdateConfig, UpdateInput, Versioned, known_size};
-use crate::network::NetworkHandle;
+use crate::element::either;
+use crate::network::{AnyNetwork, NetworkHandle};
 use crate::status::{Outcome, call};
 use crate::table::{self, NetworkId};
-use crate::targets::{Examples, TargetConfig};
-use interneuron::{LayerStatistics, Schema};
+use crate::targets::{Examples, ExamplesIn, TargetConfig, named};
+use interneuron::{Element, LayerStatistics, Schema};
+use std::ffi::c_void;
 use std::mem::offset_of;
 
 /// What a layer does on some examples. Numbers that it has not are NaN, counts 0. Known sizes: the whole.
@@ -91,6 +93,39 @@ impl StatisticsOutput {
     }
 }
 
+impl<T: Element> NetworkHandle<T> {
+    /// # Safety
+    /// The contract of the header.
+    unsafe fn inspect(
+        &mut self,
+        mut arguments: Arguments,
+        examples: ExamplesIn<*const TargetConfig>,
+        update: UpdateInput,
+        statistics: *mut StatisticsOutput,
+    ) -> Outcome {
+        let Self { plan, params, lengths, context, .. } = self;
+        // SAFETY: as demanded here.
+        let examples = unsafe { Examples::read(&mut arguments, plan, examples) }?;
+        // SAFETY: as demanded here.
+        unsafe { known_size("statistics", statistics.cast_const()) }?;
+        let statistics = arguments.write("statistics", statistics, lengths.len())?;
+        let params = params.read(&mut arguments, lengths)?;
+        let checked = arguments.check()?;
+        // SAFETY: as demanded here.
+        let (update, params) = unsafe { (update.get(&checked), params.views(plan, &checked)?) };
+        // SAFETY: as demanded here.
+        let (x, target) = unsafe { examples.get(&checked) }?;
+        plan.set_threads(context.threads()?);
+        let layers = plan.inspect(params.params(), x, target, &update).map_err(named)?;
+        // SAFETY: as demanded here.
+        let statistics = unsafe { statistics.slice(&checked) };
+        for (output, (layer, schema)) in statistics.iter_mut().zip(layers.iter().zip(plan.schemas())) {
+            *output = StatisticsOutput::new(layer, schema);
+        }
+        Ok(())
+    }
+}
+
 /// What each layer does on the examples `x [batch, inputs]` with a `target`: overwrites `statistics`, an array with one
 /// struct for each layer, whose `size` the caller has set in the first. The cosine is that of a step with the rate,
 /// corrections, factors and floor of `update`. Nothing of the network changes.
@@ -98,7 +133,22 @@ impl StatisticsOutput {
 pub unsafe extern "C" fn interneuron_network_inspect(
     network: NetworkId,
     batch: i64,
-    x: *const f32,
+    x: *const c_void,
+    target: *const TargetConfig,
+    update: *const UpdateConfig,
+    statistics: *mut StatisticsOutput,
+) -> i32 {
+    // SAFETY: the contract of the header.
+    unsafe { interneuron_network_inspect_strided(network, batch, x, 0, target, update, statistics) }
+}
+
+/// The same, with rows that are as far apart as the stride says (and the strides of `target`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interneuron_network_inspect_strided(
+    network: NetworkId,
+    batch: i64,
+    x: *const c_void,
+    x_stride: i64,
     target: *const TargetConfig,
     update: *const UpdateConfig,
     statistics: *mut StatisticsOutput,
@@ -107,24 +157,10 @@ pub unsafe extern "C" fn interneuron_network_inspect(
         let mut arguments = Arguments::new();
         // SAFETY: the contract of the header.
         let update = unsafe { UpdateInput::read(&mut arguments, update) }?;
-        table::with(network, |NetworkHandle { context, network, .. }| {
+        let examples = ExamplesIn { batch, x: (x, x_stride), target };
+        table::with(network, |network: &mut AnyNetwork| {
             // SAFETY: the contract of the header.
-            let examples = unsafe { Examples::targeted(&mut arguments, network, batch, x, target) }?;
-            // SAFETY: the contract of the header.
-            unsafe { known_size("statistics", statistics.cast_const()) }?;
-            let statistics = arguments.write("statistics", statistics, network.shapes().len())?;
-            let checked = arguments.check()?;
-            // SAFETY: the contract of the header.
-            let (update, (x, target)) = unsafe { (update.get(&checked), examples.get(&checked)?) };
-            network.set_threads(context.threads()?);
-            let layers = network.inspect(x, target, &update)?;
-            let schemas = network.shapes().map(|shape| Ok(shape.schema()?)).collect::<Outcome<Vec<_>>>()?;
-            // SAFETY: the contract of the header.
-            let statistics = unsafe { statistics.slice(&checked) };
-            for (output, (layer, schema)) in statistics.iter_mut().zip(layers.iter().zip(&schemas)) {
-                *output = StatisticsOutput::new(layer, schema);
-            }
-            Ok(())
+            unsafe { either!(network, network => network.inspect(arguments, examples, update, statistics)) }
         })
     })
 }

@@ -87,6 +87,9 @@ fn divisor(config: &LayerConfig, name: &impl Fn(&str) -> String) -> Outcome<Divi
 
 /// How a network is drawn, by the number of a scheme.
 pub fn scheme(number: i64, k: f64) -> Outcome<Scheme> {
+    if k != 0.0 && number != INTERNEURON_CENTRED_LOGNORMAL {
+        return Err(Failure::argument("config->k", k, "0 with a scheme other than INTERNEURON_CENTRED_LOGNORMAL"));
+    }
     match number {
         INTERNEURON_MATCHED => Ok(Scheme::Matched),
         INTERNEURON_INDEPENDENT => Ok(Scheme::Independent),

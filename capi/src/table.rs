@@ -6,8 +6,8 @@
 
 use crate::context::Context;
 use crate::fork;
-use crate::layer::LayerHandle;
-use crate::network::NetworkHandle;
+use crate::layer::AnyLayer;
+use crate::network::AnyNetwork;
 use crate::status::{Failure, INTERNEURON_BUSY, INTERNEURON_INTERNAL, INTERNEURON_INVALID_HANDLE, Outcome};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,8 +74,8 @@ pub trait Object: Sized {
 
 pub enum Entry {
     Context(Slot<Arc<Context>>),
-    Layer(Slot<LayerHandle>),
-    Network(Slot<NetworkHandle>),
+    Layer(Slot<AnyLayer>),
+    Network(Slot<AnyNetwork>),
 }
 
 macro_rules! object {
@@ -95,15 +95,15 @@ macro_rules! object {
 }
 
 object!(Arc<Context>, Context, "a context");
-object!(LayerHandle, Layer, "a layer");
-object!(NetworkHandle, Network, "a network");
+object!(AnyLayer, Layer, "a layer");
+object!(AnyNetwork, Network, "a network");
 
 impl Entry {
     fn kind(&self) -> &'static str {
         match self {
             Self::Context(_) => <Arc<Context>>::KIND,
-            Self::Layer(_) => LayerHandle::KIND,
-            Self::Network(_) => NetworkHandle::KIND,
+            Self::Layer(_) => AnyLayer::KIND,
+            Self::Network(_) => AnyNetwork::KIND,
         }
     }
 }

@@ -12,6 +12,7 @@ fn the_header_is_up_to_date() {
     let sources = [
         "status",
         "info",
+        "element",
         "shapes",
         "config",
         "table",
@@ -20,6 +21,7 @@ fn the_header_is_up_to_date() {
         "network",
         "targets",
         "inspect",
+        "state",
         "checkpoint",
     ];
     let builder = sources.iter().fold(cbindgen::Builder::new().with_config(config), |builder, name| {

@@ -5,8 +5,7 @@ use crate::element::Element;
 use crate::init::{Generator, generator};
 use crate::layers::inhibition::division::Divisor;
 use crate::layers::{LayerShape, Nonlinearity};
-use crate::network::Network;
-use crate::network::train_state::label_generator;
+use crate::network::train_state::{TrainState, label_generator};
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::HashMap;
 
@@ -26,7 +25,7 @@ pub(super) struct Metadata {
 }
 
 impl Metadata {
-    pub fn of<T: Element>(shapes: &[LayerShape], network: &Network<T>, run: &Run) -> Self {
+    pub fn of<T: Element>(shapes: &[LayerShape], state: &TrainState<T>, run: &Run) -> Self {
         let name = |shape: &LayerShape| shape.nonlinearity().name();
         let Run { seed, generator, .. } = run;
         let entries = [
@@ -34,10 +33,10 @@ impl Metadata {
             ("dims", dims(shapes)),
             ("nis", nis(shapes)),
             ("nonlinearities", shapes.iter().map(name).collect::<Vec<_>>().join(",")),
-            ("step", network.steps().to_string()),
+            ("step", state.steps().to_string()),
             ("seed", seed.to_string()),
             ("generator", print_generator(generator)),
-            ("labels", print_generator(&network.state().label_generator)),
+            ("labels", print_generator(&state.label_generator)),
         ];
         let entries = entries.into_iter().chain(divisors(shapes).map(|divisors| ("divisors", divisors)));
         Self { all: entries.map(|(key, value)| (format!("{PREFIX}{key}"), value)).collect(), old: false }

@@ -69,8 +69,10 @@ use crate::init::{Generator, generator};
 use crate::layers::LayerShape;
 use crate::network::Network;
 use crate::network::architecture::Architecture;
+use crate::network::plan::Plan;
 use crate::network::train_state::TrainState;
 use crate::optim::state::{Slot, State};
+use crate::params::network::NetworkParams;
 use crate::scaler::Scaler;
 use header::{Named, Source};
 use metadata::{Metadata, parse_generator, print_generator};
@@ -112,20 +114,38 @@ impl Run {
 /// of it, is not finite, or negative where the sign is kept (the error names the tensor and the element), if the scaler
 /// has not as many inputs as the network, or if there are so many layers that the header would be longer than 1 MiB. What was at `path` is still there then.
 pub fn save<T: Element>(path: impl AsRef<Path>, network: &Network<T>, run: &Run) -> Result<(), Error> {
-    let path = path.as_ref();
+    let (plan, params, state) = network.parts();
+    save_plan(path, plan, params, state, run)
+}
+
+/// As [`save`], of a network whose parameters somebody else owns: `params` and `state` are those of the steps that the
+/// plan took.
+///
+/// # Errors
+/// As [`save`]; [`Error::Length`] if `params` or a used `state` has not one element for each layer, [`Error::Layer`] with
+/// [`Error::Length`] or [`Error::Kind`] if one has not the shape of its layer.
+pub fn save_plan<'a, T: Element>(
+    path: impl AsRef<Path>,
+    plan: &Plan<T>,
+    params: impl Into<NetworkParams<'a, T>>,
+    state: &TrainState<T>,
+    run: &Run,
+) -> Result<(), Error> {
+    let (path, params) = (path.as_ref(), params.into());
     let fail = |reason: String| Error::file(path, reason);
     if cfg!(target_endian = "big") {
         return Err(fail(NOT_LITTLE_ENDIAN.into()));
     }
-    let shapes: Vec<LayerShape> = network.shapes().collect();
+    params.check("params", plan.schemas())?;
+    state.check(plan.schemas())?;
+    let shapes: Vec<LayerShape> = plan.shapes().collect();
     let signs: Vec<Option<Vec<T>>> = shapes.iter().map(signs).collect();
     let mut tensors: Vec<Named<'_, T>> = vec![];
     let nothing = State::new();
-    for (k, (shape, params)) in shapes.iter().zip(network.params()).enumerate() {
-        let state = network.state().layers().nth(k).unwrap_or(&nothing);
-        let schema = shape.schema()?;
-        check_values(k, &schema, params, state).map_err(fail)?;
-        for (parameter, array) in schema.iter().zip(params.view().iter()).filter(|(_, array)| !array.is_empty()) {
+    for (k, schema) in plan.schemas().enumerate() {
+        let (params, state) = (params.layer(k), state.layers().nth(k).unwrap_or(&nothing));
+        check_values(k, schema, params, state).map_err(fail)?;
+        for (parameter, array) in schema.iter().zip(params.iter()).filter(|(_, array)| !array.is_empty()) {
             tensors.push((format!("layers.{k}.{}", parameter.name), parameter.dimensions().to_vec(), array));
         }
         for Slot { kind, params, .. } in state.kept() {
@@ -145,7 +165,7 @@ pub fn save<T: Element>(path: impl AsRef<Path>, network: &Network<T>, run: &Run)
     for (name, map) in maps.iter().flat_map(|maps| inputs::NAMES.into_iter().zip(maps)) {
         tensors.push((name.to_owned(), vec![map.len()], map));
     }
-    let metadata = Metadata::of(&shapes, network, run).all;
+    let metadata = Metadata::of(&shapes, state, run).all;
     write(path, &tensors, metadata).map_err(|error| fail(error.to_string()))
 }
 

@@ -9,7 +9,7 @@ use crate::layers::inhibition::division::Divisor;
 use crate::layers::kind::Tensors as Found;
 use crate::optim::state::{Bad, SLOTS, Slot, SlotKind, State};
 use crate::params::schema::{Parameter, Schema};
-use crate::params::{Params, array};
+use crate::params::{Params, ParamsRef, array};
 use safetensors::tensor::TensorInfo;
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
@@ -145,7 +145,7 @@ impl<'f, T: Element> Tensors<'f, T> {
             Ok::<_, String>(Slot { kind, params, kept: true })
         };
         let state = State { slots: slots.into_iter().map(slot).collect::<Result<_, _>>()?, ..State::new() };
-        check_values(k, schema, &params, &state)?;
+        check_values(k, schema, params.view(), &state)?;
         Ok(Loaded { shape, params, state })
     }
 
@@ -200,13 +200,13 @@ pub(super) fn check<T: Element>(name: &str, tensor: &TensorInfo, dimensions: &[u
 pub(super) fn check_values<T: Element>(
     k: usize,
     schema: &Schema,
-    params: &Params<T>,
+    params: ParamsRef<'_, T>,
     state: &State<T>,
 ) -> Result<(), String> {
     // Which parameters keep their sign depends on the layer.
-    params.view().check_values(schema).map_err(|error| format!("layer {k}: {error}"))?;
+    params.check_values(schema).map_err(|error| format!("layer {k}: {error}"))?;
     for slot in state.kept() {
-        slot.check_values(schema, params.view()).map_err(|Bad { parameter, index, value, expected }| {
+        slot.check_values(schema, params).map_err(|Bad { parameter, index, value, expected }| {
             format!("layers.{k}.{}.{parameter}[{index}] is {value}: expected {expected}", slot.kind.name)
         })?;
     }

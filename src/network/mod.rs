@@ -51,15 +51,18 @@ impl<T: Element> Network<T> {
     /// of its layer, not finite, or negative where the sign is kept.
     pub fn new(plan: Plan<T>, params: Vec<Params<T>>, mut state: TrainState<T>) -> Result<Self, Error> {
         length("params", params.len(), plan.shapes().len())?;
-        if !state.layers.is_empty() {
-            length("state", state.layers.len(), params.len())?;
+        for (k, (schema, params)) in plan.schemas().zip(&params).enumerate() {
+            params.view().check_values(schema).map_err(|error| error.in_layer(k))?;
         }
+        state.check(plan.schemas())?;
         state.layers.resize_with(params.len(), State::new);
-        for (k, ((schema, params), state)) in plan.schemas().zip(&params).zip(&state.layers).enumerate() {
-            let valid = params.view().check_values(schema).and_then(|()| state.check(schema));
-            valid.map_err(|error| error.in_layer(k))?;
-        }
         Ok(Self { plan, params, state })
+    }
+
+    /// As [`Network::into_parts`], to look at.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn parts(&self) -> (&Plan<T>, &[Params<T>], &TrainState<T>) {
+        (&self.plan, &self.params, &self.state)
     }
 
     /// The plan, the parameters, and what was kept of them.

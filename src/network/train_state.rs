@@ -65,6 +65,15 @@ impl<T: Element> TrainState<T> {
         }
     }
 
+    /// Checks that what is kept is of layers of these schemas.
+    pub(crate) fn check<'s>(&self, schemas: impl ExactSizeIterator<Item = &'s Schema>) -> Result<(), Error> {
+        if !self.layers.is_empty() {
+            length("state", self.layers.len(), schemas.len())?;
+        }
+        let mut layers = schemas.zip(&self.layers).enumerate();
+        layers.try_for_each(|(k, (schema, state))| state.check(schema).map_err(|error| error.in_layer(k)))
+    }
+
     /// Makes room for what a step needs, and checks that what is kept already is of layers of these schemas.
     pub(crate) fn prepare<'s>(
         &mut self,

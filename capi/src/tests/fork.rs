@@ -65,7 +65,9 @@ impl Work {
         let (update, mut loss) = (update_config(0.1, 1), 0.0);
         let (x, labels) = (self.x.as_ptr(), self.labels.as_ptr());
         // SAFETY: as many examples and labels.
-        match unsafe { interneuron_network_train_step(self.network, BATCH as i64, x, labels, &update, &mut loss) } {
+        match unsafe {
+            interneuron_network_train_step(self.network, BATCH as i64, x.cast(), labels, &update, &mut loss)
+        } {
             INTERNEURON_OK => Ok(loss.to_bits()),
             status => Err(status),
         }
@@ -166,7 +168,7 @@ fn what_another_thread_used_is_lost_to_the_child() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             ok(call(|| {
-                table::with(layer.0, |_: &mut LayerHandle| {
+                table::with(layer.0, |_: &mut AnyLayer| {
                     started.wait();
                     end.wait();
                     Ok(())

@@ -1,10 +1,13 @@
 //! Tests of the entry points, called as a C program calls them.
 
+mod attached;
+mod elements;
 #[cfg(unix)]
 mod fork;
 mod overhead;
 mod refusals;
 mod results;
+mod states;
 mod threads;
 mod training;
 
@@ -14,6 +17,7 @@ use crate::layer::{interneuron_layer_create, interneuron_layer_free};
 use crate::network::{interneuron_network_create, interneuron_network_free};
 use crate::status::{INTERNEURON_OK, interneuron_last_error};
 use std::ffi::{CStr, CString};
+use std::ptr::null_mut;
 
 /// What an output holds that nobody has written to.
 const UNTOUCHED: f32 = -77.0;
@@ -114,11 +118,12 @@ fn update_config(lr: f64, corrections: i64) -> UpdateConfig {
     UpdateConfig { size: size_of::<UpdateConfig>() as u64, lr, corrections, ..UpdateConfig::DEFAULT }
 }
 
-/// Arrays of a layer in Rust's memory; empty ones are NULL for C.
-fn pointers(arrays: &mut [Vec<f32>; 6]) -> Arrays {
-    let [wex, wix, wei, alpha, g, b] =
-        arrays.each_mut().map(|a| if a.is_empty() { std::ptr::null_mut() } else { a.as_mut_ptr() });
-    Arrays { size: size_of::<Arrays>() as u64, wex, wix, wei, alpha, g, b, ..Arrays::DEFAULT }
+/// Arrays of a layer in Rust's memory, in the order of the fields; empty ones, and those that are missing at the end, are
+/// NULL for C.
+fn pointers<T, const N: usize>(arrays: &mut [Vec<T>; N]) -> Arrays {
+    let mut all = arrays.iter_mut().map(|a| if a.is_empty() { null_mut() } else { a.as_mut_ptr().cast() });
+    let [wex, wix, wei, alpha, g, b, running_mean, running_var] = [(); 8].map(|()| all.next().unwrap_or(null_mut()));
+    Arrays { size: size_of::<Arrays>() as u64, wex, wix, wei, alpha, g, b, running_mean, running_var }
 }
 
 /// Arrays of a layer with inhibition, untouched.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::layer::*;
 use interneuron::{Context, DannShape, Init, Layer, MatMut, MatRef, State, Tape, Update, generator};
+use std::ffi::c_void;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -30,8 +31,9 @@ fn overhead_of_a_call_at_batch_32() {
     let rust = Layer::<f32>::new(shape, &Context::new().unwrap()).unwrap();
     let (mut tape, mut state) = (Tape::new(), State::new());
     // Pointers that the optimiser knows nothing about, as across a library's boundary.
-    type Forward = unsafe extern "C" fn(u64, i64, *const f32, *mut f32) -> i32;
-    type Backward = unsafe extern "C" fn(u64, i64, *const f32, *const f32, *const UpdateConfig, *mut f32) -> i32;
+    type Forward = unsafe extern "C" fn(u64, i64, *const c_void, *mut c_void) -> i32;
+    type Backward =
+        unsafe extern "C" fn(u64, i64, *const c_void, *const c_void, *const UpdateConfig, *mut c_void) -> i32;
     let forward = black_box(interneuron_layer_forward as Forward);
     let update = black_box(interneuron_layer_update as Backward);
     let (mut through_c, mut in_rust): (Vec<_>, Vec<_>) = Default::default();
@@ -41,8 +43,8 @@ fn overhead_of_a_call_at_batch_32() {
         if round % 2 == 0 {
             // SAFETY: as above; arrays of a batch of 32.
             unsafe {
-                ok(forward(layer.0, batch as i64, x.as_ptr(), h.as_mut_ptr()));
-                ok(update(layer.0, batch as i64, x.as_ptr(), dh.as_ptr(), &step, std::ptr::null_mut()));
+                ok(forward(layer.0, batch as i64, x.as_ptr().cast(), h.as_mut_ptr().cast()));
+                ok(update(layer.0, batch as i64, x.as_ptr().cast(), dh.as_ptr().cast(), &step, std::ptr::null_mut()));
             }
             through_c.push(start.elapsed());
         } else {

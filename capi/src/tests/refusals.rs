@@ -10,12 +10,13 @@ use crate::network::*;
 use crate::shapes::*;
 use crate::status::*;
 use std::ffi::c_char;
-use std::ptr::{null, null_mut};
+use std::ptr::null;
 
 const D: usize = 5;
 const NE: usize = 4;
 const NI: usize = 2;
 const BATCH: usize = 3;
+const NOTHING: Arrays = Arrays { size: size_of::<Arrays>() as u64, ..Arrays::DEFAULT };
 
 /// A layer after a forward pass, and all arrays that its calls take.
 struct Setup {
@@ -40,7 +41,7 @@ impl Setup {
         unsafe {
             ok(interneuron_layer_attach(layer.0, &pointers(&mut params)));
             ok(interneuron_layer_init(layer.0, 3, 0));
-            ok(interneuron_layer_forward(layer.0, BATCH as i64, x.as_ptr(), h.as_mut_ptr()));
+            ok(interneuron_layer_forward(layer.0, BATCH as i64, x.as_ptr().cast(), h.as_mut_ptr().cast()));
         }
         h.fill(UNTOUCHED);
         let (gradients, dx) = (untouched(D, NE, NI), vec![UNTOUCHED; BATCH * D]);
@@ -59,8 +60,15 @@ impl Setup {
         let (x, dh, out) = (self.x.as_ptr(), self.dh.as_ptr(), pointers(&mut self.gradients));
         // SAFETY: arrays of the layer's and the batch's lengths.
         unsafe {
-            ok(interneuron_layer_backward(self.layer.0, BATCH as i64, x, dh, &out, self.dx.as_mut_ptr()));
-            ok(interneuron_layer_forward(self.layer.0, BATCH as i64, x, self.h.as_mut_ptr()));
+            ok(interneuron_layer_backward(
+                self.layer.0,
+                BATCH as i64,
+                x.cast(),
+                dh.cast(),
+                &out,
+                self.dx.as_mut_ptr().cast(),
+            ));
+            ok(interneuron_layer_forward(self.layer.0, BATCH as i64, x.cast(), self.h.as_mut_ptr().cast()));
         }
         self.gradients.iter_mut().chain([&mut self.h, &mut self.dx]).for_each(|array| array.fill(UNTOUCHED));
     }
@@ -72,7 +80,7 @@ impl Setup {
 /// That of the calls.
 unsafe fn backward(setup: &mut Setup, batch: i64, x: *const f32, dh: *const f32, arrays: &Arrays, dx: *mut f32) -> i32 {
     // SAFETY: as demanded here.
-    unsafe { interneuron_layer_backward(setup.layer.0, batch, x, dh, arrays, dx) }
+    unsafe { interneuron_layer_backward(setup.layer.0, batch, x.cast(), dh.cast(), arrays, dx.cast()) }
 }
 
 #[test]
@@ -108,37 +116,39 @@ fn null_pointers() {
         let train = |x, l, step| interneuron_network_train_step(n, 1, x, l, step, &mut loss);
         let mut train = train;
         fails(train(null(), l, step_p), INTERNEURON_NULL_POINTER, &["x is NULL"]);
-        fails(train(x, null(), step_p), INTERNEURON_NULL_POINTER, &["labels is NULL"]);
-        fails(train(x, l, null()), INTERNEURON_NULL_POINTER, &["update is NULL"]);
+        fails(train(x.cast(), null(), step_p), INTERNEURON_NULL_POINTER, &["labels is NULL"]);
+        fails(train(x.cast(), l, null()), INTERNEURON_NULL_POINTER, &["update is NULL"]);
         let evaluate = |x, l| interneuron_network_evaluate(n, 1, x, l, null_mut(), null_mut());
         fails(evaluate(null(), l), INTERNEURON_NULL_POINTER, &["x is NULL"]);
-        fails(evaluate(x, null()), INTERNEURON_NULL_POINTER, &["labels is NULL"]);
+        fails(evaluate(x.cast(), null()), INTERNEURON_NULL_POINTER, &["labels is NULL"]);
         let logits = |x, logits| interneuron_network_logits(n, 1, x, logits);
-        fails(logits(null(), setup.h.as_mut_ptr()), INTERNEURON_NULL_POINTER, &["x is NULL"]);
-        fails(logits(x, null_mut()), INTERNEURON_NULL_POINTER, &["logits is NULL"]);
+        fails(logits(null(), setup.h.as_mut_ptr().cast()), INTERNEURON_NULL_POINTER, &["x is NULL"]);
+        fails(logits(x.cast(), null_mut()), INTERNEURON_NULL_POINTER, &["logits is NULL"]);
         fails(interneuron_network_layer_count(n, null_mut()), INTERNEURON_NULL_POINTER, &["count is NULL"]);
         fails(interneuron_network_parameter_count(n, 0, null_mut()), INTERNEURON_NULL_POINTER, &["count is NULL"]);
         fails(interneuron_network_set_parameters(n, 0, null()), INTERNEURON_NULL_POINTER, &["arrays is NULL"]);
         fails(interneuron_network_get_parameters(n, 0, null()), INTERNEURON_NULL_POINTER, &["arrays is NULL"]);
-        let nothing = pointers(&mut Default::default());
+        let nothing = NOTHING;
         let set = interneuron_network_set_parameters(n, 0, &nothing);
         fails(set, INTERNEURON_NULL_POINTER, &["arrays->wex is NULL"]);
 
         let id = setup.layer.0;
         fails(interneuron_layer_parameter_count(id, null_mut()), INTERNEURON_NULL_POINTER, &["count is NULL"]);
         null_pointer(&mut setup, "arrays", &|s| interneuron_layer_attach(s.layer.0, null()));
-        null_pointer(&mut setup, "arrays->wex", &|s| {
-            interneuron_layer_attach(s.layer.0, &pointers(&mut Default::default()))
-        });
+        null_pointer(&mut setup, "arrays->wex", &|s| interneuron_layer_attach(s.layer.0, &NOTHING));
         null_pointer(&mut setup, "arrays->alpha", &|s| {
             let arrays = Arrays { alpha: null_mut(), ..pointers(&mut s.params) };
             interneuron_layer_set_parameters(s.layer.0, &arrays)
         });
         null_pointer(&mut setup, "arrays", &|s| interneuron_layer_get_parameters(s.layer.0, null()));
-        null_pointer(&mut setup, "x", &|s| interneuron_layer_forward(s.layer.0, batch, null(), s.h.as_mut_ptr()));
-        null_pointer(&mut setup, "h", &|s| interneuron_layer_forward(s.layer.0, batch, s.x.as_ptr(), null_mut()));
-        null_pointer(&mut setup, "x", &|s| interneuron_layer_infer(s.layer.0, batch, null(), s.h.as_mut_ptr()));
-        null_pointer(&mut setup, "h", &|s| interneuron_layer_infer(s.layer.0, batch, s.x.as_ptr(), null_mut()));
+        null_pointer(&mut setup, "x", &|s| {
+            interneuron_layer_forward(s.layer.0, batch, null(), s.h.as_mut_ptr().cast())
+        });
+        null_pointer(&mut setup, "h", &|s| {
+            interneuron_layer_forward(s.layer.0, batch, s.x.as_ptr().cast(), null_mut())
+        });
+        null_pointer(&mut setup, "x", &|s| interneuron_layer_infer(s.layer.0, batch, null(), s.h.as_mut_ptr().cast()));
+        null_pointer(&mut setup, "h", &|s| interneuron_layer_infer(s.layer.0, batch, s.x.as_ptr().cast(), null_mut()));
         null_pointer(&mut setup, "x", &|s| {
             let (dh, out) = (s.dh.as_ptr(), pointers(&mut s.gradients));
             backward(s, batch, null(), dh, &out, null_mut())
@@ -148,10 +158,10 @@ fn null_pointers() {
             backward(s, batch, x, null(), &out, null_mut())
         });
         let update = |s: &mut Setup, x, dh, step| interneuron_layer_update(s.layer.0, batch, x, dh, step, null_mut());
-        null_pointer(&mut setup, "x", &|s| update(s, null(), s.dh.as_ptr(), step_p));
-        null_pointer(&mut setup, "dh", &|s| update(s, s.x.as_ptr(), null(), step_p));
+        null_pointer(&mut setup, "x", &|s| update(s, null(), s.dh.as_ptr().cast(), step_p));
+        null_pointer(&mut setup, "dh", &|s| update(s, s.x.as_ptr().cast(), null(), step_p));
         ok(interneuron_layer_inhibition(id, batch, null_mut(), null_mut(), null_mut()));
-        null_pointer(&mut setup, "update", &|s| update(s, s.x.as_ptr(), s.dh.as_ptr(), null()));
+        null_pointer(&mut setup, "update", &|s| update(s, s.x.as_ptr().cast(), s.dh.as_ptr().cast(), null()));
         // Nothing wanted is no error.
         ok(interneuron_layer_parameter(id, 0, null_mut(), null_mut(), null_mut()));
         ok(interneuron_network_parameter(n, 0, 0, null_mut(), null_mut(), null_mut()));
@@ -217,23 +227,23 @@ fn sizes_and_numbers() {
             let parts = [&*format!("batch is {batch}"), text];
             let step = update_config(0.1, 1);
             setup.refuses(invalid, &parts, |s| {
-                interneuron_layer_forward(s.layer.0, batch, s.x.as_ptr(), s.h.as_mut_ptr())
+                interneuron_layer_forward(s.layer.0, batch, s.x.as_ptr().cast(), s.h.as_mut_ptr().cast())
             });
             setup.refuses(invalid, &parts, |s| {
-                interneuron_layer_infer(s.layer.0, batch, s.x.as_ptr(), s.h.as_mut_ptr())
+                interneuron_layer_infer(s.layer.0, batch, s.x.as_ptr().cast(), s.h.as_mut_ptr().cast())
             });
             setup.refuses(invalid, &parts, |s| {
                 let (x, dh, out) = (s.x.as_ptr(), s.dh.as_ptr(), pointers(&mut s.gradients));
                 backward(s, batch, x, dh, &out, null_mut())
             });
             setup.refuses(invalid, &parts, |s| {
-                interneuron_layer_update(s.layer.0, batch, s.x.as_ptr(), s.dh.as_ptr(), &step, null_mut())
+                interneuron_layer_update(s.layer.0, batch, s.x.as_ptr().cast(), s.dh.as_ptr().cast(), &step, null_mut())
             });
         }
         // So many that the array would wrap around the end of memory.
         setup.refuses(invalid, &["x has 2305843009213693950 elements", "fits in memory"], |s| {
             let end = (usize::MAX - 63) as *const f32;
-            interneuron_layer_forward(s.layer.0, (1 << 61) / 5, end, s.h.as_mut_ptr())
+            interneuron_layer_forward(s.layer.0, (1 << 61) / 5, end.cast(), s.h.as_mut_ptr().cast())
         });
 
         for (lr, corrections, size, parts) in [
@@ -244,13 +254,27 @@ fn sizes_and_numbers() {
         ] {
             let step = UpdateConfig { size, ..update_config(lr, corrections) };
             setup.refuses(invalid, &parts, |s| {
-                interneuron_layer_update(s.layer.0, BATCH as i64, s.x.as_ptr(), s.dh.as_ptr(), &step, null_mut())
+                interneuron_layer_update(
+                    s.layer.0,
+                    BATCH as i64,
+                    s.x.as_ptr().cast(),
+                    s.dh.as_ptr().cast(),
+                    &step,
+                    null_mut(),
+                )
             });
         }
         let factors = [1.0, 1.0, -2.0, 1.0, 1.0, 1.0];
         let step = UpdateConfig { factors: factors.as_ptr(), ..update_config(0.1, 1) };
         setup.refuses(invalid, &["Wei", "is -2", "finite number"], |s| {
-            interneuron_layer_update(s.layer.0, BATCH as i64, s.x.as_ptr(), s.dh.as_ptr(), &step, null_mut())
+            interneuron_layer_update(
+                s.layer.0,
+                BATCH as i64,
+                s.x.as_ptr().cast(),
+                s.dh.as_ptr().cast(),
+                &step,
+                null_mut(),
+            )
         });
         let good =
             AdamConfig { size: size_of::<AdamConfig>() as u64, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, amsgrad: 0 };
@@ -278,6 +302,8 @@ fn sizes_and_numbers() {
             (UpdateConfig { split: -1.0, ..base }, ["split is -1", "> 0"]),
             (UpdateConfig { freeze_signs: 2, ..base }, ["update->freeze_signs is 2", "0 or 1"]),
             (UpdateConfig { freeze_signs: 1, floor: -1.0, ..base }, ["floor is -1", "≥ 0"]),
+            (UpdateConfig { floor: 0.5, ..base }, ["update->floor is 0.5", "0 without freeze_signs"]),
+            (UpdateConfig { floor: f64::NAN, ..base }, ["update->floor is NaN", "0 without freeze_signs"]),
             (UpdateConfig { clip: -1.0, ..base }, ["clip is -1", "> 0"]),
             (UpdateConfig { clip_scope: -1, ..base }, ["update->clip_scope is -1", "from 0 to 2"]),
             (UpdateConfig { kept_sums: 3, ..base }, ["update->kept_sums is 3", "from 0 to 2"]),
@@ -285,18 +311,39 @@ fn sizes_and_numbers() {
             (UpdateConfig { natural: &natural, ..base }, ["update->natural->normalised is 2", "0 or 1"]),
         ] {
             setup.refuses(invalid, &parts, |s| {
-                interneuron_layer_update(s.layer.0, BATCH as i64, s.x.as_ptr(), s.dh.as_ptr(), &step, null_mut())
+                interneuron_layer_update(
+                    s.layer.0,
+                    BATCH as i64,
+                    s.x.as_ptr().cast(),
+                    s.dh.as_ptr().cast(),
+                    &step,
+                    null_mut(),
+                )
             });
         }
         let step = UpdateConfig { adam: odd, ..base };
         setup.refuses(INTERNEURON_MISALIGNED, &["update->adam is 0x", "multiple of 8"], |s| {
-            interneuron_layer_update(s.layer.0, BATCH as i64, s.x.as_ptr(), s.dh.as_ptr(), &step, null_mut())
+            interneuron_layer_update(
+                s.layer.0,
+                BATCH as i64,
+                s.x.as_ptr().cast(),
+                s.dh.as_ptr().cast(),
+                &step,
+                null_mut(),
+            )
         });
         // Natural gradients are a matter of whole networks.
         let natural = NaturalConfig { normalised: 1, ..natural };
         let step = UpdateConfig { natural: &natural, ..update_config(0.1, 0) };
         setup.refuses(invalid, &["natural gradient", "use"], |s| {
-            interneuron_layer_update(s.layer.0, BATCH as i64, s.x.as_ptr(), s.dh.as_ptr(), &step, null_mut())
+            interneuron_layer_update(
+                s.layer.0,
+                BATCH as i64,
+                s.x.as_ptr().cast(),
+                s.dh.as_ptr().cast(),
+                &step,
+                null_mut(),
+            )
         });
         setup.refuses(invalid, &["Wix[3] is -1", "expected a finite number"], |s| {
             let mut params = s.params.clone();
@@ -349,7 +396,7 @@ fn layers_that_are_not_what_they_say() {
         // SAFETY: as above.
         let status = unsafe { interneuron_network_create(context.0, &network, &mut id) };
         let wrong_size = config.size != size_of::<LayerConfig>() as u64;
-        let parts = if wrong_size { ["config->shapes[1].size is 56", "88, as in the first"] } else { parts };
+        let parts = if wrong_size { ["config->shapes[1].size is 56", "96, as in the first"] } else { parts };
         fails(status, INTERNEURON_INVALID_ARGUMENT, &parts);
         assert_eq!(id, 0);
     }
@@ -363,6 +410,8 @@ fn layers_that_are_not_what_they_say() {
         (of(NetworkConfig { dims: null(), ..base }), ["layer 1", "has 4 inputs"]),
         (NetworkConfig { scheme: 4, ..base }, ["config->scheme is 4", "from 0 to 3"]),
         (NetworkConfig { scheme: 3, k: -1.0, ..base }, ["k is -1", "from 0.001 to 1000"]),
+        (NetworkConfig { k: 2.0, ..base }, ["config->k is 2", "other than INTERNEURON_CENTRED_LOGNORMAL"]),
+        (NetworkConfig { k: f64::NAN, scheme: 2, ..base }, ["config->k is NaN", "0 with a scheme other"]),
         (NetworkConfig { mean_input: f64::NAN, ..base }, ["config->mean_input is NaN", "finite"]),
     ] {
         // SAFETY: pointers to locals.
@@ -391,8 +440,12 @@ fn more_memory_than_there_is() {
     unsafe {
         ok(interneuron_layer_init(layer.0, 0, 0));
         let far = (1_usize << 60) as *mut f32;
-        fails(interneuron_layer_forward(layer.0, 1 << 50, x.as_ptr(), far), resources, &["do not fit in memory"]);
-        ok(interneuron_layer_forward(layer.0, 1, x.as_ptr(), h.as_mut_ptr()));
+        fails(
+            interneuron_layer_forward(layer.0, 1 << 50, x.as_ptr().cast(), far.cast()),
+            resources,
+            &["do not fit in memory"],
+        );
+        ok(interneuron_layer_forward(layer.0, 1, x.as_ptr().cast(), h.as_mut_ptr().cast()));
     }
     assert!(h.iter().all(|&value| value >= 0.0));
 }
@@ -420,25 +473,25 @@ fn misaligned_pointers() {
     // SAFETY: misaligned pointers are refused before they are used.
     unsafe {
         setup.refuses(misaligned, &["x is 0x", "a multiple of 4"], |s| {
-            interneuron_layer_forward(s.layer.0, batch, odd(s.x.as_ptr()), s.h.as_mut_ptr())
+            interneuron_layer_forward(s.layer.0, batch, odd(s.x.as_ptr().cast()).cast(), s.h.as_mut_ptr().cast())
         });
         setup.refuses(misaligned, &["h is 0x", "a multiple of 4"], |s| {
-            interneuron_layer_infer(s.layer.0, batch, s.x.as_ptr(), odd(s.h.as_ptr()).cast_mut())
+            interneuron_layer_infer(s.layer.0, batch, s.x.as_ptr().cast(), odd(s.h.as_ptr().cast()).cast_mut().cast())
         });
         setup.refuses(misaligned, &["arrays->g is 0x", "a multiple of 4"], |s| {
             let (x, dh, arrays) = (s.x.as_ptr(), s.dh.as_ptr(), pointers(&mut s.gradients));
-            let arrays = Arrays { g: odd(arrays.g).cast_mut(), ..arrays };
+            let arrays = Arrays { g: odd(arrays.g.cast()).cast_mut().cast(), ..arrays };
             backward(s, batch, x, dh, &arrays, null_mut())
         });
         setup.refuses(misaligned, &["dx is 0x", "a multiple of 4"], |s| {
             let step = update_config(0.1, 1);
             let dx = odd(s.dx.as_ptr()).cast_mut();
-            interneuron_layer_update(s.layer.0, batch, s.x.as_ptr(), s.dh.as_ptr(), &step, dx)
+            interneuron_layer_update(s.layer.0, batch, s.x.as_ptr().cast(), s.dh.as_ptr().cast(), &step, dx.cast())
         });
         setup.refuses(misaligned, &["update is 0x", "a multiple of 8"], |s| {
             let steps = [update_config(0.1, 1); 2];
             let step = steps.as_ptr().cast::<u8>().wrapping_add(4).cast();
-            interneuron_layer_update(s.layer.0, batch, s.x.as_ptr(), s.dh.as_ptr(), step, null_mut())
+            interneuron_layer_update(s.layer.0, batch, s.x.as_ptr().cast(), s.dh.as_ptr().cast(), step, null_mut())
         });
         let mut ids = [0_u64; 2];
         let config = ContextConfig { size: 24, threads: 0, isa: null() };
@@ -459,14 +512,14 @@ fn overlaps() {
         let mut shared = vec![UNTOUCHED; BATCH * (D + NE)];
         let shared_ptr = shared.as_mut_ptr();
         setup.refuses(overlap, &["h is at 0x", "no overlap with x"], |s| {
-            interneuron_layer_forward(s.layer.0, batch, shared_ptr, shared_ptr.add(BATCH * D - 1))
+            interneuron_layer_forward(s.layer.0, batch, shared_ptr.cast(), shared_ptr.add(BATCH * D - 1).cast())
         });
         // Neighbours are no overlap.
-        ok(interneuron_layer_infer(setup.layer.0, batch, shared_ptr, shared_ptr.add(BATCH * D)));
-        ok(interneuron_layer_forward(setup.layer.0, batch, setup.x.as_ptr(), setup.h.as_mut_ptr()));
+        ok(interneuron_layer_infer(setup.layer.0, batch, shared_ptr.cast(), shared_ptr.add(BATCH * D).cast()));
+        ok(interneuron_layer_forward(setup.layer.0, batch, setup.x.as_ptr().cast(), setup.h.as_mut_ptr().cast()));
         setup.h.fill(UNTOUCHED);
         setup.refuses(overlap, &["h is at 0x", "no overlap with the attached wex"], |s| {
-            interneuron_layer_forward(s.layer.0, batch, s.x.as_ptr(), s.params[0].as_mut_ptr())
+            interneuron_layer_forward(s.layer.0, batch, s.x.as_ptr().cast(), s.params[0].as_mut_ptr().cast())
         });
         setup.refuses(overlap, &["arrays->b is at 0x", "no overlap with arrays->g"], |s| {
             let (x, dh, arrays) = (s.x.as_ptr(), s.dh.as_ptr(), pointers(&mut s.gradients));
@@ -475,21 +528,28 @@ fn overlaps() {
         setup.refuses(overlap, &["arrays->wei is at 0x", "no overlap with the attached wei"], |s| {
             let (x, dh, arrays) = (s.x.as_ptr(), s.dh.as_ptr(), pointers(&mut s.gradients));
             let wei = s.params[2].as_mut_ptr();
-            backward(s, batch, x, dh, &Arrays { wei, ..arrays }, null_mut())
+            backward(s, batch, x, dh, &Arrays { wei: wei.cast(), ..arrays }, null_mut())
         });
         setup.refuses(overlap, &["dx is at 0x", "no overlap with dh"], |s| {
             let (x, dh) = (s.x.as_ptr(), s.dh.as_ptr());
-            backward(s, batch, x, dh, &pointers(&mut Default::default()), dh.cast_mut())
+            backward(s, batch, x, dh, &NOTHING, dh.cast_mut())
         });
         setup.refuses(overlap, &["dx is at 0x", "no overlap with x"], |s| {
             let x = s.x.as_ptr();
-            interneuron_layer_update(s.layer.0, batch, x, s.dh.as_ptr(), &step, x.cast_mut())
+            interneuron_layer_update(s.layer.0, batch, x.cast(), s.dh.as_ptr().cast(), &step, x.cast_mut().cast())
         });
         setup.refuses(overlap, &["the attached wex is at 0x", "overlap with dh"], |s| {
-            interneuron_layer_update(s.layer.0, batch, s.x.as_ptr(), s.params[0].as_ptr(), &step, null_mut())
+            interneuron_layer_update(
+                s.layer.0,
+                batch,
+                s.x.as_ptr().cast(),
+                s.params[0].as_ptr().cast(),
+                &step,
+                null_mut(),
+            )
         });
         setup.refuses(overlap, &["zhat is at 0x", "no overlap with the attached b"], |s| {
-            interneuron_layer_inhibition(s.layer.0, 1, null_mut(), s.params[5].as_mut_ptr(), null_mut())
+            interneuron_layer_inhibition(s.layer.0, 1, null_mut(), s.params[5].as_mut_ptr().cast(), null_mut())
         });
         setup.refuses(overlap, &["arrays->wex is at 0x", "no overlap with the attached wex"], |s| {
             interneuron_layer_get_parameters(s.layer.0, &pointers(&mut s.params))
@@ -546,7 +606,7 @@ fn overlaps_with_structs_and_of_single_numbers() {
         let step = room.as_mut_ptr();
         setup.refuses(overlap, &["dx is at 0x", "no overlap with update at"], |s| {
             let (x, dh) = (s.x.as_ptr(), s.dh.as_ptr());
-            interneuron_layer_update(s.layer.0, BATCH as i64, x, dh, step, step.cast())
+            interneuron_layer_update(s.layer.0, BATCH as i64, x.cast(), dh.cast(), step, step.cast())
         });
         let mut room = [pointers(&mut setup.gradients); 2];
         let arrays = room.as_mut_ptr();
@@ -586,7 +646,8 @@ fn handles() {
     let invalid = INTERNEURON_INVALID_HANDLE;
     // SAFETY: arrays of the layer's and the batch's lengths.
     unsafe {
-        let mut forward = |id| interneuron_layer_forward(id, BATCH as i64, setup.x.as_ptr(), h.as_mut_ptr());
+        let mut forward =
+            |id| interneuron_layer_forward(id, BATCH as i64, setup.x.as_ptr().cast(), h.as_mut_ptr().cast());
         for id in [0, 1, 2, 42, u64::MAX, (&raw const setup).addr() as u64] {
             fails(forward(id), invalid, &[&format!("the handle is {id:#x}: expected a layer")]);
             fails(interneuron_layer_init(id, 0, 0), invalid, &["expected a layer"]);
@@ -626,27 +687,28 @@ fn calls_in_the_wrong_order() {
     unsafe {
         let wrong = INTERNEURON_WRONG_ORDER;
         let out = pointers(&mut arrays);
-        let status = interneuron_layer_forward(layer.0, batch, x.as_ptr(), h.as_mut_ptr());
+        let status = interneuron_layer_forward(layer.0, batch, x.as_ptr().cast(), h.as_mut_ptr().cast());
         fails(status, wrong, &["no parameters: expected interneuron_layer_init"]);
         fails(interneuron_layer_get_parameters(layer.0, &out), wrong, &["no parameters"]);
         fails(interneuron_layer_detach(layer.0), wrong, &["expected interneuron_layer_attach"]);
         ok(interneuron_layer_init(layer.0, 0, 0));
-        let backward = || interneuron_layer_backward(layer.0, batch, x.as_ptr(), dh.as_ptr(), &out, null_mut());
+        let backward =
+            || interneuron_layer_backward(layer.0, batch, x.as_ptr().cast(), dh.as_ptr().cast(), &out, null_mut());
         fails(backward(), wrong, &["call `forward` (not `infer`)"]);
         let mut zhat = vec![UNTOUCHED; BATCH * NE];
-        let inhibition = |id, zi: *mut f32, zhat| interneuron_layer_inhibition(id, batch, zi, zhat, null_mut());
-        fails(inhibition(layer.0, out.wex, zhat.as_mut_ptr()), wrong, &["call `forward` (not `infer`)"]);
-        fails(inhibition(layer.0, out.wex, null_mut()), wrong, &["call `forward` (not `infer`)"]);
+        let inhibition = |id, zi: *mut f32, zhat| interneuron_layer_inhibition(id, batch, zi.cast(), zhat, null_mut());
+        fails(inhibition(layer.0, out.wex.cast(), zhat.as_mut_ptr().cast()), wrong, &["call `forward` (not `infer`)"]);
+        fails(inhibition(layer.0, out.wex.cast(), null_mut()), wrong, &["call `forward` (not `infer`)"]);
         let invalid = INTERNEURON_INVALID_ARGUMENT;
         let plain = context.layer(layer_config(D as i64, NE as i64, 0));
-        fails(inhibition(plain.0, out.wex, null_mut()), invalid, &["no interneurons"]);
+        fails(inhibition(plain.0, out.wex.cast(), null_mut()), invalid, &["no interneurons"]);
         let subtractive = context.layer(LayerConfig { divisive: 0, ..layer_config(D as i64, NE as i64, NI as i64) });
         ok(interneuron_layer_init(subtractive.0, 0, 0));
-        fails(inhibition(subtractive.0, out.wex, zhat.as_mut_ptr()), invalid, &["only subtracts"]);
+        fails(inhibition(subtractive.0, out.wex.cast(), zhat.as_mut_ptr().cast()), invalid, &["only subtracts"]);
         assert!(zhat.iter().all(|&value| value == UNTOUCHED));
-        ok(interneuron_layer_infer(layer.0, batch, x.as_ptr(), h.as_mut_ptr()));
+        ok(interneuron_layer_infer(layer.0, batch, x.as_ptr().cast(), h.as_mut_ptr().cast()));
         fails(backward(), wrong, &["call `forward` (not `infer`)"]);
-        ok(interneuron_layer_forward(layer.0, 1, x.as_ptr(), h.as_mut_ptr()));
+        ok(interneuron_layer_forward(layer.0, 1, x.as_ptr().cast(), h.as_mut_ptr().cast()));
         fails(backward(), wrong, &["call `forward` (not `infer`)"]);
         assert!(arrays.iter().flatten().all(|&value| value == UNTOUCHED));
     }
@@ -672,7 +734,7 @@ fn training_that_fails_changes_nothing() {
     let mut step = |x: [f32; 2], label: u32| {
         let step = update_config(0.1, 1);
         // SAFETY: one example and its label.
-        unsafe { interneuron_network_train_step(network.0, 1, x.as_ptr(), [label].as_ptr(), &step, &mut loss) }
+        unsafe { interneuron_network_train_step(network.0, 1, x.as_ptr().cast(), [label].as_ptr(), &step, &mut loss) }
     };
     fails(step([1.0, 2.0], 2), INTERNEURON_INVALID_ARGUMENT, &["label 0 is 2", "less than 2"]);
     fails(step([1.0, f32::NAN], 1), INTERNEURON_INVALID_ARGUMENT, &["x[1] is NaN", "a finite number"]);

@@ -11,7 +11,7 @@ use interneuron::{
     KeptSums, Law, Layer, LayerShape, MatMut, MatRef, Natural, Network, NormShape, Normalisation, Params, PerRole,
     Role, Scheme, State, Tape, Update, generator,
 };
-use std::ptr::{null, null_mut};
+use std::ptr::null;
 
 const D: usize = 37;
 const NE: usize = 29;
@@ -90,16 +90,16 @@ fn layer(layer: &OwnLayer, expected: &Expected, attached: bool) {
         copy_out(&mut own);
         assert_eq!(own, expected.params.clone().into_array());
 
-        ok(interneuron_layer_infer(layer.0, batch, x.as_ptr(), h.as_mut_ptr()));
+        ok(interneuron_layer_infer(layer.0, batch, x.as_ptr().cast(), h.as_mut_ptr().cast()));
         assert_eq!(bits(&h), bits(&expected.h));
         h.fill(UNTOUCHED);
-        let mut forward = || ok(interneuron_layer_forward(layer.0, batch, x.as_ptr(), h.as_mut_ptr()));
+        let mut forward = || ok(interneuron_layer_forward(layer.0, batch, x.as_ptr().cast(), h.as_mut_ptr().cast()));
         forward();
         if expected.params.g.len() == NE {
             let mut out = [NI, NE, NE].map(|n| vec![UNTOUCHED; BATCH * n]);
             let [zi, zhat, y] = out.each_mut().map(Vec::as_mut_ptr);
-            ok(interneuron_layer_inhibition(layer.0, batch, zi, null_mut(), y));
-            ok(interneuron_layer_inhibition(layer.0, batch, null_mut(), zhat, null_mut()));
+            ok(interneuron_layer_inhibition(layer.0, batch, zi.cast(), null_mut(), y.cast()));
+            ok(interneuron_layer_inhibition(layer.0, batch, null_mut(), zhat.cast(), null_mut()));
             let [_, zhat, y] = &out;
             assert!(out.iter().flatten().all(|&value| value != UNTOUCHED) && y.iter().all(|&y| y > 0.0));
             for (i, &h) in expected.h.iter().enumerate() {
@@ -109,7 +109,14 @@ fn layer(layer: &OwnLayer, expected: &Expected, attached: bool) {
         }
         let mut gradients = empty();
         let out = pointers(&mut gradients);
-        ok(interneuron_layer_backward(layer.0, batch, x.as_ptr(), dh.as_ptr(), &out, dx.as_mut_ptr()));
+        ok(interneuron_layer_backward(
+            layer.0,
+            batch,
+            x.as_ptr().cast(),
+            dh.as_ptr().cast(),
+            &out,
+            dx.as_mut_ptr().cast(),
+        ));
         assert_eq!(gradients, expected.gradients.clone().into_array());
         assert_eq!(bits(&dx), bits(&expected.dx));
 
@@ -119,19 +126,33 @@ fn layer(layer: &OwnLayer, expected: &Expected, attached: bool) {
             some[wanted] = vec![UNTOUCHED; own[wanted].len()];
             forward();
             let out = pointers(&mut some);
-            ok(interneuron_layer_backward(layer.0, batch, x.as_ptr(), dh.as_ptr(), &out, null_mut()));
+            ok(interneuron_layer_backward(layer.0, batch, x.as_ptr().cast(), dh.as_ptr().cast(), &out, null_mut()));
             assert_eq!(some[wanted], expected.gradients.clone().into_array()[wanted]);
         }
         dx.fill(UNTOUCHED);
         forward();
-        ok(interneuron_layer_backward(layer.0, batch, x.as_ptr(), dh.as_ptr(), null(), dx.as_mut_ptr()));
+        ok(interneuron_layer_backward(
+            layer.0,
+            batch,
+            x.as_ptr().cast(),
+            dh.as_ptr().cast(),
+            null(),
+            dx.as_mut_ptr().cast(),
+        ));
         assert_eq!(bits(&dx), bits(&expected.dx));
 
         dx.fill(UNTOUCHED);
         forward();
         let factors: Vec<f64> = update().factors.iter().map(|(_, &factor)| factor).collect();
         let step = UpdateConfig { factors: factors.as_ptr(), ..update_config(0.05, 1) };
-        ok(interneuron_layer_update(layer.0, batch, x.as_ptr(), dh.as_ptr(), &step, dx.as_mut_ptr()));
+        ok(interneuron_layer_update(
+            layer.0,
+            batch,
+            x.as_ptr().cast(),
+            dh.as_ptr().cast(),
+            &step,
+            dx.as_mut_ptr().cast(),
+        ));
         assert_eq!(bits(&dx), bits(&expected.dx));
         copy_out(&mut own);
         assert_eq!(own, expected.updated.clone().into_array());
@@ -156,13 +177,13 @@ fn layer(layer: &OwnLayer, expected: &Expected, attached: bool) {
 fn plain_layers_have_two_arrays() {
     let context = OwnContext::new(0, "");
     let layer = context.layer(LayerConfig { nonlinearity: 1, ..layer_config(3, 2, 0) });
-    let mut arrays = [vec![1.0, 2.0, 3.0, -1.0, 0.5, 0.0], vec![], vec![], vec![], vec![], vec![0.5, 0.25]];
+    let mut arrays = [vec![1.0_f32, 2.0, 3.0, -1.0, 0.5, 0.0], vec![], vec![], vec![], vec![], vec![0.5, 0.25]];
     let mut h = [UNTOUCHED; 2];
     let (mut count, mut name, mut rows, mut columns) = (0, null(), 0, 0);
     // SAFETY: all arrays have the lengths of the layer and of one example.
     unsafe {
         ok(interneuron_layer_attach(layer.0, &pointers(&mut arrays)));
-        ok(interneuron_layer_forward(layer.0, 1, [1.0, 1.0, -1.0].as_ptr(), h.as_mut_ptr()));
+        ok(interneuron_layer_forward(layer.0, 1, [1.0_f32, 1.0, -1.0].as_ptr().cast(), h.as_mut_ptr().cast()));
         ok(interneuron_layer_parameter_count(layer.0, &mut count));
         ok(interneuron_layer_parameter(layer.0, 0, &mut name, &mut rows, &mut columns));
         assert_eq!((CStr::from_ptr(name), rows, columns), (c"W", 2, 3));
@@ -194,7 +215,7 @@ fn networks_do_what_the_rust_network_does() {
                 let step = update_config(0.1, 1);
                 // SAFETY: 50 examples and labels.
                 ok(unsafe {
-                    interneuron_network_train_step(network.0, 50, x.as_ptr(), labels.as_ptr(), &step, &mut loss)
+                    interneuron_network_train_step(network.0, 50, x.as_ptr().cast(), labels.as_ptr(), &step, &mut loss)
                 });
                 assert_eq!(loss.to_bits(), expected.to_bits());
             }
@@ -206,9 +227,9 @@ fn networks_do_what_the_rust_network_does() {
             // SAFETY: 50 examples, labels and rows of logits.
             unsafe {
                 let (x, labels) = (x.as_ptr(), labels.as_ptr());
-                ok(interneuron_network_evaluate(network.0, 50, x, labels, &mut loss, &mut errors));
-                ok(interneuron_network_evaluate(network.0, 50, x, labels, null_mut(), null_mut()));
-                ok(interneuron_network_logits(network.0, 50, x, logits.as_mut_ptr()));
+                ok(interneuron_network_evaluate(network.0, 50, x.cast(), labels, &mut loss, &mut errors));
+                ok(interneuron_network_evaluate(network.0, 50, x.cast(), labels, null_mut(), null_mut()));
+                ok(interneuron_network_logits(network.0, 50, x.cast(), logits.as_mut_ptr().cast()));
             }
             assert_eq!((loss, errors as usize), (expected.loss, expected.errors));
             assert_eq!(bits(&logits), bits(&rust_logits));
@@ -218,7 +239,7 @@ fn networks_do_what_the_rust_network_does() {
 }
 
 /// An update of Rust as C says it. What it points to lives as long as this.
-struct InC {
+pub struct InC {
     numbers: [Vec<f64>; 3],
     adam: Option<AdamConfig>,
     angle: Option<AngleConfig>,
@@ -226,7 +247,7 @@ struct InC {
 }
 
 impl InC {
-    fn new(update: &Update) -> Self {
+    pub fn new(update: &Update) -> Self {
         let numbers = [&update.factors, &update.decay, &update.momentum];
         let adam = update.adam.map(|Adam { betas: [beta1, beta2], epsilon, amsgrad }| AdamConfig {
             size: size_of::<AdamConfig>() as u64,
@@ -248,7 +269,7 @@ impl InC {
         Self { numbers: numbers.map(|six| six.iter().map(|(_, &number)| number).collect()), adam, angle, natural }
     }
 
-    fn config(&self, update: &Update) -> UpdateConfig {
+    pub fn config(&self, update: &Update) -> UpdateConfig {
         let [factors, decay, momentum] = self.numbers.each_ref().map(|six| six.as_ptr());
         UpdateConfig {
             factors,
@@ -280,7 +301,7 @@ impl InC {
 }
 
 /// Every field of an update, alone or with what it is for.
-fn updates() -> Vec<Update> {
+pub fn updates() -> Vec<Update> {
     let csgd = Update::csgd(0.05);
     let heavy = Update { momentum: PerRole::all(0.9).with(Role::Bias, 0.0), ..csgd };
     let decay = PerRole::all(0.0).with(Role::Weights, 0.01);
@@ -295,6 +316,7 @@ fn updates() -> Vec<Update> {
         Update { corrections: true, ..Update::adamw(0.01) },
         Update { adam, ..Update::adam(0.01) },
         Update::eg(0.05),
+        Update { decay, momentum: PerRole::all(0.9), ..Update::eg(0.05) },
         Update { kept_sums: Some(KeptSums::Row), ..Update::adamw_eg(0.01) },
         Update { kept_sums: Some(KeptSums::Array), ..csgd },
         Update { floor: Some(1e-3), ..csgd },
@@ -320,7 +342,9 @@ fn updates_are_those_of_rust() {
             let expected = rust.train_step(MatRef::new(&x, 20, 6).unwrap(), &labels, &update).unwrap();
             let (step, mut loss) = (in_c.config(&update), 0.0);
             // SAFETY: 20 examples and labels.
-            ok(unsafe { interneuron_network_train_step(network.0, 20, x.as_ptr(), labels.as_ptr(), &step, &mut loss) });
+            ok(unsafe {
+                interneuron_network_train_step(network.0, 20, x.as_ptr().cast(), labels.as_ptr(), &step, &mut loss)
+            });
             assert_eq!(loss.to_bits(), expected.to_bits(), "{update:?}");
         }
         let after: Vec<_> =
@@ -346,8 +370,8 @@ fn layers_keep_velocities() {
         unsafe {
             ok(interneuron_layer_init(layer.0, 7, 0));
             for _ in 0..steps {
-                ok(interneuron_layer_forward(layer.0, 4, x.as_ptr(), h.as_mut_ptr()));
-                ok(interneuron_layer_update(layer.0, 4, x.as_ptr(), dh.as_ptr(), &step, null_mut()));
+                ok(interneuron_layer_forward(layer.0, 4, x.as_ptr().cast(), h.as_mut_ptr().cast()));
+                ok(interneuron_layer_update(layer.0, 4, x.as_ptr().cast(), dh.as_ptr().cast(), &step, null_mut()));
             }
             let mut own = untouched(5, 3, 2);
             ok(interneuron_layer_get_parameters(layer.0, &pointers(&mut own)));
@@ -370,7 +394,7 @@ fn layers_keep_velocities() {
 }
 
 /// Every kind of layer, of nine inputs and seven outputs, as C and as Rust say it.
-fn kinds() -> Vec<(LayerConfig, LayerShape)> {
+pub fn kinds() -> Vec<(LayerConfig, LayerShape)> {
     let (dann, plain, c) = (DannShape::new(9, 7, 3), DenseShape::new(9, 7), layer_config(9, 7, 0));
     let c_dann = layer_config(9, 7, 3);
     let [layer, batch] = [Normalisation::Layer, Normalisation::Batch].map(|over| NormShape::new(9, 7, over));
@@ -397,16 +421,10 @@ fn place(name: &str) -> usize {
 }
 
 /// The arrays in C's places.
-fn in_places(arrays: Vec<(&'static str, &[f32])>) -> [Vec<f32>; 8] {
-    let mut all: [Vec<f32>; 8] = Default::default();
+pub fn in_places<T: Clone>(arrays: Vec<(&'static str, &[T])>) -> [Vec<T>; 8] {
+    let mut all = [(); 8].map(|()| vec![]);
     arrays.into_iter().for_each(|(name, array)| all[place(name)] = array.to_vec());
     all
-}
-
-fn all_pointers(arrays: &mut [Vec<f32>; 8]) -> Arrays {
-    let [wex, wix, wei, alpha, g, b, running_mean, running_var] =
-        arrays.each_mut().map(|a| if a.is_empty() { null_mut() } else { a.as_mut_ptr() });
-    Arrays { size: size_of::<Arrays>() as u64, wex, wix, wei, alpha, g, b, running_mean, running_var }
 }
 
 #[test]
@@ -435,7 +453,7 @@ fn every_kind_of_layer_is_that_of_rust() {
             let mut forward = || {
                 kernels.forward(params.view(), &mut tape, x_r, MatMut::new(&mut rust_h, BATCH, 7).unwrap()).unwrap();
                 // SAFETY: as above.
-                ok(unsafe { interneuron_layer_forward(layer.0, BATCH as i64, x, h.as_mut_ptr()) });
+                ok(unsafe { interneuron_layer_forward(layer.0, BATCH as i64, x.cast(), h.as_mut_ptr().cast()) });
                 assert_eq!(bits(&h), bits(&rust_h), "{shape:?}");
             };
             forward();
@@ -443,8 +461,15 @@ fn every_kind_of_layer_is_that_of_rust() {
             kernels.backward(params.view(), &mut tape, dh_r, gradients.view_mut(), Some(dx_r)).unwrap();
             // SAFETY: as above.
             unsafe {
-                let out = all_pointers(&mut gradients_c);
-                ok(interneuron_layer_backward(layer.0, BATCH as i64, x, dh, &out, dx.as_mut_ptr()));
+                let out = pointers(&mut gradients_c);
+                ok(interneuron_layer_backward(
+                    layer.0,
+                    BATCH as i64,
+                    x.cast(),
+                    dh.cast(),
+                    &out,
+                    dx.as_mut_ptr().cast(),
+                ));
             }
             assert_eq!(bits(&dx), bits(&rust_dx), "{shape:?}");
             assert_eq!(gradients_c, in_places(gradients.arrays()), "{shape:?}");
@@ -452,9 +477,9 @@ fn every_kind_of_layer_is_that_of_rust() {
             kernels.update(params.view_mut(), &mut state, &mut tape, dh_r, &update, None).unwrap();
             // SAFETY: as above.
             unsafe {
-                ok(interneuron_layer_forward(layer.0, BATCH as i64, x, h.as_mut_ptr()));
-                ok(interneuron_layer_update(layer.0, BATCH as i64, x, dh, &step, null_mut()));
-                ok(interneuron_layer_get_parameters(layer.0, &all_pointers(&mut own)));
+                ok(interneuron_layer_forward(layer.0, BATCH as i64, x.cast(), h.as_mut_ptr().cast()));
+                ok(interneuron_layer_update(layer.0, BATCH as i64, x.cast(), dh.cast(), &step, null_mut()));
+                ok(interneuron_layer_get_parameters(layer.0, &pointers(&mut own)));
             }
             assert_eq!(own, in_places(params.arrays()), "{shape:?}");
         }
@@ -463,8 +488,8 @@ fn every_kind_of_layer_is_that_of_rust() {
         unsafe {
             ok(interneuron_layer_parameter_count(layer.0, &mut count));
             assert_eq!(count as usize, there);
-            ok(interneuron_layer_attach(layer.0, &all_pointers(&mut own)));
-            ok(interneuron_layer_infer(layer.0, BATCH as i64, x.as_ptr(), h.as_mut_ptr()));
+            ok(interneuron_layer_attach(layer.0, &pointers(&mut own)));
+            ok(interneuron_layer_infer(layer.0, BATCH as i64, x.as_ptr().cast(), h.as_mut_ptr().cast()));
         }
         let out = MatMut::new(&mut rust_h, BATCH, 7).unwrap();
         kernels.infer(params.view(), &mut tape, MatRef::new(&x, BATCH, 9).unwrap(), out).unwrap();
@@ -510,7 +535,7 @@ fn networks_of_any_layers_are_those_of_rust() {
             seed: 4,
             shapes: shapes.as_ptr(),
             scheme: scheme as i64,
-            k: 0.5,
+            k: if scheme == 3 { 0.5 } else { 0.0 },
             mean_input: 0.25,
             ..default
         };
@@ -525,7 +550,9 @@ fn networks_of_any_layers_are_those_of_rust() {
             let expected = rust.train_step(MatRef::new(&x, 20, 9).unwrap(), &labels, &Update::csgd(0.05)).unwrap();
             let (step, mut loss) = (update_config(0.05, 1), 0.0);
             // SAFETY: 20 examples and labels.
-            ok(unsafe { interneuron_network_train_step(network.0, 20, x.as_ptr(), labels.as_ptr(), &step, &mut loss) });
+            ok(unsafe {
+                interneuron_network_train_step(network.0, 20, x.as_ptr().cast(), labels.as_ptr(), &step, &mut loss)
+            });
             assert_eq!(loss.to_bits(), expected.to_bits(), "{shape:?}");
         }
         parameters(&network, &rust);
@@ -552,11 +579,11 @@ fn parameters(network: &OwnNetwork, rust: &Network<f32>) {
             let there: Vec<_> = expected.iter().map(Vec::len).filter(|&len| len > 0).collect();
             assert_eq!(lengths, there);
             let mut copy = expected.clone().map(|a| vec![UNTOUCHED; a.len()]);
-            ok(interneuron_network_get_parameters(network.0, k, &all_pointers(&mut copy)));
+            ok(interneuron_network_get_parameters(network.0, k, &pointers(&mut copy)));
             assert_eq!(copy, expected);
             expected[5].fill(0.75);
-            ok(interneuron_network_set_parameters(network.0, k, &all_pointers(&mut expected)));
-            ok(interneuron_network_get_parameters(network.0, k, &all_pointers(&mut copy)));
+            ok(interneuron_network_set_parameters(network.0, k, &pointers(&mut expected)));
+            ok(interneuron_network_get_parameters(network.0, k, &pointers(&mut copy)));
             assert_eq!(copy, expected);
         }
     }

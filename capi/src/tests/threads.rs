@@ -16,7 +16,8 @@ fn a_second_thread_is_refused_until_the_first_is_done() {
     let forward = || {
         let mut h = [UNTOUCHED; 2];
         // SAFETY: one example.
-        let status = unsafe { interneuron_layer_forward(layer.0, 1, [1.0, 2.0].as_ptr(), h.as_mut_ptr()) };
+        let status =
+            unsafe { interneuron_layer_forward(layer.0, 1, [1.0_f32, 2.0].as_ptr().cast(), h.as_mut_ptr().cast()) };
         (status, h)
     };
     // SAFETY: a layer with parameters of its own.
@@ -24,7 +25,7 @@ fn a_second_thread_is_refused_until_the_first_is_done() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             ok(call(|| {
-                table::with(layer.0, |_: &mut LayerHandle| {
+                table::with(layer.0, |_: &mut AnyLayer| {
                     started.wait();
                     end.wait();
                     Ok(())
@@ -51,7 +52,7 @@ fn a_second_thread_is_refused_until_the_first_is_done() {
 fn a_panic_becomes_a_status_and_spoils_the_handle() {
     let context = OwnContext::new(0, "");
     let layer = context.layer(layer_config(2, 2, 1));
-    let broken = call(|| table::with(layer.0, |_: &mut LayerHandle| -> Result<(), _> { panic!("seven is {}", 8) }));
+    let broken = call(|| table::with(layer.0, |_: &mut AnyLayer| -> Result<(), _> { panic!("seven is {}", 8) }));
     fails(broken, INTERNEURON_INTERNAL, &["a defect of interneuron", "seven is 8"]);
     // SAFETY: a layer with parameters of its own.
     let later = unsafe { interneuron_layer_init(layer.0, 1, 0) };
@@ -75,7 +76,7 @@ fn threads_that_race_for_a_handle() {
             let mut freed = 0;
             for call in 0..50 {
                 // SAFETY: one example.
-                match unsafe { interneuron_layer_forward(layer.0, 1, x.as_ptr(), h.as_mut_ptr()) } {
+                match unsafe { interneuron_layer_forward(layer.0, 1, x.as_ptr().cast(), h.as_mut_ptr().cast()) } {
                     INTERNEURON_OK => assert!(h.iter().all(|&value| value != UNTOUCHED)),
                     INTERNEURON_BUSY | INTERNEURON_INVALID_HANDLE => {}
                     other => panic!("{other}: {}", last_error()),
@@ -108,7 +109,7 @@ fn many_threads_use_one_context() {
                 for loss in &mut losses {
                     let (x, labels, errors) = (x.as_ptr(), labels.as_ptr(), std::ptr::null_mut());
                     // SAFETY: 100 examples and labels.
-                    ok(unsafe { interneuron_network_evaluate(network.0, 100, x, labels, loss, errors) });
+                    ok(unsafe { interneuron_network_evaluate(network.0, 100, x.cast(), labels, loss, errors) });
                 }
                 assert!(losses.iter().all(|&loss| loss == losses[0] && loss > 0.0));
             });

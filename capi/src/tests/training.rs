@@ -11,7 +11,7 @@ use interneuron::checkpoint::{Run, load, save};
 use interneuron::{Architecture, Context, Isa, MatMut, MatRef, Network, Target, Update};
 use std::ffi::c_void;
 use std::path::Path;
-use std::ptr::{null, null_mut};
+use std::ptr::null;
 
 const BATCH: usize = 12;
 const INPUTS: usize = 6;
@@ -63,10 +63,10 @@ impl Arrays {
     /// Targets as C and as Rust say them.
     fn targets(&self) -> Vec<(TargetConfig, Target<'_, f32>)> {
         let Self { labels, y, values, weights, mask } = self;
-        let weighted = TargetConfig { weights: weights.as_ptr(), ..TARGET };
-        let masked = TargetConfig { mask: mask.as_ptr(), ..TARGET };
+        let weighted = TargetConfig { weights: weights.as_ptr().cast(), ..TARGET };
+        let masked = TargetConfig { mask: mask.as_ptr().cast(), ..TARGET };
         let by_labels = |config| TargetConfig { labels: labels.as_ptr(), ..config };
-        let of = |kind, y: &[f32], config| TargetConfig { kind, y: y.as_ptr(), ..config };
+        let of = |kind, y: &[f32], config| TargetConfig { kind, y: y.as_ptr().cast(), ..config };
         vec![
             (by_labels(TARGET), Target::labels(labels)),
             (
@@ -91,7 +91,7 @@ fn targets_are_those_of_rust() {
             let (step, mut loss) = (update_config(0.05, 1), 0.0);
             // SAFETY: arrays of twelve examples.
             ok(unsafe {
-                interneuron_network_train_target(network.0, BATCH as i64, x.as_ptr(), &config, &step, &mut loss)
+                interneuron_network_train_target(network.0, BATCH as i64, x.as_ptr().cast(), &config, &step, &mut loss)
             });
             assert_eq!(loss.to_bits(), expected.to_bits(), "{target:?}");
         }
@@ -99,7 +99,14 @@ fn targets_are_those_of_rust() {
         let (mut loss, mut errors) = (0.0, 0);
         // SAFETY: as above.
         ok(unsafe {
-            interneuron_network_evaluate_target(network.0, BATCH as i64, x.as_ptr(), &config, &mut loss, &mut errors)
+            interneuron_network_evaluate_target(
+                network.0,
+                BATCH as i64,
+                x.as_ptr().cast(),
+                &config,
+                &mut loss,
+                &mut errors,
+            )
         });
         assert_eq!((loss, errors as usize), (expected.loss, expected.errors));
     }
@@ -142,7 +149,9 @@ fn a_loss_of_the_callers_own_is_called_back() {
     let call = |data: &mut Own, loss: &mut f64| {
         let data = (&raw mut *data).cast();
         // SAFETY: twelve examples, and data that `own` expects.
-        unsafe { interneuron_network_train_with(network.0, BATCH as i64, x.as_ptr(), Some(own), data, &step, loss) }
+        unsafe {
+            interneuron_network_train_with(network.0, BATCH as i64, x.as_ptr().cast(), Some(own), data, &step, loss)
+        }
     };
     for _ in 0..3 {
         let target = Target::values(matrix(&arrays.values));
@@ -157,7 +166,7 @@ fn a_loss_of_the_callers_own_is_called_back() {
     assert_eq!(loss, -1.0);
     // SAFETY: as above.
     let status = unsafe {
-        interneuron_network_train_with(network.0, BATCH as i64, x.as_ptr(), None, null_mut(), &step, null_mut())
+        interneuron_network_train_with(network.0, BATCH as i64, x.as_ptr().cast(), None, null_mut(), &step, null_mut())
     };
     fails(status, INTERNEURON_NULL_POINTER, &["compute is NULL", "expected a function"]);
 }
@@ -188,7 +197,15 @@ fn a_large_batch_is_called_back_once() {
         let (data, mut loss) = ((&raw const factor).cast_mut().cast(), -1.0);
         // SAFETY: as many examples, and a factor.
         let status = unsafe {
-            interneuron_network_train_with(network.0, LARGE as i64, x.as_ptr(), Some(halved), data, update, &mut loss)
+            interneuron_network_train_with(
+                network.0,
+                LARGE as i64,
+                x.as_ptr().cast(),
+                Some(halved),
+                data,
+                update,
+                &mut loss,
+            )
         };
         (status, loss)
     };
@@ -231,7 +248,7 @@ fn statistics_are_those_of_rust() {
     let inspect = |got: &mut [StatisticsOutput; 2]| {
         let got = got.as_mut_ptr();
         // SAFETY: twelve examples; two layers.
-        unsafe { interneuron_network_inspect(network.0, BATCH as i64, x.as_ptr(), &config, &step, got) }
+        unsafe { interneuron_network_inspect(network.0, BATCH as i64, x.as_ptr().cast(), &config, &step, got) }
     };
     ok(inspect(&mut got));
     for (got, expected) in got.iter().zip(&expected) {
@@ -265,7 +282,9 @@ fn files_go_both_ways() {
     let train = |network: u64| {
         let mut loss = 0.0;
         // SAFETY: twelve examples.
-        ok(unsafe { interneuron_network_train_target(network, BATCH as i64, x.as_ptr(), &config, &step, &mut loss) });
+        ok(unsafe {
+            interneuron_network_train_target(network, BATCH as i64, x.as_ptr().cast(), &config, &step, &mut loss)
+        });
         loss
     };
     for _ in 0..3 {
@@ -339,21 +358,36 @@ fn targets_that_do_not_fit_are_refused() {
     let network = in_c(&context);
     let Arrays { labels, y, values, weights, mask } = &arrays;
     let (by_labels, large) = (TargetConfig { labels: labels.as_ptr(), ..TARGET }, [9_u32; BATCH]);
-    let of = |kind, y: &[f32]| TargetConfig { kind, y: y.as_ptr(), ..TARGET };
+    let of = |kind, y: &[f32]| TargetConfig { kind, y: y.as_ptr().cast(), ..TARGET };
     let (invalid, null_pointer) = (INTERNEURON_INVALID_ARGUMENT, INTERNEURON_NULL_POINTER);
     for (config, status, parts) in [
         (TARGET, null_pointer, ["target->labels is NULL", "expected a pointer"]),
         (TargetConfig { kind: 2, ..TARGET }, null_pointer, ["target->y is NULL", "expected a pointer"]),
         (TargetConfig { kind: 4, ..by_labels }, invalid, ["target->kind is 4", "from 0 to 3"]),
         (TargetConfig { size: 57, ..by_labels }, invalid, ["target->size is 57", "56"]),
-        (TargetConfig { y: y.as_ptr(), ..by_labels }, invalid, ["target->y", "NULL with a target of this kind"]),
+        (TargetConfig { y: y.as_ptr().cast(), ..by_labels }, invalid, ["target->y", "NULL with a target of this kind"]),
         (TargetConfig { kind: 1, ..by_labels }, invalid, ["target->labels", "NULL with a target of this kind"]),
         (TargetConfig { labels: large.as_ptr(), ..TARGET }, invalid, ["label 0 is 9", "less than 3"]),
-        (of(INTERNEURON_BINARY, values), invalid, ["binary[0] is -1", "from 0 to 1"]),
-        (TargetConfig { smoothing: 2.0, ..by_labels }, invalid, ["smoothing is 2", "from 0 to 1"]),
-        (TargetConfig { mask: mask.as_ptr(), ..by_labels }, invalid, ["a mask of softmax outputs", "use"]),
+        (of(INTERNEURON_BINARY, values), invalid, ["target->y[0] is -1", "from 0 to 1"]),
         (
-            TargetConfig { mask: mask.as_ptr(), weights: weights.as_ptr(), ..of(INTERNEURON_VALUES, values) },
+            TargetConfig { weights: values.as_ptr().cast(), ..by_labels },
+            invalid,
+            ["target->weights[0] is -1", "a finite number ≥ 0"],
+        ),
+        (
+            TargetConfig { mask: values.as_ptr().cast(), ..of(INTERNEURON_VALUES, values) },
+            invalid,
+            ["target->mask[0] is -1", "a finite number ≥ 0"],
+        ),
+        (of(INTERNEURON_PROBABILITIES, values), invalid, ["target->y[0] is -1", "a finite number ≥ 0"]),
+        (TargetConfig { smoothing: 2.0, ..by_labels }, invalid, ["target->smoothing is 2", "from 0 to 1"]),
+        (TargetConfig { mask: mask.as_ptr().cast(), ..by_labels }, invalid, ["a mask of softmax outputs", "use"]),
+        (
+            TargetConfig {
+                mask: mask.as_ptr().cast(),
+                weights: weights.as_ptr().cast(),
+                ..of(INTERNEURON_VALUES, values)
+            },
             invalid,
             ["target->mask", "weights of examples"],
         ),
@@ -362,8 +396,13 @@ fn targets_that_do_not_fit_are_refused() {
         // SAFETY: arrays of twelve examples.
         unsafe {
             let (x, batch) = (x.as_ptr(), BATCH as i64);
-            fails(interneuron_network_train_target(network.0, batch, x, &config, &step, &mut loss), status, &parts);
-            let evaluated = interneuron_network_evaluate_target(network.0, batch, x, &config, &mut loss, null_mut());
+            fails(
+                interneuron_network_train_target(network.0, batch, x.cast(), &config, &step, &mut loss),
+                status,
+                &parts,
+            );
+            let evaluated =
+                interneuron_network_evaluate_target(network.0, batch, x.cast(), &config, &mut loss, null_mut());
             fails(evaluated, status, &parts);
         }
         assert_eq!(loss, -1.0);

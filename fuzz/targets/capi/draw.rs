@@ -50,6 +50,11 @@ impl Place {
         }
     }
 
+    /// The same, but in memory of its own unless NULL or misaligned.
+    pub fn alone(self) -> Self {
+        if matches!(self.get(), Where::Null | Where::Misaligned) { self } else { Self::default() }
+    }
+
     /// The same, but in no memory that others read: for handles, which differ from run to run.
     pub fn apart(self) -> Self {
         if self.is_shared() || matches!(self.get(), Where::Attached(_)) { Self::default() } else { self }
@@ -192,7 +197,7 @@ impl Layers {
 }
 
 /// A learning rate, or a factor on one.
-#[derive(Arbitrary, Clone, Copy, Debug)]
+#[derive(Arbitrary, Clone, Copy, Debug, Default)]
 pub struct Rate(u8);
 
 impl Rate {
@@ -201,6 +206,95 @@ impl Rate {
             byte @ 0..=223 => [0.1, 1e-3, 0.0, 1.0][usize::from(byte % 4)],
             byte @ 224..=239 => [-0.0, 1e30, 5e-324, 3e38][usize::from(byte % 4)],
             byte => [f64::NAN, -1.0, f64::INFINITY, 1e39, f64::MAX, f64::NEG_INFINITY][usize::from(byte % 6)],
+        }
+    }
+}
+
+/// How far apart the rows of a matrix are.
+#[derive(Arbitrary, Clone, Copy, Debug, Default)]
+pub struct Stride(u8);
+
+impl Stride {
+    /// Mostly packed, or a little more than the width.
+    pub fn get(self, width: usize) -> i64 {
+        let width = width as i64;
+        match self.0 {
+            0..=159 => 0,
+            byte @ 160..=231 => width.saturating_add((byte % 5).into()),
+            byte @ 232..=255 => rare(&[width - 1, -1, 1, i64::MIN, i64::MAX, 1 << 59, 1 << 60, -width], byte),
+        }
+    }
+}
+
+/// One of several things, by its number.
+#[derive(Arbitrary, Clone, Copy, Debug, Default)]
+pub struct Choice(u8);
+
+impl Choice {
+    /// Mostly from 0 to less than `count`, and often 0.
+    pub fn get(self, count: u8) -> i64 {
+        match self.0 {
+            0..=99 => 0,
+            byte @ 100..=247 => (byte % count).into(),
+            byte @ 248..=255 => rare(&[count.into(), -1, i64::MIN, i64::MAX], byte),
+        }
+    }
+}
+
+/// The name of what steps keep.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+pub struct StateName(u8);
+
+impl StateName {
+    /// All that there are.
+    pub const KNOWN: [&'static [u8]; 11] = [
+        b"velocity",
+        b"moment",
+        b"square",
+        b"largest_square",
+        b"steps",
+        b"velocity_steps",
+        b"decay_velocity",
+        b"fisher",
+        b"negative",
+        b"sum",
+        b"row_sums",
+    ];
+
+    /// None for NULL.
+    pub fn get(self) -> Option<&'static [u8]> {
+        match self.0 {
+            0..=127 => Some(Self::KNOWN[0]),
+            byte @ 128..=239 => Some(Self::KNOWN[usize::from(byte) % Self::KNOWN.len()]),
+            byte @ 240..=251 => Some([&b""[..], b"Velocity", b"velocity ", b"\xff\n"][usize::from(byte % 4)]),
+            _ => None,
+        }
+    }
+}
+
+/// Where a file is.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+pub struct FileName(u8);
+
+/// A [`FileName`], read.
+pub enum File {
+    /// One of a few.
+    Number(usize),
+    /// Where there can be none.
+    Impossible(&'static str),
+    /// NULL.
+    Null,
+}
+
+impl FileName {
+    /// How many files there may be.
+    pub const MOST: usize = 2;
+
+    pub fn get(self) -> File {
+        match self.0 {
+            byte @ 0..=219 => File::Number(usize::from(byte) % Self::MOST),
+            byte @ 220..=247 => File::Impossible(["none/file", "", ".", "a\nb/c"][usize::from(byte % 4)]),
+            248..=255 => File::Null,
         }
     }
 }

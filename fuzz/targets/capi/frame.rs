@@ -3,12 +3,12 @@
 use crate::draw::{Place, Struct, Where};
 use interneuron_capi::*;
 use std::alloc::Layout;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 use std::hash::{DefaultHasher, Hasher};
 use std::rc::Rc;
 
 /// One for each array of a layer.
-pub type Six<T> = [T; 6];
+pub type Eight<T> = [T; 8];
 
 /// Arrays of more elements are never allocated: their pointers are NULL.
 pub const MOST: usize = 1 << 20;
@@ -70,10 +70,9 @@ impl Slot {
         self.memory.start.addr() + self.offset
     }
 
-    /// The bits of its numbers.
-    pub fn content(&self) -> Vec<u32> {
-        let bytes = &self.memory.bytes()[self.offset..][..self.bytes];
-        bytes.chunks_exact(4).map(|chunk| u32::from_ne_bytes(chunk.try_into().unwrap())).collect()
+    /// The bytes of its numbers.
+    pub fn content(&self) -> Vec<u8> {
+        self.memory.bytes()[self.offset..][..self.bytes].to_vec()
     }
 }
 
@@ -115,12 +114,48 @@ impl Statuses {
     }
 }
 
+/// What a call reads or writes.
+struct Argument {
+    slot: Slot,
+    kind: Kind,
+    /// How many bytes of each row it is, and how far the rows are apart.
+    row: usize,
+    stride: usize,
+}
+
+impl Argument {
+    /// Whether byte `i` is in a row, and not between two.
+    fn has(&self, i: usize) -> bool {
+        i % self.stride < self.row
+    }
+}
+
+/// The extent of a matrix, in elements.
+#[derive(Clone, Copy)]
+pub struct Extent {
+    pub len: usize,
+    pub width: usize,
+    pub stride: usize,
+}
+
+impl Extent {
+    /// All elements, without a gap.
+    pub fn whole(len: usize) -> Self {
+        Self { len, width: len.max(1), stride: len.max(1) }
+    }
+
+    /// Whether element `i` is in a row, and not between two.
+    pub fn has(&self, i: usize) -> bool {
+        i % self.stride < self.width
+    }
+}
+
 /// The arguments of one call.
 pub struct Frame {
     /// What they point into, with the bytes before the call.
     memory: Vec<(Rc<Memory>, Vec<u8>)>,
     /// What the call reads and writes.
-    arguments: Vec<(Slot, Kind)>,
+    arguments: Vec<Argument>,
     /// Memory that many arrays share.
     shared: Rc<Memory>,
     /// The arrays that layers are attached to.
@@ -153,8 +188,13 @@ impl Frame {
 
     /// The call reads or writes this.
     fn add(&mut self, slot: &Slot, kind: Kind) {
+        let whole = slot.bytes.max(1);
+        self.add_rows(slot, kind, (whole, whole));
+    }
+
+    fn add_rows(&mut self, slot: &Slot, kind: Kind, (row, stride): (usize, usize)) {
         self.remember(&slot.memory);
-        self.arguments.push((slot.clone(), kind));
+        self.arguments.push(Argument { slot: slot.clone(), kind, row, stride });
     }
 
     fn remember(&mut self, memory: &Rc<Memory>) {
@@ -170,7 +210,8 @@ impl Frame {
 
     /// A place in one of the arguments so far.
     fn within(&self, i: usize, bytes: usize, align: usize, fits: impl Fn(&Slot, Kind) -> bool) -> Option<Slot> {
-        let slots = self.arguments.iter().filter(|(slot, kind)| fits(slot, *kind)).map(|(slot, _)| slot);
+        let slots = self.arguments.iter().filter(|argument| fits(&argument.slot, argument.kind));
+        let slots = slots.map(|argument| &argument.slot);
         pick(slots, i, bytes, align)
     }
 
@@ -182,6 +223,37 @@ impl Frame {
 
     /// An array of `len` elements, which are numbers.
     pub fn array<T>(&mut self, place: Place, len: usize, role: Role, value: impl Fn(usize) -> T) -> *mut T {
+        self.matrix(place, Extent::whole(len), role, value)
+    }
+
+    /// A matrix of floats or doubles.
+    pub fn numbers(
+        &mut self,
+        double: bool,
+        place: Place,
+        extent: Extent,
+        role: Role,
+        value: impl Fn(usize) -> f32,
+    ) -> *mut c_void {
+        if double {
+            self.matrix(place, extent, role, |i| f64::from(value(i))).cast()
+        } else {
+            self.matrix(place, extent, role, value).cast()
+        }
+    }
+
+    /// What the rows of such a matrix hold now; nothing if its pointer is wrong.
+    pub fn values(&self, double: bool, ptr: *const c_void, extent: Extent) -> Vec<f64> {
+        let all = match double {
+            true => self.content(ptr.cast::<f64>(), extent.len),
+            false => self.content(ptr.cast::<f32>(), extent.len).into_iter().map(f64::from).collect(),
+        };
+        all.into_iter().enumerate().filter(|&(i, _)| extent.has(i)).map(|(_, value)| value).collect()
+    }
+
+    /// A matrix, whose elements are numbers.
+    fn matrix<T>(&mut self, place: Place, extent: Extent, role: Role, value: impl Fn(usize) -> T) -> *mut T {
+        let Extent { len, width, stride } = extent;
         let (size, align) = (size_of::<T>(), align_of::<T>());
         let place = match role {
             _ if len > MOST => Where::Null,
@@ -216,21 +288,22 @@ impl Frame {
             }
             Slot { memory, offset: 0, bytes }
         });
-        self.add(&slot, if role == Role::Input { Kind::Read } else { Kind::Written });
+        let kind = if role == Role::Input { Kind::Read } else { Kind::Written };
+        self.add_rows(&slot, kind, (width * size, stride.saturating_mul(size)));
         slot.memory.at(slot.offset)
     }
 
     /// What an array holds now; nothing if its pointer is wrong.
     pub fn content<T: Copy>(&self, ptr: *const T, len: usize) -> Vec<T> {
-        let known =
-            self.arguments.iter().any(|(slot, _)| slot.start() == ptr.addr() && slot.bytes >= len * size_of::<T>());
+        let known = |slot: &Slot| slot.start() == ptr.addr() && slot.bytes >= len * size_of::<T>();
+        let known = self.arguments.iter().any(|argument| known(&argument.slot));
         // SAFETY: an array of this frame.
         if known { unsafe { std::slice::from_raw_parts(ptr, len) }.to_vec() } else { vec![] }
     }
 
     /// The array that begins there.
-    pub fn slot(&self, ptr: *mut f32) -> Option<Slot> {
-        self.arguments.iter().map(|(slot, _)| slot).find(|slot| slot.start() == ptr.addr()).cloned()
+    pub fn slot(&self, ptr: *mut c_void) -> Option<Slot> {
+        self.arguments.iter().map(|argument| &argument.slot).find(|slot| slot.start() == ptr.addr()).cloned()
     }
 
     /// A string that ends with NUL.
@@ -244,16 +317,29 @@ impl Frame {
 
     /// A struct that begins with its size, of one of the `known` versions, and what the library is to make of it.
     pub fn structure<T: Copy>(&mut self, choice: Struct, known: &[usize], default: T, value: T) -> (*const T, T) {
+        let (ptr, effective) = self.structures(choice, known, default, &[value]);
+        (ptr, effective.first().copied().unwrap_or(default))
+    }
+
+    /// Such structs, one after the other and of one version; of a NULL pointer the library makes nothing.
+    pub fn structures<T: Copy>(
+        &mut self,
+        choice: Struct,
+        known: &[usize],
+        default: T,
+        values: &[T],
+    ) -> (*const T, Vec<T>) {
         let size = choice.size(known);
         let is_known = known.iter().any(|&known| known as u64 == size);
         // A size that no version has is refused after a look at the size alone.
         self.demand(is_known, INTERNEURON_INVALID_ARGUMENT);
-        let bytes = size.clamp(8, 4096) as usize;
+        let each = size.clamp(8, 4096) as usize;
+        let bytes = each * if is_known { values.len() } else { 1 };
         let own = |offset| Slot { memory: Memory::new(offset + bytes), offset, bytes };
         let slot = match choice.0.get() {
             Where::Null => {
                 self.demand(false, INTERNEURON_NULL_POINTER);
-                return (std::ptr::null(), default);
+                return (std::ptr::null(), vec![]);
             }
             Where::Misaligned => {
                 self.demand(false, INTERNEURON_MISALIGNED);
@@ -265,23 +351,38 @@ impl Frame {
             }
             _ => own(0),
         };
-        let copied = bytes.min(size_of::<T>());
-        let mut effective = default;
-        // SAFETY: both are as large; any bits are a value of a C struct.
-        unsafe {
-            slot.memory.at::<u8>(slot.offset).copy_from_nonoverlapping((&raw const value).cast(), copied);
-            (&raw mut effective).cast::<u8>().copy_from_nonoverlapping((&raw const value).cast(), copied);
+        let copied = each.min(size_of::<T>());
+        let mut all = vec![];
+        for (i, value) in values.iter().enumerate().take(bytes / each) {
+            let (mut effective, offset) = (default, slot.offset + i * each);
+            // SAFETY: both are as large; any bits are a value of a C struct.
+            unsafe {
+                slot.memory.at::<u8>(offset).copy_from_nonoverlapping((&raw const *value).cast(), copied);
+                (&raw mut effective).cast::<u8>().copy_from_nonoverlapping((&raw const *value).cast(), copied);
+            }
+            slot.memory.fill(offset, [size]);
+            all.push(effective);
         }
-        slot.memory.fill(slot.offset, [size]);
         self.add(&slot, Kind::Struct);
-        (slot.memory.at(slot.offset), effective)
+        (slot.memory.at(slot.offset), all)
+    }
+
+    /// Structs that the call writes, of which the first says its size.
+    pub fn written_structures<T>(&mut self, place: Place, count: usize, size: u64) -> *mut T {
+        let ptr: *mut T = self.array(place.alone(), count, Role::Output, |_| unreachable!("an output"));
+        self.demand(size == size_of::<T>() as u64, INTERNEURON_INVALID_ARGUMENT);
+        if let Some(slot) = self.slot(ptr.cast()) {
+            slot.memory.fill(slot.offset, [size]);
+            self.remember(&slot.memory);
+        }
+        ptr
     }
 
     /// Asserts that the outcome is what the header promises; returns whether the call succeeded, and a hash of the
     /// arrays that it wrote. `last` is the text of the last error.
     pub fn check(mut self, status: i32, last: &mut String) -> (bool, u64) {
-        let overlap = self.arguments.iter().enumerate().any(|(i, (a, a_kind))| {
-            self.arguments[..i].iter().any(|(b, b_kind)| {
+        let overlap = self.arguments.iter().enumerate().any(|(i, Argument { slot: a, kind: a_kind, .. })| {
+            self.arguments[..i].iter().any(|Argument { slot: b, kind: b_kind, .. }| {
                 (*a_kind == Kind::Written || *b_kind == Kind::Written)
                     && a.start() < b.start() + b.bytes
                     && b.start() < a.start() + a.bytes
@@ -297,8 +398,13 @@ impl Frame {
             last.clone_from(&text);
         }
         assert_eq!(&text, last, "the text changed though nothing failed");
-        let written = || self.arguments.iter().filter(|(_, kind)| ok && *kind == Kind::Written).map(|(slot, _)| slot);
-        let may_change = |address| written().any(|slot| (slot.start()..slot.start() + slot.bytes).contains(&address));
+        let written = || self.arguments.iter().filter(|argument| ok && argument.kind == Kind::Written);
+        let may_change = |address: usize| {
+            written().any(|argument| {
+                let (start, bytes) = (argument.slot.start(), argument.slot.bytes);
+                (start..start + bytes).contains(&address) && argument.has(address - start)
+            })
+        };
         for (memory, before) in &self.memory {
             let after = memory.bytes();
             if *before != after {
@@ -307,8 +413,10 @@ impl Frame {
             }
         }
         let mut hash = DefaultHasher::new();
-        for slot in written() {
-            hash.write(&slot.memory.bytes()[slot.offset..][..slot.bytes]);
+        for argument in written() {
+            let content = argument.slot.content().into_iter().enumerate();
+            let rows: Vec<u8> = content.filter(|&(i, _)| argument.has(i)).map(|(_, byte)| byte).collect();
+            hash.write(&rows);
         }
         (ok, hash.finish())
     }
