@@ -1,11 +1,9 @@
 """Networks on NumPy arrays."""
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -381,7 +379,7 @@ class Network:
             "scaler": self.scaler,
             "params": self._params,
             "kept": [{name: state.get(name) for name in state.names()} for state in self._states],
-            "state": _train_state_bytes(self._state, self.dtype),
+            "state": self._state.copy(),
         }
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
@@ -396,7 +394,7 @@ class Network:
         for state, params, kept in zip(self._states, self._params, saved["kept"], strict=True):
             for name, slot in kept.items():
                 state.set(params, name, slot)
-        self._state = _train_state_of(saved["state"], dtype)
+        self._state = saved["state"]
 
     # ---- epochs
 
@@ -602,23 +600,3 @@ def _bounds(count: int, batch: int, last: LastBatch) -> list[tuple[int, int]]:
     else:
         edges = [*range(0, count, batch), count]
     return list(zip(edges, edges[1:], strict=False))
-
-
-# The steps taken and the generator of labels can only be said in a file. The smallest network has room for
-# them.
-
-
-def _train_state_bytes(state: _core.TrainState, dtype: Dtype) -> bytes:
-    shape = Shape.linear(1, 1)
-    params = [np.zeros(size, dtype) for _, size, *_ in shape.parameters]
-    with tempfile.TemporaryDirectory(prefix="interneuron-") as folder:
-        path = os.path.join(folder, "state")
-        _core.save(path, [shape], [params], [_core.State(shape, dtype)], state.copy(), 0)
-        return Path(path).read_bytes()
-
-
-def _train_state_of(saved: bytes, dtype: Dtype) -> _core.TrainState:
-    with tempfile.TemporaryDirectory(prefix="interneuron-") as folder:
-        path = os.path.join(folder, "state")
-        Path(path).write_bytes(saved)
-        return _core.load(path, dtype)[4]
