@@ -444,7 +444,8 @@ class CSGD(LayerOptimizer):
         lr: learning rate.
         corrections: False for projected gradient descent without them.
         momentum, dampening, nesterov, weight_decay: as in torch.optim.SGD.
-        clip: the largest norm of a layer's gradients together, after the corrections.
+        clip: the largest norm of a layer's gradients together, after the corrections. Those of frozen parameters count in
+            fused and whole steps, as in the Rust crate; after `backward()` there are none.
         angle: (lr_min, rates, cosine_epsilon): the largest of so many learning rates from `lr` down to `lr_min` whose step
             the bound turns by a cosine above 1 − cosine_epsilon.
         floor: no weight crosses zero, also of ordinary layers, and none has a magnitude below it; None does not do that.
