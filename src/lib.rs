@@ -33,12 +33,26 @@
 //! | `x [B, d]`, `h [B, ne]` | input and output, one example a row |
 //! | `dθ` | gradient of the loss by θ |
 //!
+//! Of recurrent layers ([`RecurrentShape`]), whose arrays over time are time-major, one step after the other:
+//!
+//! | letter | meaning |
+//! |---|---|
+//! | `T`, `t` | time steps |
+//! | `nu`, `nw` | interneurons of the input leg and of the recurrent leg |
+//! | `Uex [ne, d]`, `Uix [nu, d]`, `Uei [ne, nu]`, `Ualpha [nu]`, `Ug [ne]` | the input leg |
+//! | `Wex [ne, ne]`, `Wix [nw, ne]`, `Wei [ne, nw]`, `Walpha [nw]`, `Wg [ne]` | the recurrent leg |
+//! | `x [T, B, d]`, `h [T, B, ne]`, `h0 [ne]` | inputs, states, initial state |
+//! | `κ` (`kappa`) | leak, a time step over a time constant |
+//! | `ξ [T, B, ne]` | noise |
+//! | `m [T, B]` | weights ≥ 0 of the loss |
+//!
 //! Matrices are row-major with the last index contiguous, as PyTorch's `nn.Linear` and NumPy store them.
 //!
 //! # Where to begin
 //!
 //! - [`Architecture`] describes a network, with inhibition or one of those that it is compared with; [`Network`] trains
 //!   it: [`Network::train_step`] is one fused step.
+//! - [`RecurrentShape`] is a layer with states, and [`Sequences`] are its inputs.
 //! - [`Plan`] is the same on parameters that somebody else owns.
 //! - [`Layer`] is one layer on a caller's own arrays: forward, all gradients, or the fused update.
 //! - [`Init`] is how parameters are drawn: for which [`Inputs`], and by which [`Scheme`] where there is inhibition.
@@ -148,14 +162,16 @@ pub use layers::dense::{Columns, Dense, DenseMut, DenseParams, DenseRef, DenseSh
 pub use layers::inhibition::division::{Divisor, Floor};
 pub use layers::inhibition::low::LowDivisors;
 pub use layers::norm::{Norm, NormMut, NormParams, NormRef, NormShape, Normalisation};
+pub use layers::recurrent::{Cell, Dynamics, InputLeg, Leak, RecurrentInit, RecurrentShape};
 pub use layers::{LayerShape, Nonlinearity};
 pub use matrix::{MatMut, MatRef};
 pub use network::Network;
 pub use network::architecture::Architecture;
-pub use network::inspect::LayerStatistics;
+pub use network::inspect::{LayerStatistics, StepStatistics};
 pub use network::layer::Layer;
 pub use network::loss::Evaluation;
 pub use network::plan::Plan;
+pub use network::sequences::Sequences;
 pub use network::tape::Tape;
 pub use network::target::Target;
 pub use network::train_state::TrainState;

@@ -35,6 +35,31 @@ pub struct MatMut<'a, T> {
     stride: usize,
 }
 
+/// Rows of a caller's matrix as the examples of steps: example `i` of step `t` is row `t · rows_of_step + first + i`.
+#[derive(Clone, Copy)]
+pub(crate) struct Steps<M> {
+    pub rows: M,
+    pub rows_of_step: usize,
+    pub first: usize,
+}
+
+impl<M> Steps<M> {
+    /// Examples without steps.
+    pub fn one(rows: M) -> Self {
+        Self { rows, rows_of_step: 0, first: 0 }
+    }
+
+    /// The same rows of another matrix.
+    pub fn of<N>(self, rows: N) -> Steps<N> {
+        Steps { rows, rows_of_step: self.rows_of_step, first: self.first }
+    }
+
+    /// The row of an example of a step.
+    pub fn row(&self, step: usize, example: usize) -> usize {
+        step * self.rows_of_step + self.first + example
+    }
+}
+
 /// The address of a row-major matrix, for tasks that write disjoint parts of it.
 #[derive(Clone, Copy)]
 pub(crate) struct SharedRows<T> {
@@ -182,12 +207,6 @@ impl<'a, T> MatMut<'a, T> {
     /// Its place in memory, for tasks that write disjoint parts.
     pub(crate) fn as_shared(&mut self) -> SharedRows<T> {
         SharedRows::new(self.data.as_mut_ptr(), self.stride)
-    }
-
-    /// The rows `start..start + rows`, which must exist.
-    pub(crate) fn slice_mut(&mut self, start: usize, rows: usize) -> MatMut<'_, T> {
-        assert!(start + rows <= self.rows, "rows {start}..{} of {}", start + rows, self.rows);
-        MatMut { data: &mut self.data[start * self.stride..], rows, cols: self.cols, stride: self.stride }
     }
 
     /// How many rows.

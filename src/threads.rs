@@ -131,6 +131,15 @@ impl Team<'_> {
     /// (Tests of this crate and fuzz targets share everything, however little.)
     pub const ALONE: usize = if cfg!(any(test, fuzzing)) { 1 } else { 300_000 };
 
+    /// How many threads work together.
+    pub fn threads(&self) -> usize {
+        #[cfg(feature = "rayon")]
+        if let Some(board) = self.board {
+            return board.threads;
+        }
+        1
+    }
+
     /// Runs the tasks `0..tasks`, each once, in ranges of neighbours, and returns when all are done. `work` is how many
     /// multiply-adds they make together, roughly.
     pub fn run<F: Fn(Range<usize>) + Sync>(&self, work: usize, tasks: usize, task: F) {

@@ -6,8 +6,11 @@ use crate::status::{Failure, Outcome};
 use interneuron::{Element, Error, LayerShape, Parameter, Params, ParamsMut, ParamsRef, Role, Schema};
 use std::ffi::{CStr, c_void};
 
-/// How many there are: one for each role that a step moves, and two for running statistics.
-pub const PLACES: usize = Role::MOVED.len() + STATISTICS.len();
+/// The roles that the structs of the ABI have a place or a number for, in their order.
+pub const ROLES: [Role; 6] =
+    [Role::Weights, Role::ToInterneurons, Role::FromInterneurons, Role::LogStrength, Role::Gain, Role::Bias];
+/// How many places there are: one for each of these roles, and two for running statistics.
+pub const PLACES: usize = ROLES.len() + STATISTICS.len();
 const STATISTICS: [&str; 2] = ["running_mean", "running_var"];
 
 /// One for each place.
@@ -37,8 +40,8 @@ pub const ATTACHED: Places<&str> = [
 
 /// The place of a parameter. Kinds of layers with others are none that the ABI makes.
 pub fn place(parameter: &Parameter) -> usize {
-    let moved = Role::MOVED.into_iter().position(|role| role == parameter.role);
-    let kept = || STATISTICS.into_iter().position(|name| name == parameter.name).map(|i| Role::MOVED.len() + i);
+    let moved = ROLES.into_iter().position(|role| role == parameter.role);
+    let kept = || STATISTICS.into_iter().position(|name| name == parameter.name).map(|i| ROLES.len() + i);
     moved.or_else(kept).expect("a parameter that the ABI has a place for")
 }
 

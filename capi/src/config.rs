@@ -1,10 +1,11 @@
 //! Structs that begin with their own size, by which a library knows what a caller of another version means.
 
 use crate::arguments::{Arguments, Checked, Input, choice, flag, pointer, size};
+use crate::arrays::ROLES;
 use crate::element::INTERNEURON_F32;
 use crate::shapes::{INTERNEURON_BY_NI, INTERNEURON_DIVISOR_PLAIN};
 use crate::status::{Failure, Outcome};
-use interneuron::{Adam, Angle, ClipScope, DecayOrder, Descent, KeptSums, Natural, PerRole, Role, Update};
+use interneuron::{Adam, Angle, ClipScope, DecayOrder, Descent, KeptSums, Natural, PerRole, Update};
 use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
 
@@ -494,7 +495,7 @@ impl UpdateInput {
     pub unsafe fn get(self, checked: &Checked) -> Update {
         let per_role = |numbers: Input<f64>, default| {
             // SAFETY: as demanded here.
-            let given = Role::MOVED.into_iter().zip(unsafe { numbers.slice(checked) });
+            let given = ROLES.into_iter().zip(unsafe { numbers.slice(checked) });
             given.fold(PerRole::all(default), |all, (role, &number)| all.with(role, number))
         };
         let Self { update, factors, decay, momentum } = self;

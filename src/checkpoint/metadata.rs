@@ -39,6 +39,7 @@ impl Metadata {
             ("labels", print_generator(&state.label_generator)),
         ];
         let entries = entries.into_iter().chain(divisors(shapes).map(|divisors| ("divisors", divisors)));
+        let entries = entries.chain(recurrences(shapes).map(|recurrences| ("recurrence", recurrences)));
         Self { all: entries.map(|(key, value)| (format!("{PREFIX}{key}"), value)).collect(), old: false }
     }
 
@@ -106,6 +107,14 @@ impl Metadata {
         all.filter(|all| all.len() == layers).map(Some).ok_or_else(expected)
     }
 
+    /// How each layer goes from step to step, if the file says so.
+    pub fn recurrences(&self, layers: usize) -> Result<Option<Vec<Option<String>>>, String> {
+        let Some(texts) = self.get("recurrence") else { return Ok(None) };
+        let all: Vec<_> = texts.split(',').map(|text| Some(text.to_owned()).filter(|text| text != "none")).collect();
+        let expected = || self.wrong("recurrence", &format!("none, plain, rate or state for each of {layers} layers"));
+        Some(all).filter(|all| all.len() == layers).map(Some).ok_or_else(expected)
+    }
+
     pub fn nonlinearities(&self, layers: usize) -> Result<Vec<Nonlinearity>, String> {
         let Some(names) = self.get("nonlinearities") else {
             return Ok((1..=layers)
@@ -171,6 +180,15 @@ fn divisors(shapes: &[LayerShape]) -> Option<String> {
     let other = |shape: &LayerShape| shape.divisor().is_some_and(|divisor| divisor != Divisor::Plain);
     let text = |shape: &LayerShape| shape.divisor().map_or("none".to_owned(), Divisor::text);
     shapes.iter().any(other).then(|| shapes.iter().map(text).collect::<Vec<_>>().join(","))
+}
+
+/// How each layer goes from step to step; nothing if no layer has states.
+fn recurrences(shapes: &[LayerShape]) -> Option<String> {
+    let text = |shape: &LayerShape| match shape {
+        LayerShape::Recurrent(shape) => shape.text(),
+        _ => "none".to_owned(),
+    };
+    shapes.iter().any(LayerShape::is_recurrent).then(|| shapes.iter().map(text).collect::<Vec<_>>().join(","))
 }
 
 fn join(numbers: impl Iterator<Item = usize>) -> String {

@@ -12,8 +12,13 @@
 //! | with sign-constrained columns | `Wpos [ne, d]`, `b [ne]`, `sign [d]` |
 //! | layer normalisation | `W [ne, d]`, `g [ne]`, `b [ne]` |
 //! | batch normalisation | the same, `running_mean [ne]`, `running_var [ne]` |
+//! | recurrent, with inhibition that divides | `Uex [ne, d]`, `Uix [nu, d]`, `Uei [ne, nu]`, `Ualpha [nu]`, `Ug [ne]`, `Wex [ne, ne]`, `Wix [nw, ne]`, `Wei [ne, nw]`, `Walpha [nw]`, `Wg [ne]`, `b [ne]`, `h0 [ne]` |
+//! | recurrent, with inhibition that only subtracts | the same without `Ualpha`, `Ug`, `Walpha` and `Wg` |
+//! | recurrent, plain | `U [ne, d]`, `W [ne, ne]`, `b [ne]`, `h0 [ne]` |
+//! | recurrent, with sign-constrained columns | `Upos [ne, d]`, `Wpos [ne, ne]`, `b [ne]`, `h0 [ne]`, `sign [d]`, `unit_sign [ne]` |
 //!
-//! `sign` is +1 for each excitatory input, then −1 for each inhibitory one. What is done to inputs before the network sees
+//! Recurrent layers with a leak for each unit have `kappa [ne]` besides. `sign` is +1 for each excitatory input, then −1
+//! for each inhibitory one, and so is `unit_sign` for the units. What is done to inputs before the network sees
 //! them ([`Scaler`]) are the tensors `inputs.offset [d]` and `inputs.scale [d]`, both or none.
 //!
 //! What an [`Update`](crate::Update) keeps from step to step are tensors too, if there, for each of these names but
@@ -29,6 +34,7 @@
 //! | `interneuron.nis` | the interneurons of each layer, 0 where there are none: `50,1` | as the tensors are |
 //! | `interneuron.nonlinearities` | `relu` or `identity` for each layer | `relu` for all but the last |
 //! | `interneuron.divisors` | what each layer divides by: `plain`, `root` or `floor:0.01`, `none` where nothing is | `plain` |
+//! | `interneuron.recurrence` | how each layer goes from step to step: `plain`, `rate:0.2`, `state:0.2`, or without a number where each unit has its leak; and then, each after a space, `learned` (its `h0`), `no_self`, `visible:40` (units that go out), `unsigned`; `none` where there are no states | `plain` |
 //! | `interneuron.step` | the steps taken | 0 |
 //! | `interneuron.seed` | that of the run | 0 |
 //! | `interneuron.generator` | the state of its generator: key in hexadecimal, stream and position | that of the seed |
@@ -78,7 +84,8 @@ use header::{Named, Source};
 use metadata::{Metadata, parse_generator, print_generator};
 use std::collections::HashMap;
 use std::path::Path;
-use tensors::{SIGN, check_values, layers, signs};
+pub(crate) use tensors::{SIGN, UNIT_SIGN};
+use tensors::{check_values, layers, signs};
 
 /// What a run needs beside the network to go on as if it had never stopped.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,7 +146,7 @@ pub fn save_plan<'a, T: Element>(
     params.check("params", plan.schemas())?;
     state.check(plan.schemas())?;
     let shapes: Vec<LayerShape> = plan.shapes().collect();
-    let signs: Vec<Option<Vec<T>>> = shapes.iter().map(signs).collect();
+    let signs: Vec<Vec<(&str, Vec<T>)>> = shapes.iter().map(signs).collect();
     let mut tensors: Vec<Named<'_, T>> = vec![];
     let nothing = State::new();
     for (k, schema) in plan.schemas().enumerate() {
@@ -156,8 +163,8 @@ pub fn save_plan<'a, T: Element>(
                 }
             }
         }
-        if let Some(signs) = &signs[k] {
-            tensors.push((format!("layers.{k}.{SIGN}"), vec![signs.len()], signs));
+        for (name, signs) in &signs[k] {
+            tensors.push((format!("layers.{k}.{name}"), vec![signs.len()], signs));
         }
     }
     let maps = run.scaler.as_ref().map(|scaler| inputs::maps::<T>(scaler, shapes[0].inputs())).transpose();

@@ -15,7 +15,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
 
 /// The tensor with the signs of the inputs of sign-constrained columns.
-pub(super) const SIGN: &str = "sign";
+pub(crate) const SIGN: &str = "sign";
+/// The tensor with the signs of the units of recurrent columns.
+pub(crate) const UNIT_SIGN: &str = "unit_sign";
 
 /// A layer as a file has it.
 pub(super) struct Loaded<T> {
@@ -24,11 +26,18 @@ pub(super) struct Loaded<T> {
     pub state: State<T>,
 }
 
-/// The signs of the inputs of a layer with sign-constrained columns.
-pub(super) fn signs<T: Element>(shape: &LayerShape) -> Option<Vec<T>> {
-    let excitatory = shape.inputs() - shape.inhibitory()?[0];
-    let sign = |input| if input < excitatory { T::ONE } else { -T::ONE };
-    Some((0..shape.inputs()).map(sign).collect())
+/// The signs of the inputs of a layer with sign-constrained columns, and those of its units if they come back.
+pub(super) fn signs<T: Element>(shape: &LayerShape) -> Vec<(&'static str, Vec<T>)> {
+    let signs = |n: usize, inhibitory: usize| {
+        let sign = |i| if i < n - inhibitory { T::ONE } else { -T::ONE };
+        (0..n).map(sign).collect::<Vec<_>>()
+    };
+    let Some([inputs, _]) = shape.inhibitory() else { return vec![] };
+    let of_units = match shape {
+        LayerShape::Recurrent(shape) => Some((UNIT_SIGN, signs(shape.ne, shape.inhibitory_units()))),
+        _ => None,
+    };
+    std::iter::once((SIGN, signs(shape.inputs(), inputs))).chain(of_units).collect()
 }
 
 /// The layers of a file. Errors say what is wrong.
@@ -50,13 +59,15 @@ pub(super) fn layers<T: Element>(source: &Source, metadata: &Metadata) -> Result
     }
     let nonlinearities = metadata.nonlinearities(count)?;
     let divisors = metadata.divisors(count)?.unwrap_or_else(|| vec![None; count]);
+    let recurrences = metadata.recurrences(count)?.unwrap_or_else(|| vec![None; count]);
     let mut found = vec![];
     for ((position, nonlinearity), (k, tensors)) in nonlinearities.into_iter().enumerate().zip(tensors) {
         if k != position {
             return Err(format!("no tensors of layer {position}, but some of layer {k}"));
         }
         let divisor = divisors[position].unwrap_or_default();
-        let mut tensors = Tensors { source, k, tensors, divisor, element: PhantomData::<T> };
+        let recurrence = recurrences[position].clone();
+        let mut tensors = Tensors { source, k, tensors, divisor, recurrence, element: PhantomData::<T> };
         let shape = LayerShape::of_tensors(&mut tensors, nonlinearity)?;
         found.push((tensors, shape));
     }
@@ -75,6 +86,7 @@ struct Tensors<'f, T> {
     k: usize,
     tensors: HashMap<&'f str, &'f TensorInfo>,
     divisor: Divisor,
+    recurrence: Option<String>,
     element: PhantomData<T>,
 }
 
@@ -98,19 +110,22 @@ impl<T: Element> Found for Tensors<'_, T> {
         self.divisor
     }
 
-    fn take_signs(&mut self, d: usize) -> Result<usize, String> {
-        let name = format!("layers.{}.{SIGN}", self.k);
-        let tensor = self.take(SIGN)?;
-        check::<T>(&name, tensor, &[d])?;
-        let mut signs = array::<T>(d, |_| 0.0).map_err(|error| error.to_string())?;
+    fn recurrence(&self) -> Option<String> {
+        self.recurrence.clone()
+    }
+
+    fn take_signs(&mut self, name: &str, n: usize) -> Result<usize, String> {
+        let tensor = self.take(name)?;
+        let of = if name == SIGN { "inputs" } else { "units" };
+        let name = format!("layers.{}.{name}", self.k);
+        check::<T>(&name, tensor, &[n])?;
+        let mut signs = array::<T>(n, |_| 0.0).map_err(|error| error.to_string())?;
         self.source.read(tensor, &mut signs)?;
         let negative = signs.iter().filter(|&&sign| sign < T::ZERO).count();
-        let expected = |i| if i < d - negative { T::ONE } else { -T::ONE };
+        let expected = |i| if i < n - negative { T::ONE } else { -T::ONE };
         match signs.iter().enumerate().position(|(i, &sign)| sign != expected(i)) {
             None => Ok(negative),
-            Some(i) => {
-                Err(format!("{name}[{i}] is {}: expected 1 for the first inputs and -1 for the others", signs[i]))
-            }
+            Some(i) => Err(format!("{name}[{i}] is {}: expected 1 for the first {of} and -1 for the others", signs[i])),
         }
     }
 }

@@ -3,14 +3,14 @@
 //! Drivers are safe: they borrow every array that they hand to a kernel for the duration of the phase, and cut each
 //! phase into tasks that write disjoint parts.
 
-mod grid;
+pub(crate) mod grid;
 pub(crate) mod panels;
 pub(crate) mod phase;
 pub(crate) mod transpose;
 
 pub(crate) use transpose::{copy_examples, from_rows, to_rows};
 
-use crate::buffer::Activations;
+use crate::buffer::{Activations, Units};
 use crate::element::Element;
 use crate::kernels::access::{Access, Block, DotProduct, Operand};
 use crate::kernels::tile::Broadcast;
@@ -40,8 +40,12 @@ pub(crate) fn largest_slab(batch: usize) -> usize {
 pub(crate) trait Side: Access {
     /// Whether rows are examples.
     const EXAMPLES: bool;
+    /// Activations in the form that it reads.
+    type Input<'a, T: Element>: Copy;
+    /// Those of the two forms.
+    fn input<'a, T: Element>(units: &'a Activations<T>, examples: &'a Activations<T>) -> Self::Input<'a, T>;
     /// Weights at `a` with rows `lda` elements apart, and the activations that they meet.
-    fn operand<T: Element>(a: &[T], lda: usize, b: &Activations<T>) -> Operand<T, Self>;
+    fn operand<T: Element>(a: &[T], lda: usize, b: Self::Input<'_, T>) -> Operand<T, Self>;
     /// Parts of a sum, of `most` terms or a few less.
     fn parts(depth: Self::Depth, most: usize) -> usize;
     /// Part `i` of them.
@@ -50,8 +54,13 @@ pub(crate) trait Side: Access {
 
 impl<W: Broadcast> Side for W {
     const EXAMPLES: bool = false;
+    type Input<'a, T: Element> = Units<'a, T>;
 
-    fn operand<T: Element>(a: &[T], lda: usize, b: &Activations<T>) -> Operand<T, Self> {
+    fn input<'a, T: Element>(units: &'a Activations<T>, _: &'a Activations<T>) -> Units<'a, T> {
+        units.units()
+    }
+
+    fn operand<T: Element>(a: &[T], lda: usize, b: Units<'_, T>) -> Operand<T, Self> {
         Operand { a: a.as_ptr(), lda, b: b.grouped(), depth: Block { first: 0, len: b.rows() } }
     }
     fn parts(depth: Block, most: usize) -> usize {
@@ -65,6 +74,11 @@ impl<W: Broadcast> Side for W {
 
 impl Side for DotProduct {
     const EXAMPLES: bool = true;
+    type Input<'a, T: Element> = &'a Activations<T>;
+
+    fn input<'a, T: Element>(_: &'a Activations<T>, examples: &'a Activations<T>) -> &'a Activations<T> {
+        examples
+    }
 
     fn operand<T: Element>(a: &[T], lda: usize, b: &Activations<T>) -> Operand<T, Self> {
         Operand { a: a.as_ptr(), lda, b: b.grouped(), depth: b.columns() }

@@ -32,6 +32,9 @@ pub(crate) unsafe fn run_product<T: Element, W: Access, E>(
     product: &Product<T, W, E>,
     after: impl Fn(Range<usize>, Range<usize>) + Sync,
 ) {
+    if product.examples.groups() == 0 {
+        return;
+    }
     let k = product.terms.iter().flatten().map(|term| W::len(term.depth)).sum::<usize>().max(1);
     let grid = Grid::of_product(kernels, rows, product.examples, k);
     team.run(work([rows, k, product.examples.len()]), grid.tasks(), |tasks| {
@@ -63,7 +66,7 @@ pub(crate) unsafe fn run_in_parts<T: Element, W: Side, E>(
     /// The shortest part: loading and storing a tile's sums costs little beside it.
     const SHORTEST: usize = 256;
     if let [Some(term), _] = &mut product.terms {
-        let bytes_of_row = product.examples.padded() * size_of::<T>();
+        let bytes_of_row = (product.examples.padded() * size_of::<T>()).max(1);
         let most = (cache::activations() / bytes_of_row).max(SHORTEST);
         let (depth, parts) = (term.depth, W::parts(term.depth, most));
         for i in 0..parts - 1 {

@@ -7,6 +7,7 @@ mod scheme;
 
 use crate::element::Element;
 use crate::error::Error;
+use crate::layers::recurrent::RecurrentInit;
 use crate::params::array;
 pub use inputs::Inputs;
 pub use moments::InputMoments;
@@ -52,6 +53,8 @@ pub struct Init {
     pub scheme: Scheme,
     /// The mean of the inputs, where sign-constrained columns are all positive.
     pub mean_input: f64,
+    /// How a recurrent layer is drawn.
+    pub recurrent: RecurrentInit,
 }
 
 impl Init {

@@ -1,6 +1,6 @@
 //! Random numbers: generators, or numbers that were drawn before.
 
-use rand::Rng;
+use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, Exp1, StandardNormal};
@@ -20,6 +20,10 @@ pub trait RandomNumbers {
     fn exponential(&mut self) -> f64;
     /// The next number of the normal distribution of mean 0 and variance 1.
     fn normal(&mut self) -> f64;
+    /// The next number of the uniform distribution from 0 to 1.
+    fn uniform(&mut self) -> f64 {
+        (-self.exponential()).exp()
+    }
 }
 
 impl<R: Rng> RandomNumbers for R {
@@ -29,5 +33,9 @@ impl<R: Rng> RandomNumbers for R {
 
     fn normal(&mut self) -> f64 {
         StandardNormal.sample(self)
+    }
+
+    fn uniform(&mut self) -> f64 {
+        self.random()
     }
 }

@@ -128,7 +128,7 @@ impl Access for DotProduct {
             let rows = DOT_ROWS.min(MR - first);
             let mut e = 0;
             while e < group.len {
-                let at = (row + first, group.start + e);
+                let at = (row + first, group.first + e);
                 // SAFETY: the caller vouches for these rows and examples.
                 e += unsafe {
                     match (rows, group.len - e) {

@@ -16,6 +16,8 @@ use std::ops::Range;
 pub(crate) struct Outer<T> {
     pub delta: Grouped<T>,
     pub x: Grouped<T>,
+    /// The row of `x` that is example 0.
+    pub first: usize,
 }
 
 impl<T> Clone for Outer<T> {
@@ -118,7 +120,7 @@ impl<T, E> Gradient<T, E> {
         Part {
             delta: outer.delta.at(0, examples),
             ld: examples.width,
-            x: outer.x.at(examples.start, group),
+            x: outer.x.at(outer.first + examples.first, group),
             len: examples.len,
         }
     }

@@ -56,7 +56,7 @@ pub(crate) trait ForEach<T: Scalar, S: Simd<T>>: Copy {
 /// # Safety
 /// As [`Epilogue::finish`].
 #[inline(always)]
-unsafe fn for_each<T: Scalar, S: Simd<T>, const MR: usize, const NV: usize>(
+pub(crate) unsafe fn for_each<T: Scalar, S: Simd<T>, const MR: usize, const NV: usize>(
     s: S,
     acc: Acc<S::V, MR, NV>,
     ld: usize,

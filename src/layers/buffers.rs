@@ -2,7 +2,7 @@
 
 use super::collect::Sums;
 use super::nonlinearity::Nonlinearity;
-use crate::buffer::{Activations, Buffer};
+use crate::buffer::{Activations, Buffer, Units};
 use crate::driver::panels;
 use crate::element::{Element, table};
 use crate::error::Error;
@@ -11,7 +11,30 @@ use crate::kernels::Kernels;
 use crate::layout::{Grouped, Split};
 use crate::params::ParamsRef;
 use crate::params::schema::Schema;
+use std::ops::Range;
 use std::sync::Arc;
+
+/// What a pass makes room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// Examples of a step.
+    pub examples: usize,
+    /// Steps of the sequences; 1 without.
+    pub steps: usize,
+    /// The most steps that it is at together.
+    pub window: usize,
+    /// Whether dot products may be the way forward, for a few examples.
+    pub dots: bool,
+    /// Steps of the sequences in all, of which `steps` are kept.
+    pub whole: usize,
+}
+
+impl Batch {
+    /// Examples without steps.
+    pub fn of(examples: usize) -> Self {
+        Self { examples, steps: 1, window: 1, dots: true, whole: 1 }
+    }
+}
 
 /// The output of a layer, its gradient, and the cut of the batch.
 #[derive(Clone)]
@@ -23,7 +46,14 @@ pub(crate) struct LayerBuffers<T: Element> {
     d: usize,
     ne: usize,
     relu: bool,
+    /// The examples that there is room for, those of all steps.
+    pub all: Split,
+    /// Those of the steps that it is at: see [`Pass::turn_to`](super::pass::Pass::turn_to).
     pub examples: Split,
+    /// Whether the batch is so small that the forward product uses dot products: see [`Kernels::few`].
+    pub dots: bool,
+    /// Whether it is a part of another layer, which alone reads its output: not with a row an example.
+    pub inner: bool,
     /// `h [ne, B]` and `h [B, ne]`
     pub h: Activations<T>,
     pub h_examples: Activations<T>,
@@ -48,7 +78,10 @@ impl<T: Element> LayerBuffers<T> {
             d,
             ne,
             relu: nonlinearity == Nonlinearity::Relu,
+            all: Split::new(0, 1, 1),
             examples: Split::new(0, 1, 1),
+            dots: false,
+            inner: false,
             h: Activations::new(),
             h_examples: Activations::new(),
             du: Activations::new(),
@@ -60,20 +93,52 @@ impl<T: Element> LayerBuffers<T> {
     }
 
     /// Makes room for a batch; the input gradient is a sum over `deltas` units.
-    pub fn prepare(&mut self, batch: usize, training: bool, deltas: usize) -> Result<(), Error> {
-        let Self { d, ne, kernels, .. } = *self;
-        let examples = Split::new(batch, kernels.lanes, kernels.example_vectors);
-        self.h.resize(ne, examples)?;
-        if training || self.uses_dot_products(batch) {
-            self.h_examples.resize(batch, self.units(ne))?;
+    pub fn prepare(&mut self, batch: Batch, training: bool, deltas: usize) -> Result<(), Error> {
+        let Self { d, ne, .. } = *self;
+        let (all, dots) = self.cut(batch);
+        let examples = all.blocks(0..batch.window);
+        self.h.resize(ne, all)?;
+        if self.as_examples(training) || dots {
+            self.h_examples.resize(all.len(), self.units(ne))?;
         }
         if training {
-            self.scratch.prepare(d, deltas, examples)?;
-            self.du.resize(ne, examples)?;
+            self.scratch.prepare(d, deltas, all, examples)?;
+            self.du.resize(ne, all)?;
             self.db.prepare(examples)?;
         }
-        self.examples = examples;
+        (self.all, self.examples, self.dots) = (all, examples, dots);
         Ok(())
+    }
+
+    /// Whether the output is wanted with a row an example, too: by the weight gradient of the layer above.
+    pub fn as_examples(&self, training: bool) -> bool {
+        training && !self.inner
+    }
+
+    /// Makes room for a batch in a layer that has its own place for its deltas and, unless `outputs`, for its output.
+    pub fn prepare_part(&mut self, batch: Batch, training: bool, outputs: bool) -> Result<(), Error> {
+        let (all, dots) = self.cut(batch);
+        if outputs {
+            self.h.resize(self.ne, all)?;
+        }
+        if outputs && training {
+            self.h_examples.resize(all.len(), self.units(self.ne))?;
+        }
+        (self.all, self.examples, self.dots) = (all, all.blocks(0..batch.window), dots);
+        Ok(())
+    }
+
+    /// How the examples are cut, and whether they are so few that dot products are the faster way forward.
+    pub fn cut(&self, Batch { examples, steps, dots, .. }: Batch) -> (Split, bool) {
+        let Kernels { lanes, example_vectors, few, .. } = *self.kernels;
+        let all = Split::new(examples, lanes, example_vectors).repeated(steps);
+        (all, dots && all.len() <= few)
+    }
+
+    /// Turns to other steps, of which there are no more than there is room for.
+    pub fn turn_to(&mut self, steps: Range<usize>) -> Result<(), Error> {
+        self.examples = self.all.blocks(steps);
+        self.db.prepare(self.examples)
     }
 
     /// Begins with no gradients of slabs, and makes room to sum them up if there is more than one slab.
@@ -98,11 +163,6 @@ impl<T: Element> LayerBuffers<T> {
         own.expect("checked by the layer")
     }
 
-    /// Whether the batch is so small that the forward product uses dot products: see [`Kernels::few`].
-    pub fn uses_dot_products(&self, batch: usize) -> bool {
-        batch <= self.kernels.few
-    }
-
     /// How the weight gradient cuts so many units.
     pub fn units(&self, n: usize) -> Split {
         Split::new(n, self.kernels.lanes, self.kernels.input_vectors)
@@ -122,17 +182,12 @@ impl<T: Element> LayerBuffers<T> {
         self.relu.then(|| self.h.grouped())
     }
 
-    /// The output as the layer above reads it.
-    pub fn output(&self, dot_products: bool) -> Input<'_, T> {
-        if dot_products { Input::Examples(&self.h_examples) } else { Input::Units(&self.h) }
-    }
-
     /// Panics unless the output has the size of the batch, and its copy with a row an example if that is wanted.
     pub fn assert_output(&self, as_examples: bool) {
         let Self { ne, examples, .. } = *self;
         self.h.assert_shape("h", ne, examples);
         if as_examples {
-            self.h_examples.assert_shape("h", examples.len(), self.units(ne));
+            self.h_examples.examples().assert_shape("h", examples, self.units(ne));
         }
     }
 
@@ -158,11 +213,11 @@ impl<T: Element> Scratch<T> {
         Self { panels: Buffer::default(), partial: Activations::new() }
     }
 
-    /// Makes room for the input gradient of a layer with `rows` inputs and sums of length `k`.
-    pub fn prepare(&mut self, rows: usize, k: usize, examples: Split) -> Result<(), Error> {
+    /// Makes room for the input gradient of a layer with `rows` inputs and sums of length `k`, of `examples` at a time.
+    pub fn prepare(&mut self, rows: usize, k: usize, all: Split, examples: Split) -> Result<(), Error> {
         if panels::pay::<T>(rows, k, examples) {
             self.prepare_panels(rows)?;
-            self.partial.resize(rows, examples)?;
+            self.partial.resize(rows, all)?;
         }
         Ok(())
     }
@@ -177,8 +232,8 @@ impl<T: Element> Scratch<T> {
 #[derive(Clone, Copy)]
 pub(crate) enum Input<'a, T> {
     /// `x [d, B]`
-    Units(&'a Activations<T>),
-    /// `x [B, d]`, for [dot products](LayerBuffers::uses_dot_products).
+    Units(Units<'a, T>),
+    /// `x [B, d]`, for [dot products](LayerBuffers::dots).
     Examples(&'a Activations<T>),
 }
 
@@ -188,7 +243,7 @@ impl<T: Element> Input<'_, T> {
         let (examples, inputs) = (buffers.examples, buffers.inputs());
         match self {
             Self::Units(x) => x.assert_shape("x", inputs.len(), examples),
-            Self::Examples(x) => x.assert_shape("x", examples.len(), inputs),
+            Self::Examples(x) => x.examples().assert_shape("x", examples, inputs),
         }
         self
     }

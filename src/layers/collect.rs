@@ -1,7 +1,7 @@
 //! What becomes of a layer's gradients. A layer lists them once, and [`Collect`] decides: a step is taken, or they are
 //! stored, added to those of the slabs before, or, as squares, to the Fisher information.
 
-use crate::buffer::{Activations, Buffer};
+use crate::buffer::{Activations, Buffer, Examples, Units};
 use crate::driver::phase::run_gradients;
 use crate::element::Element;
 use crate::error::Error;
@@ -15,12 +15,15 @@ use crate::params::ParamsMut;
 use crate::params::schema::Schema;
 use crate::threads::Team;
 use std::array::from_fn;
+use std::ops::Range;
 
 /// Takes the gradients of a layer as it lists them.
 pub(crate) struct Collect<'a, 'c, T: Element> {
     pub team: &'a Team<'c>,
     pub kernels: &'static Kernels<T>,
     pub schema: &'a Schema,
+    /// The place in the schema of each parameter of a pass that is a part of another; none where they are the same.
+    pub places: Option<&'static [usize]>,
     /// Whether there are gradients of slabs before.
     pub accumulated: bool,
     pub into: Destination<'a, T>,
@@ -41,10 +44,31 @@ pub(crate) enum Destination<'a, T> {
 /// The gradient of a matrix of weights, `Σ_t deltas_tᵀ x_t` over up to two terms.
 #[derive(Clone, Copy)]
 pub(crate) struct WeightGradient<'g, T> {
-    /// Which parameter, in the order of the schema.
+    /// Which parameter, in the order of the pass's own schema.
     pub parameter: usize,
+    /// The examples that are summed over.
+    pub examples: Split,
     /// Deltas `[rows, B]` and inputs `[B, cols]`.
-    pub terms: [Option<(&'g Activations<T>, &'g Activations<T>)>; 2],
+    pub terms: [Option<Term<'g, T>>; 2],
+    pub so_far: SumSoFar<'g, T>,
+}
+
+/// What a weight gradient begins with.
+#[derive(Clone, Copy)]
+pub(crate) enum SumSoFar<'g, T> {
+    /// What the slabs before summed up, if any.
+    Slabs,
+    Nothing,
+    Of(&'g Activations<T>),
+}
+
+/// Deltas and inputs of a [`WeightGradient`].
+pub(crate) type Term<'g, T> = (Units<'g, T>, Examples<'g, T>);
+
+impl<'g, T> WeightGradient<'g, T> {
+    pub fn new(parameter: usize, examples: Split, terms: [Option<Term<'g, T>>; 2]) -> Self {
+        Self { parameter, examples, terms, so_far: SumSoFar::Slabs }
+    }
 }
 
 /// A sum over the examples for each unit, made of one for each group of examples; see [`Partials`].
@@ -75,6 +99,11 @@ impl<T: Element> Sums<T> {
         assert_eq!(self.values.len(), self.len(examples), "partial sums of {name}");
     }
 
+    /// Sets the sums of some groups to zero.
+    pub fn clear_groups(&mut self, groups: Range<usize>) {
+        self.values[self.units * (groups.start + 1)..self.units * (groups.end + 1)].fill(T::ZERO);
+    }
+
     /// For kernels that write the groups' sums.
     pub fn partials(&mut self, squares: bool) -> Partials<T> {
         Partials::new(self.values.as_mut_ptr(), self.units, squares)
@@ -92,6 +121,11 @@ impl<T: Element> Sums<T> {
         total
     }
 
+    /// The total of the slabs so far.
+    pub fn so_far(&self) -> &[T] {
+        &self.values[..self.units]
+    }
+
     /// `F ← keep · F + scale · Σ`, at most the largest number, with the groups' sums of squares. The total stays.
     fn add_squares(&self, fisher: &mut [T], [keep, scale]: [T; 2]) {
         for (unit, f) in fisher.iter_mut().enumerate() {
@@ -106,9 +140,11 @@ impl<T: Element> Collect<'_, '_, T> {
     /// The gradients of matrices, in one phase. `slabs` are those of the slabs before.
     pub fn matrices<const N: usize>(&mut self, slabs: &mut [Activations<T>], gradients: [WeightGradient<'_, T>; N]) {
         let kernels = self.kernels;
-        let number = |j: usize| gradients[j].parameter;
+        let places: [usize; N] = from_fn(|j| self.place(gradients[j].parameter));
+        let schema = self.schema;
+        let number = |j: usize| places[j];
         // The distance of the rows of a matrix.
-        let ld = |j: usize| self.schema[number(j)].dimensions()[1];
+        let ld = |j: usize| schema[places[j]].dimensions()[1];
         match &mut self.into {
             Destination::Step(targets) => {
                 let plain: [_; N] = from_fn(|j| targets.target(number(j)).plain());
@@ -128,7 +164,7 @@ impl<T: Element> Collect<'_, '_, T> {
                 self.run(slabs, kernels.store_gradients, &gradients, stores);
             }
             Destination::Accumulate => {
-                let stores = from_fn(|j| Store { out: slabs[number(j)].grouped_mut() });
+                let stores = from_fn(|j| Store { out: slabs[gradients[j].parameter].grouped_mut() });
                 self.run(slabs, kernels.accumulate, &gradients, stores);
             }
             &mut Destination::Fisher { ref mut into, keep, scale } => {
@@ -139,16 +175,62 @@ impl<T: Element> Collect<'_, '_, T> {
                 self.run(slabs, kernels.curvature, &gradients, squares);
             }
         }
+        for place in places {
+            self.hold(place);
+        }
+    }
+
+    /// The place of a parameter in the schema.
+    fn place(&self, parameter: usize) -> usize {
+        self.places.map_or(parameter, |places| places[parameter])
+    }
+
+    /// What a pass that is a part of another one lists, whose parameters have these places.
+    pub fn part(&mut self, places: &'static [usize], list: impl FnOnce(&mut Self)) {
+        let whole = self.places.replace(places);
+        list(self);
+        self.places = whole;
+    }
+
+    /// Whether gradients are only added to those of the slabs before.
+    pub fn accumulates(&self) -> bool {
+        matches!(self.into, Destination::Accumulate)
+    }
+
+    /// Keeps the diagonal of a matrix at zero that has none.
+    fn hold(&mut self, place: usize) {
+        match &mut self.into {
+            Destination::Step(targets) => targets.hold(place),
+            Destination::Store(into) => self.schema[place].clear_diagonal(into.array_mut(place)),
+            Destination::Accumulate | Destination::Fisher { .. } => {}
+        }
+    }
+
+    /// What no gradient moves has a gradient of zero.
+    pub fn constant(&mut self, parameter: usize) {
+        if let Destination::Store(into) = &mut self.into {
+            into.array_mut(parameter).fill(T::ZERO);
+        }
+    }
+
+    /// The gradient of a vector, whose sum over all slabs is there.
+    pub fn vector_of(&mut self, parameter: usize, sum: &[T]) {
+        let (team, kernels, place) = (self.team, self.kernels, self.place(parameter));
+        match &mut self.into {
+            Destination::Step(targets) => targets.target(place).step(team, kernels, sum),
+            Destination::Store(into) => into.array_mut(place).copy_from_slice(sum),
+            Destination::Accumulate | Destination::Fisher { .. } => {}
+        }
     }
 
     /// The gradient of a vector.
     pub fn vector(&mut self, parameter: usize, sums: &mut Sums<T>) {
-        let (team, kernels, accumulated) = (self.team, self.kernels, self.accumulated);
-        match &mut self.into {
-            Destination::Step(targets) => targets.target(parameter).step(team, kernels, sums.total(accumulated)),
-            Destination::Store(into) => into.array_mut(parameter).copy_from_slice(sums.total(accumulated)),
-            Destination::Accumulate => drop(sums.total(accumulated)),
-            Destination::Fisher { into, keep, scale } => sums.add_squares(into.array_mut(parameter), [*keep, *scale]),
+        let place = self.place(parameter);
+        if let &mut Destination::Fisher { ref mut into, keep, scale } = &mut self.into {
+            sums.add_squares(into.array_mut(place), [keep, scale]);
+        } else {
+            let total = sums.total(self.accumulated);
+            self.vector_of(parameter, total);
         }
     }
 
@@ -173,26 +255,38 @@ impl<T: Element> Collect<'_, '_, T> {
         assert!(gradients.is_sorted_by(|a, b| a.parameter < b.parameter), "each parameter once");
         let mut epilogues = epilogues.into_iter();
         let gradients: [_; N] = from_fn(|j| {
-            let WeightGradient { parameter, terms } = gradients[j];
-            let &[rows, cols] = self.schema[parameter].dimensions() else { panic!("gradient {j} of a vector") };
-            let (deltas, x) = terms[0].expect("a gradient has a term");
-            let (examples, inputs) = (deltas.columns(), x.columns());
+            let WeightGradient { parameter, examples, terms, so_far } = gradients[j];
+            let place = self.place(parameter);
+            let &[rows, cols] = self.schema[place].dimensions() else { panic!("gradient {j} of a vector") };
+            // What the slabs before summed up is no part of the squares.
+            let accumulated = self.accumulated && !matches!(self.into, Destination::Fisher { .. });
+            let init = match so_far {
+                SumSoFar::Slabs => accumulated.then(|| &slabs[parameter]),
+                SumSoFar::Nothing => None,
+                SumSoFar::Of(sum) => Some(sum),
+            };
+            let inputs = terms[0].map(|(_, x)| x.units()).or(init.map(Activations::columns));
+            let inputs = inputs.expect("a gradient has a term or a sum");
             assert_eq!(inputs.len(), cols, "columns of gradient {j}");
             for (deltas, x) in terms.into_iter().flatten() {
                 deltas.assert_shape("deltas", rows, examples);
-                x.assert_shape("x", examples.len(), inputs);
+                x.assert_shape("x", examples, inputs);
             }
-            assert!(self.into.elements(parameter).is_none_or(|n| n == rows * cols), "elements of matrix {j}");
-            let slab = &slabs[parameter];
-            if self.accumulated || matches!(self.into, Destination::Accumulate) {
-                slab.assert_shape("gradients of slabs", rows, inputs);
+            assert!(self.into.elements(place).is_none_or(|n| n == rows * cols), "elements of matrix {j}");
+            if let Some(sum) = init {
+                sum.assert_shape("the sum so far", rows, inputs);
             }
-            // What the slabs before summed up is no part of the squares.
-            let init = self.accumulated && !matches!(self.into, Destination::Fisher { .. });
+            if matches!(self.into, Destination::Accumulate) {
+                slabs[parameter].assert_shape("gradients of slabs", rows, inputs);
+            }
             Gradient {
-                init: init.then(|| slab.grouped()),
-                terms: terms.map(|term| term.map(|(deltas, x)| Outer { delta: deltas.grouped(), x: x.grouped() })),
-                rows: if self.into.leaves(parameter) { 0 } else { rows },
+                init: init.map(Activations::grouped),
+                terms: terms.map(|term| {
+                    let (deltas, x) = term?;
+                    let (x, first) = x.grouped();
+                    Some(Outer { delta: deltas.grouped(), x, first })
+                }),
+                rows: if self.into.leaves(place) { 0 } else { rows },
                 examples,
                 inputs,
                 epilogue: epilogues.next().expect("an epilogue for each gradient"),

@@ -1,6 +1,6 @@
 //! The layer with inhibition.
 
-use super::buffers::{Input, LayerBuffers};
+use super::buffers::{Batch, Input, LayerBuffers};
 use super::collect::{Collect, Sums, WeightGradient};
 use super::excite::{Excite, ExciteBackward, ExciteKernels};
 use super::inhibition::Inhibition;
@@ -13,7 +13,7 @@ use super::kind::Tensors;
 use super::kind::{Kind, Ports};
 use super::nonlinearity::Nonlinearity;
 use super::pass::{Pass, Standardised};
-use crate::buffer::Activations;
+use crate::buffer::{Activations, Examples};
 use crate::driver::phase::run_in_parts;
 use crate::driver::{Side, transpose};
 use crate::element::{Element, table};
@@ -210,7 +210,7 @@ impl<T: Element> DannPass<T> {
         &mut self,
         team: &Team<'_>,
         params: DannRef<'_, T>,
-        x: &Activations<T>,
+        x: W::Input<'_, T>,
         forward: Forward<T, W>,
         training: bool,
     ) {
@@ -224,6 +224,7 @@ impl<T: Element> DannPass<T> {
             (forward.store, forward.interneurons),
             as_examples,
         );
+        let as_examples = buffers.as_examples(training) || W::EXAMPLES;
         buffers.assert_output(as_examples);
         if training {
             inhibition.assert_backward(buffers);
@@ -232,7 +233,7 @@ impl<T: Element> DannPass<T> {
         let [s, _] = inhibition.terms(params.wei);
         let (division, examples, h) = (inhibition.division, buffers.examples, buffers.h.grouped_mut());
         let excitation = [Some(W::operand(params.wex, d, x)), Some(s)];
-        let to = as_examples.then(|| (buffers.h_examples.grouped_mut(), buffers.h_examples.columns()));
+        let to = as_examples.then(|| (buffers.h_examples.grouped_mut(), buffers.h_examples.columns(), 0));
         let after = |rows, groups| {
             if let Some(to) = to {
                 // SAFETY: h is written in these rows and groups, the copy is borrowed mutably.
@@ -287,7 +288,7 @@ impl<T: Element> DannPass<T> {
         // SAFETY: parameters and activations are borrowed and were checked, the outputs are borrowed mutably and have
         // the size of the batch.
         unsafe { run_in_parts(team, (kernels, ne), (store, inhibit), product, h, after) };
-        inhibition.count_lows(team, buffers, sum, count_lows);
+        inhibition.count_lows(team, (kernels, examples), sum, count_lows);
     }
 
     /// Panics unless there is room for the passes of training: the last `prepare` may have been for inference.
@@ -313,11 +314,17 @@ impl<T: Element> Pass<T> for DannPass<T> {
         &mut self.buffers
     }
 
-    fn prepare(&mut self, batch: usize, training: bool) -> Result<(), Error> {
+    fn prepare(&mut self, batch: Batch, training: bool) -> Result<(), Error> {
         let DannShape { ne, ni, divisive, .. } = self.shape;
         self.buffers.prepare(batch, training, ne + ni)?;
         self.inhibition.prepare(&mut self.buffers, training)?;
         if training && divisive { self.dg.prepare(self.buffers.examples) } else { Ok(()) }
+    }
+
+    fn turn_to(&mut self, steps: Range<usize>) -> Result<(), Error> {
+        self.buffers.turn_to(steps)?;
+        self.inhibition.turn_to(self.buffers.examples)?;
+        if self.shape.divisive { self.dg.prepare(self.buffers.examples) } else { Ok(()) }
     }
 
     fn forward(&mut self, team: &Team<'_>, params: ParamsRef<'_, T>, x: Input<'_, T>, training: bool) {
@@ -349,11 +356,11 @@ impl<T: Element> Pass<T> for DannPass<T> {
         }
     }
 
-    fn standardised(&self) -> Option<Standardised<'_, T>> {
-        let Self { buffers, inhibition, .. } = self;
-        self.shape
-            .divisive
-            .then_some(Standardised { inverse: Some((&buffers.du, inhibition.division)), zhat: &inhibition.dgamma })
+    fn standardised(&self) -> [Option<Standardised<'_, T>>; 2] {
+        let Self { buffers: LayerBuffers { du, examples, .. }, inhibition, .. } = self;
+        let inverse = Some((du, inhibition.division));
+        let standardised = Standardised { inverse, zhat: &inhibition.dgamma, examples: *examples };
+        [self.shape.divisive.then_some(standardised), None]
     }
 
     fn low_divisors(&self) -> Option<LowDivisors> {
@@ -409,12 +416,13 @@ impl<T: Element> Pass<T> for DannPass<T> {
     }
 
     /// `dWex = duᵀ x`
-    fn gradients(&mut self, x: &Activations<T>, collect: &mut Collect<'_, '_, T>) {
+    fn gradients(&mut self, x: Examples<'_, T>, collect: &mut Collect<'_, '_, T>) {
         self.assert_prepared_for_training();
         let Self { shape: DannShape { divisive, .. }, buffers, inhibition, dg, .. } = self;
-        let LayerBuffers { du, db, slabs, .. } = buffers;
-        let wex = WeightGradient { parameter: PLACES.wex, terms: [Some((&*du, x)), None] };
-        let [wix, wei] = inhibition.gradients((PLACES.wix, PLACES.wei), du, x);
+        let LayerBuffers { du, db, slabs, examples, .. } = buffers;
+        let (du, examples) = (du.units(), *examples);
+        let wex = WeightGradient::new(PLACES.wex, examples, [Some((du, x)), None]);
+        let [wix, wei] = inhibition.gradients((PLACES.wix, PLACES.wei), examples, du, x);
         collect.matrices(slabs, [wex, wix, wei]);
         collect.vector(PLACES.b, db);
         if *divisive {
@@ -459,8 +467,8 @@ mod tests {
         let shape = DannShape::new(7, 13, 3);
         let params = shape.lengths().unwrap().map(|len| vec![0.5_f32; len]);
         let mut pass = shape.pass(Isa::best()).unwrap();
-        pass.prepare(5, true).unwrap();
-        pass.prepare(500, false).unwrap();
+        pass.prepare(Batch::of(5), true).unwrap();
+        pass.prepare(Batch::of(500), false).unwrap();
         let mut dh = Activations::new();
         dh.resize(13, pass.buffers().examples).unwrap();
         Threads::Serial.region(0.0, |team| pass.receive_array(team, params.view().into(), &dh));
@@ -476,10 +484,11 @@ mod tests {
                 // A bias makes every output positive, even that of an example without any input.
                 let params = lengths.map(|len| vec![0.5_f32; len]);
                 let mut pass = shape.pass(isa).unwrap();
-                pass.prepare(5, true).unwrap();
+                pass.prepare(Batch::of(5), true).unwrap();
                 let mut x = Activations::new();
                 x.resize(7, pass.buffers().examples).unwrap();
-                Threads::Serial.region(0.0, |team| pass.forward(team, params.view().into(), Input::Units(&x), true));
+                Threads::Serial
+                    .region(0.0, |team| pass.forward(team, params.view().into(), Input::Units(x.units()), true));
                 let group = pass.buffers().examples.group(0);
                 for unit in 0..13 {
                     let (inside, padding) = pass.buffers().h.row(unit, group).split_at(5);

@@ -1,6 +1,6 @@
 //! The layer without interneurons: a plain one, or one whose columns keep their signs.
 
-use super::buffers::{Input, LayerBuffers};
+use super::buffers::{Batch, Input, LayerBuffers};
 use super::collect::{Collect, WeightGradient};
 use super::excite::{Excite, ExciteBackward, ExciteKernels};
 use super::input_gradient::InputGradient;
@@ -9,7 +9,9 @@ use super::kind::Tensors;
 use super::kind::{Kind, Ports};
 use super::nonlinearity::Nonlinearity;
 use super::pass::Pass;
-use crate::buffer::Activations;
+use crate::buffer::Examples;
+#[cfg(feature = "checkpoint")]
+use crate::checkpoint::SIGN;
 use crate::driver::phase::{InParts, run_in_parts};
 use crate::driver::{Side, transpose};
 use crate::element::{Element, table};
@@ -79,6 +81,17 @@ impl DenseShape {
     }
 }
 
+/// The scales of excitatory and of inhibitory columns that balance one another, of `d` inputs.
+pub(super) fn column_scales(d: usize, inhibitory_inputs: usize) -> [f64; 2] {
+    let excitatory = d - inhibitory_inputs;
+    if inhibitory_inputs == 0 || excitatory == 0 {
+        return [1.0 / (d as f64).sqrt(); 2];
+    }
+    let (ne, ni) = (excitatory as f64, inhibitory_inputs as f64);
+    let scale = 1.0 / ((2.0 * PI - 1.0) / (2.0 * PI) * (ne + ne * ne / ni)).sqrt();
+    [scale, ne / ni * scale]
+}
+
 /// The names where columns keep their signs.
 const COLUMNS: &Names = &Names { arrays: &["Wpos", "b"], ..*Dense::KIND };
 
@@ -130,14 +143,12 @@ impl Kind for DenseShape {
         let Some(Columns { inhibitory_inputs, .. }) = self.columns else {
             return Ok(params(init.normal(weights, d, numbers)?, array(biases, |_| 0.0)?));
         };
-        let excitatory = d - inhibitory_inputs;
-        let (scales, bias) = if inhibitory_inputs == 0 || excitatory == 0 {
-            let root = (d as f64).sqrt();
-            ([1.0 / root; 2], if excitatory == 0 { root } else { -root } * init.mean_input)
-        } else {
-            let (ne, ni) = (excitatory as f64, inhibitory_inputs as f64);
-            let scale = 1.0 / ((2.0 * PI - 1.0) / (2.0 * PI) * (ne + ne * ne / ni)).sqrt();
-            ([scale, ne / ni * scale], 0.0)
+        let (excitatory, root) = (d - inhibitory_inputs, (d as f64).sqrt());
+        let scales = column_scales(d, inhibitory_inputs);
+        let bias = match (excitatory, inhibitory_inputs) {
+            (0, _) => root * init.mean_input,
+            (_, 0) => -root * init.mean_input,
+            _ => 0.0,
         };
         let exponential = |i: usize| {
             let scale = scales[usize::from(i % d >= excitatory)];
@@ -155,7 +166,7 @@ impl Kind for DenseShape {
     fn of_tensors(tensors: &mut dyn Tensors, nonlinearity: Nonlinearity) -> Result<Option<Self>, String> {
         if tensors.has("Wpos") {
             let [ne, d] = tensors.matrix("Wpos")?;
-            let columns = Columns { inhibitory_inputs: tensors.take_signs(d)?, inhibitory_outputs: 0 };
+            let columns = Columns { inhibitory_inputs: tensors.take_signs(SIGN, d)?, inhibitory_outputs: 0 };
             return Ok(Some(Self { d, ne, nonlinearity, columns: Some(columns) }));
         }
         if !tensors.has("W") {
@@ -179,16 +190,16 @@ impl<T: Element> DensePass<T> {
         &mut self,
         team: &Team<'_>,
         params: DenseRef<'_, T>,
-        x: &Activations<T>,
+        x: W::Input<'_, T>,
         kernel: InParts<T, W, Excite<T>>,
         training: bool,
     ) {
         let Self { shape, buffers, .. } = self;
         let (DenseShape { d, ne, .. }, negative_from) = (*shape, shape.negative_from());
-        let as_examples = training || W::EXAMPLES;
+        let as_examples = buffers.as_examples(training) || W::EXAMPLES;
         buffers.assert_output(as_examples);
         let (kernels, examples, h) = (buffers.kernels, buffers.examples, buffers.h.grouped_mut());
-        let to = as_examples.then(|| (buffers.h_examples.grouped_mut(), buffers.h_examples.columns()));
+        let to = as_examples.then(|| (buffers.h_examples.grouped_mut(), buffers.h_examples.columns(), 0));
         let product = Product {
             init: None,
             terms: [Some(W::operand(params.w, d, x)), None],
@@ -220,7 +231,7 @@ impl<T: Element> Pass<T> for DensePass<T> {
         &mut self.buffers
     }
 
-    fn prepare(&mut self, batch: usize, training: bool) -> Result<(), Error> {
+    fn prepare(&mut self, batch: Batch, training: bool) -> Result<(), Error> {
         self.buffers.prepare(batch, training, self.shape.ne)
     }
 
@@ -255,10 +266,10 @@ impl<T: Element> Pass<T> for DensePass<T> {
     }
 
     /// `dW = duᵀ x`
-    fn gradients(&mut self, x: &Activations<T>, collect: &mut Collect<'_, '_, T>) {
+    fn gradients(&mut self, x: Examples<'_, T>, collect: &mut Collect<'_, '_, T>) {
         self.buffers.assert_prepared_for_training();
-        let LayerBuffers { du, db, slabs, .. } = &mut self.buffers;
-        collect.matrices(slabs, [WeightGradient { parameter: PLACES.w, terms: [Some((&*du, x)), None] }]);
+        let LayerBuffers { du, db, slabs, examples, .. } = &mut self.buffers;
+        collect.matrices(slabs, [WeightGradient::new(PLACES.w, *examples, [Some((du.units(), x)), None])]);
         collect.vector(PLACES.b, db);
     }
 }

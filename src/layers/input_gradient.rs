@@ -1,7 +1,7 @@
 //! Input gradients on their way from a layer to the one below.
 
 use super::buffers::{LayerBuffers, Scratch};
-use crate::buffer::Activations;
+use crate::buffer::{Activations, Units};
 use crate::driver::{Side, panels, phase};
 use crate::element::Element;
 use crate::kernels::access::{Operand, Transposed};
@@ -16,7 +16,7 @@ use crate::threads::Team;
 /// registers.
 pub(crate) struct InputGradient<'a, T: Element> {
     kernels: &'a Kernels<T>,
-    init: Option<&'a Activations<T>>,
+    init: Option<Units<'a, T>>,
     terms: [Option<Operand<T, Transposed>>; 2],
     /// Units of the layer below.
     rows: usize,
@@ -38,22 +38,35 @@ impl<'a, T: Element> InputGradient<'a, T> {
         let term = |w: &[T], deltas: &Activations<T>| {
             assert_eq!(deltas.rows().checked_mul(rows), Some(w.len()), "elements of the weights");
             deltas.assert_shape("deltas", deltas.rows(), examples);
-            Transposed::operand(w, rows, deltas)
+            Transposed::operand(w, rows, deltas.units())
         };
         let terms = [Some(term(w, du)), interneurons.map(|(wix, dzi)| term(wix, dzi))];
         Self { kernels, init: None, terms, rows, examples, scratch }
     }
 
     /// One that is in an array.
-    pub fn of_array(kernels: &'a Kernels<T>, gradient: &'a Activations<T>, scratch: &'a mut Scratch<T>) -> Self {
-        let (rows, examples) = (gradient.rows(), gradient.columns());
+    pub fn of_array(
+        kernels: &'a Kernels<T>,
+        gradient: Units<'a, T>,
+        examples: Split,
+        scratch: &'a mut Scratch<T>,
+    ) -> Self {
+        let rows = gradient.rows();
+        gradient.assert_shape("the gradient", rows, examples);
         Self { kernels, init: Some(gradient), terms: [None, None], rows, examples, scratch }
     }
 
-    /// Stores it.
+    /// The examples that it is of.
+    pub fn examples(&self) -> Split {
+        self.examples
+    }
+
+    /// Stores it in the first rows.
     pub fn store(self, team: &Team<'_>, out: &mut Activations<T>) {
         let (kernels, partial) = (&self.kernels.store_transposed, out.grouped_mut());
-        let (units, examples) = (out.rows(), out.columns());
+        let (units, examples) = (self.rows, self.examples);
+        out.assert_shape("the gradient", out.rows(), examples);
+        assert!(units <= out.rows(), "rows of the gradient");
         // SAFETY: the output is borrowed mutably and has these units and examples.
         unsafe { self.run(team, kernels, (units, examples), Store { out: partial }, Some(partial)) };
     }
@@ -87,7 +100,7 @@ impl<'a, T: Element> InputGradient<'a, T> {
         let Self { kernels: all, init, terms, rows, examples, scratch } = self;
         assert_eq!(of, (rows, examples), "units and examples of the layer below");
         let k = terms.iter().flatten().map(|term| term.depth.len).sum();
-        let product = Product { init: init.map(Activations::grouped), terms, examples, epilogue };
+        let product = Product { init: init.map(|init| init.grouped()), terms, examples, epilogue };
         // SAFETY: the terms borrow weights and deltas, which have the batch's size, through `self`; the caller vouches
         // for the epilogue.
         unsafe {

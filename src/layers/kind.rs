@@ -7,8 +7,8 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::init::{Init, RandomNumbers};
 use crate::isa::Isa;
-use crate::params::Params;
 use crate::params::schema::Shape;
+use crate::params::{Params, ParamsRef};
 
 /// What a layer is from outside.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,6 +27,8 @@ pub(crate) struct Ports {
     pub inhibitory: Option<[usize; 2]>,
     /// Whether what it does with an example depends on the others of the batch.
     pub batch_statistics: bool,
+    /// Whether what it does at one step depends on the steps before.
+    pub recurrent: bool,
 }
 
 /// A kind of layer, as the value that describes one layer of it.
@@ -53,6 +55,21 @@ pub(crate) trait Kind: Shape + Copy + Send + Sync + 'static {
         self
     }
 
+    /// Useful floating-point operations of a pass with `batch` examples, of so many products with the weights of inputs:
+    /// see [`LayerShape::train_flops`](super::LayerShape::train_flops).
+    fn flops(&self, batch: usize, products: f64, training: bool) -> f64 {
+        let Ports { inputs, outputs, interneurons, divisor, .. } = self.ports();
+        let [b, d, ne, ni] = [batch, inputs, outputs, interneurons].map(|n| n as f64);
+        let inhibitions = if divisor.is_some() { 2.0 } else { 1.0 };
+        let passes = if training { 3.0 } else { 1.0 };
+        2.0 * b * d * (ne + ni) * products + 2.0 * passes * inhibitions * b * ne * ni
+    }
+
+    /// The spectral radius of what takes states from one step to the next, in a kind that has some.
+    fn radius<T: Element>(&self, _: ParamsRef<'_, T>) -> Option<f64> {
+        None
+    }
+
     /// Draws its parameters.
     fn draw<T: Element>(&self, init: Init, numbers: &mut impl RandomNumbers) -> Result<Params<T>, Error>;
 
@@ -76,6 +93,8 @@ pub(crate) trait Tensors {
     fn matrix(&self, name: &str) -> Result<[usize; 2], String>;
     /// What it divides by, if it divides.
     fn divisor(&self) -> Divisor;
-    /// Takes the signs of `d` inputs out of the file: how many, the last ones, are negative.
-    fn take_signs(&mut self, d: usize) -> Result<usize, String>;
+    /// How a recurrent layer goes from step to step, if the file says so: what `RecurrentShape::text` said.
+    fn recurrence(&self) -> Option<String>;
+    /// Takes a tensor with `n` signs out of the file: how many, the last ones, are negative.
+    fn take_signs(&mut self, name: &str, n: usize) -> Result<usize, String>;
 }

@@ -11,13 +11,15 @@ use super::kind::{Kind, Ports};
 use super::nonlinearity::Nonlinearity;
 use super::norm::{NormKernels, NormShape};
 use super::pass::Pass;
+use super::recurrent::RecurrentShape;
+use super::recurrent::kernels::RecurrentKernels;
 use crate::element::{AnyTable, Element, Tables};
 use crate::error::Error;
 use crate::init::{Init, RandomNumbers};
 use crate::isa::{ForIsa, InstructionSet, Isa};
 use crate::kernels::{KernelTable, Kernels};
-use crate::params::Params;
 use crate::params::schema::{Schema, Shape};
+use crate::params::{Params, ParamsRef};
 use std::any::TypeId;
 
 /// Makes [`LayerShape`] of the kinds, each a shape that implements [`Kind`].
@@ -58,7 +60,10 @@ macro_rules! kinds {
     };
 }
 
+// A file's tensors are of the first kind that knows them: those of a recurrent layer have the names of others among theirs.
 kinds! {
+    /// States that come back from step to step.
+    Recurrent(RecurrentShape),
     /// Separate excitatory and inhibitory units.
     Dann(DannShape),
     /// Layer or batch normalisation.
@@ -101,6 +106,7 @@ tables! {
     ExciteKernels,
     InhibitionKernels,
     NormKernels,
+    RecurrentKernels,
 }
 
 impl LayerShape {
@@ -145,9 +151,27 @@ impl LayerShape {
         self.ports().inhibitory
     }
 
+    /// Whether what it does at one step depends on the steps before.
+    pub fn is_recurrent(&self) -> bool {
+        self.ports().recurrent
+    }
+
+    /// Units whose states go from step to step; 0 in a layer that has none.
+    pub(crate) fn recurrent_units(&self) -> usize {
+        match self {
+            Self::Recurrent(shape) => shape.ne,
+            _ => 0,
+        }
+    }
+
     /// See [`Ports::batch_statistics`].
     pub(crate) fn has_batch_statistics(&self) -> bool {
         self.ports().batch_statistics
+    }
+
+    /// The spectral radius of what takes states from one step to the next, in a recurrent layer.
+    pub(crate) fn radius<T: Element>(&self, params: ParamsRef<'_, T>) -> Option<f64> {
+        each!(self, shape => shape.radius(params))
     }
 
     /// The same with so many of the outputs going out with a negative sign, if its kind can do that.
@@ -182,26 +206,19 @@ impl LayerShape {
     /// Useful floating-point operations of a train step with `batch` examples, forward and backward, with or without
     /// the input gradient: `2·B·d·(ne+ni)·c + 12·B·ne·ni`, c = 3 or 2. Half of the last term is division's and is not
     /// counted in the subtractive variant. Normalisation is not counted: it is no product.
+    ///
+    /// Of a recurrent layer, where `batch` are the examples of all steps:
+    /// `2·B·d·(ne+nu)·c + 6·B·ne·(ne+nw) + 12·B·ne·(nu+nw)` with division, else, as one matrix a leg,
+    /// `2·B·d·ne·c + 6·B·ne² + 6·ne·(nu·d + nw·ne)`.
     pub fn train_flops(&self, batch: usize, input_gradient: bool) -> f64 {
         let products = if input_gradient { 3.0 } else { 2.0 };
-        let (b, d, ne, ni) = self.sizes(batch);
-        2.0 * b * d * (ne + ni) * products + 6.0 * self.inhibitions() * b * ne * ni
+        each!(self, shape => shape.flops(batch, products, true))
     }
 
     /// Useful floating-point operations of a forward pass: `2·B·d·(ne+ni) + 4·B·ne·ni`, half of the last term being
     /// division's.
     pub fn forward_flops(&self, batch: usize) -> f64 {
-        let (b, d, ne, ni) = self.sizes(batch);
-        2.0 * b * d * (ne + ni) + 2.0 * self.inhibitions() * b * ne * ni
-    }
-
-    /// Products with the weights of interneurons: subtractive, or subtractive and divisive.
-    fn inhibitions(&self) -> f64 {
-        if self.divisive() { 2.0 } else { 1.0 }
-    }
-
-    fn sizes(&self, batch: usize) -> (f64, f64, f64, f64) {
-        (batch as f64, self.inputs() as f64, self.outputs() as f64, self.interneurons() as f64)
+        each!(self, shape => shape.flops(batch, 1.0, false))
     }
 }
 

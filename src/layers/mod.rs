@@ -26,6 +26,7 @@ pub(crate) mod kinds;
 pub(crate) mod nonlinearity;
 pub(crate) mod norm;
 pub(crate) mod pass;
+pub(crate) mod recurrent;
 
 pub use kinds::LayerShape;
 pub use nonlinearity::Nonlinearity;

@@ -5,6 +5,7 @@ use crate::element::Element;
 use crate::error::{Error, area, dimension, same};
 use crate::init::{Init, InputMoments, Inputs, Scheme, generator};
 use crate::layers::inhibition::division::Divisor;
+use crate::layers::recurrent::RecurrentInit;
 use crate::layers::{LayerShape, Nonlinearity};
 use crate::matrix::{MatMut, MatRef};
 use crate::network::Network;
@@ -55,6 +56,7 @@ pub struct Architecture {
     /// One for each layer.
     schemes: Vec<Scheme>,
     mean_input: f64,
+    recurrent: RecurrentInit,
     seed: u64,
 }
 
@@ -64,7 +66,8 @@ impl Architecture {
     /// # Errors
     /// [`Error::Dimension`] if there is no layer; [`Error::Layer`] with [`Error::Dimension`] if a dimension of one is
     /// zero or an array would not fit in memory, with [`Error::Mismatch`] if it has not as many inputs as the layer
-    /// below has outputs, or not as many inhibitory outputs as the layer above has inhibitory inputs.
+    /// below has outputs, or not as many inhibitory outputs as the layer above has inhibitory inputs;
+    /// [`Error::Unsupported`] if there is batch normalisation beside a recurrent layer.
     pub fn of(layers: Vec<LayerShape>) -> Result<Self, Error> {
         dimension("layers", layers.len())?;
         for (k, shape) in layers.iter().enumerate() {
@@ -85,8 +88,14 @@ impl Architecture {
             same("the layer", "inhibitory outputs", outputs, other, other_dimension, expected)
                 .map_err(|error| error.in_layer(k))?;
         }
+        if layers.iter().any(LayerShape::is_recurrent) && layers.iter().any(LayerShape::has_batch_statistics) {
+            return Err(Error::Unsupported {
+                what: "batch normalisation in a network with states",
+                expected: "layers that treat each example on its own",
+            });
+        }
         let schemes = vec![Scheme::default(); layers.len()];
-        Ok(Self { layers, schemes, mean_input: 0.0, seed: 0 })
+        Ok(Self { layers, schemes, mean_input: 0.0, recurrent: RecurrentInit::default(), seed: 0 })
     }
 
     /// The mean of the inputs, which the biases of a first layer with sign-constrained columns make up for
@@ -94,6 +103,12 @@ impl Architecture {
     #[must_use]
     pub fn mean_input(self, mean_input: f64) -> Self {
         Self { mean_input, ..self }
+    }
+
+    /// How recurrent layers are drawn; as published if never called.
+    #[must_use]
+    pub fn recurrent_init(self, recurrent: RecurrentInit) -> Self {
+        Self { recurrent, ..self }
     }
 
     /// Takes the division out of every layer with inhibition.
@@ -240,6 +255,12 @@ impl Architecture {
     pub fn draw_from<T: Element>(&self, x: MatRef<'_, T>, context: &Context) -> Result<Vec<Params<T>>, Error> {
         same("x", "columns", x.cols(), "the network", "inputs", self.layers[0].inputs())?;
         x.check_finite("x")?;
+        if self.layers.iter().any(LayerShape::is_recurrent) {
+            return Err(Error::Unsupported {
+                what: "drawing a recurrent layer from a batch",
+                expected: "Architecture::draw, and RecurrentInit for its numbers",
+            });
+        }
         self.check_draw::<T>()?;
         let mut rng = generator(self.seed);
         let (mut all, mut outputs) = (vec![], None::<Vec<T>>);
@@ -270,7 +291,7 @@ impl Architecture {
 
     /// How layer `k` is drawn, for such inputs.
     fn init_of(&self, k: usize, inputs: Inputs) -> Init {
-        Init { inputs, scheme: self.schemes[k], mean_input: self.mean_input }
+        Init { inputs, scheme: self.schemes[k], mean_input: self.mean_input, recurrent: self.recurrent }
     }
 
     /// Checks the numbers of the schemes, and that there is memory for all parameters.
@@ -278,6 +299,7 @@ impl Architecture {
         if !T::from_f64(self.mean_input).is_finite() {
             return Err(Error::Policy { name: "mean_input", value: self.mean_input, expected: "a finite number" });
         }
+        self.recurrent.check()?;
         for (k, scheme) in self.schemes.iter().enumerate() {
             scheme.check().map_err(|error| error.in_layer(k))?;
         }

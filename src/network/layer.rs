@@ -1,5 +1,6 @@
 //! One layer on a caller's arrays.
 
+use super::sequences::{Course, Sequences};
 use super::tape::{Kept, Tape};
 use crate::context::Context;
 use crate::driver::{from_rows, largest_slab, slabs, to_rows};
@@ -83,7 +84,8 @@ impl<T: Element> Layer<T> {
         self.context.set_threads(threads);
     }
 
-    /// From `x [B, d]` to `h [B, ne]`, which is overwritten. What a following [`Layer::backward`] or
+    /// From `x [B, d]` to `h [B, ne]`, which is overwritten; through a recurrent layer from
+    /// [`Sequences`](crate::Sequences) `x [T·B, d]` to the states of all steps, `h [T·B, visible]`. What a following [`Layer::backward`] or
     /// [`Layer::update`] needs is kept in the `tape`, instead of what an earlier forward pass kept there.
     ///
     /// # Errors
@@ -93,13 +95,13 @@ impl<T: Element> Layer<T> {
         &self,
         params: impl Into<ParamsRef<'p, T>>,
         tape: &mut Tape<T>,
-        x: MatRef<'_, T>,
+        x: impl Into<Sequences<'p, T>>,
         h: MatMut<'_, T>,
     ) -> Result<(), Error>
     where
         T: 'p,
     {
-        self.pass(params.into(), tape, x, h, true)
+        self.pass(params.into(), tape, x.into(), h, true)
     }
 
     /// As [`Layer::forward`], but the `tape` is only scratch memory: it keeps nothing for a backward pass, also not
@@ -111,40 +113,49 @@ impl<T: Element> Layer<T> {
         &self,
         params: impl Into<ParamsRef<'p, T>>,
         tape: &mut Tape<T>,
-        x: MatRef<'_, T>,
+        x: impl Into<Sequences<'p, T>>,
         h: MatMut<'_, T>,
     ) -> Result<(), Error>
     where
         T: 'p,
     {
-        self.pass(params.into(), tape, x, h, false)
+        self.pass(params.into(), tape, x.into(), h, false)
     }
 
     fn pass(
         &self,
         params: ParamsRef<'_, T>,
         tape: &mut Tape<T>,
-        x: MatRef<'_, T>,
+        x: Sequences<'_, T>,
         mut h: MatMut<'_, T>,
         training: bool,
     ) -> Result<(), Error> {
         params.check(&self.schema)?;
-        same("x", "columns", x.cols(), "the layer", "inputs", self.shape.inputs())?;
+        same("x", "columns", x.x.cols(), "the layer", "inputs", self.shape.inputs())?;
+        x.check(std::iter::once(self.shape.recurrent_units()))?;
         same("h", "rows", h.rows(), "x", "rows", x.rows())?;
         same("h", "columns", h.cols(), "the layer", "outputs", self.shape.outputs())?;
         let kept = tape.of(self)?;
-        kept.examples = None;
+        // Where there is no state, a step is as good as another example.
+        let x = if self.shape.is_recurrent() { x } else { x.rows_alone() };
+        x.check_carried(std::iter::once(kept.pass.last_states().filter(|_| self.shape.is_recurrent())))?;
+        (kept.examples, kept.went_back) = (None, false);
         kept.pass.begin_count();
-        // Without a backward pass nothing need stay, so a large batch goes through in slabs.
+        // Without a backward pass nothing need stay, so a large batch goes through in slabs, and of its steps those of a
+        // window are kept.
+        let course = |examples| Course::new(x.steps(), examples, Some(1).filter(|_| !training));
+        let all = x.examples();
         // Room for the largest slab first, so that nothing is half-written when there is none.
-        kept.prepare(if training { x.rows() } else { largest_slab(x.rows()) }, training)?;
-        let whole = std::iter::once((0, x.rows())).filter(|_| training);
-        let slabs = slabs(x.rows()).filter(|_| !training);
+        kept.prepare(course(if training { all } else { largest_slab(all) }), training)?;
+        if let Some(in_time) = kept.pass.in_time() {
+            in_time.prepare_sequences(1, all)?;
+        }
+        let whole = std::iter::once((0, all)).filter(|_| training);
+        let slabs = slabs(all).filter(|_| !training);
         self.context.threads().region(self.shape.forward_flops(x.rows()), |team| {
-            for (start, len) in whole.chain(slabs) {
-                kept.prepare(len, training)?;
-                kept.forward(team, params, x.slice(start, len)?, training);
-                to_rows(team, &kept.pass.buffers().h, &mut h.slice_mut(start, len), |h| h);
+            for (first, examples) in whole.chain(slabs) {
+                kept.prepare(course(examples), training)?;
+                kept.forward(team, params, (x, first), &mut h, training)?;
             }
             Ok::<_, Error>(())
         })?;
@@ -172,13 +183,12 @@ impl<T: Element> Layer<T> {
         let (params, gradients) = (params.into(), gradients.into());
         params.check(&self.schema)?;
         gradients.view().check(&self.schema)?;
-        let kept = self.begin_backward(tape, dh, dx.as_ref())?;
-        kept.examples = None;
+        let kept = self.begin_backward(tape, dh, dx.as_ref(), true)?;
         self.context.threads().region(self.shape.train_flops(dh.rows(), dx.is_some()), |team| {
-            kept.backpropagate(team, params, dh, dx);
-            kept.pass.collect(team, &kept.entry.examples, Destination::Store(gradients));
-        });
-        Ok(())
+            kept.backpropagate(team, params, (dh, dx), true)?;
+            kept.pass.collect(team, kept.entry.examples(), Destination::Store(gradients));
+            Ok(())
+        })
     }
 
     /// The fused step: from `dh [B, ne]` to the updated `params`, and to `dx [B, d]` (of the parameters before the
@@ -206,14 +216,13 @@ impl<T: Element> Layer<T> {
         params.view().check(&self.schema)?;
         update.check::<T>()?;
         update.check_for_layer()?;
-        let kept = self.begin_backward(tape, dh, dx.as_ref())?;
         state.prepare(&self.schema, update, params.view())?;
-        kept.examples = None;
+        let kept = self.begin_backward(tape, dh, dx.as_ref(), true)?;
         self.context.threads().region(self.shape.train_flops(dh.rows(), dx.is_some()), |team| {
-            kept.backpropagate(team, params.view(), dh, dx);
-            kept.pass.update(team, update, params, &kept.entry.examples, state);
-        });
-        Ok(())
+            kept.backpropagate(team, params.view(), (dh, dx), true)?;
+            kept.pass.update(team, update, params, kept.entry.examples(), state);
+            Ok(())
+        })
     }
 
     /// Takes a step with gradients that were handed out, perhaps averaged by the caller: `params` are overwritten. With
@@ -262,19 +271,18 @@ impl<T: Element> Layer<T> {
     {
         let params = params.into();
         params.check(&self.schema)?;
-        let kept = self.begin_backward(tape, dh, Some(&dx))?;
-        kept.examples = None;
+        let kept = self.begin_backward(tape, dh, Some(&dx), false)?;
         let flops = self.shape.forward_flops(dh.rows());
-        self.context.threads().region(flops, |team| kept.backpropagate(team, params, dh, Some(dx)));
-        Ok(())
+        self.context.threads().region(flops, |team| kept.backpropagate(team, params, (dh, Some(dx)), false))
     }
 
-    /// Checks that a backward pass can follow, and makes room for it.
+    /// Checks that a backward pass can follow, with `gradients` or without, and makes room for it.
     fn begin_backward<'t>(
         &self,
         tape: &'t mut Tape<T>,
         dh: MatRef<'_, T>,
         dx: Option<&MatMut<'_, T>>,
+        gradients: bool,
     ) -> Result<&'t mut Kept<T>, Error> {
         same("dh", "columns", dh.cols(), "the layer", "outputs", self.shape.outputs())?;
         if let Some(dx) = dx {
@@ -282,42 +290,91 @@ impl<T: Element> Layer<T> {
             same("dx", "columns", dx.cols(), "the layer", "inputs", self.shape.inputs())?;
         }
         let kept = tape.outstanding(self, dh)?;
-        let examples = kept.pass.buffers().examples;
+        let examples = kept.pass.buffers().all;
         kept.dh.resize(dh.cols(), examples)?;
         if dx.is_some() {
             kept.dx.resize(self.shape.inputs(), examples)?;
         }
+        kept.pass.prepare_slabs(if gradients { kept.course.all_windows() } else { 1 })?;
+        (kept.examples, kept.went_back) = (None, self.shape.is_recurrent());
         Ok(kept)
     }
 }
 
 impl<T: Element> Kept<T> {
     /// Makes room for a forward pass.
-    fn prepare(&mut self, examples: usize, training: bool) -> Result<(), Error> {
-        self.pass.prepare(examples, training)?;
+    fn prepare(&mut self, course: Course, training: bool) -> Result<(), Error> {
+        self.course = course;
+        self.pass.prepare(course.batch(true), training)?;
         self.entry.prepare(self.pass.buffers())
     }
 
-    /// The forward pass; for training, it copies the input.
-    fn forward(&mut self, team: &Team<'_>, params: ParamsRef<'_, T>, x: MatRef<'_, T>, training: bool) {
-        let input = self.entry.load(team, self.pass.buffers(), x, training);
-        self.pass.forward(team, params, input, training);
+    /// The forward pass of the examples from `first` on; for training, it copies the input.
+    fn forward(
+        &mut self,
+        team: &Team<'_>,
+        params: ParamsRef<'_, T>,
+        (x, first): (Sequences<'_, T>, usize),
+        h: &mut MatMut<'_, T>,
+        training: bool,
+    ) -> Result<(), Error> {
+        let Self { pass, entry, course, .. } = self;
+        if let Some(in_time) = pass.in_time() {
+            in_time.begin(team, params, x.start_of(0, first), training);
+        }
+        for chunk in 0..course.chunks() {
+            let rows = course.rows(chunk, x.examples(), first);
+            if chunk > 0
+                && let Some(in_time) = pass.in_time()
+            {
+                in_time.go_on(team, training);
+            }
+            for window in course.windows(chunk) {
+                pass.turn_to(window)?;
+                if let Some(in_time) = pass.in_time() {
+                    in_time.noise(team, x.noise_of(0).map(|noise| rows.of(noise)))?;
+                }
+                let input = entry.load(team, pass.buffers(), rows.of(x.x), training);
+                pass.forward(team, params, input, training);
+                let (outputs, examples) = pass.outputs();
+                to_rows(team, outputs, examples, rows.of(&mut *h), |h| h);
+            }
+        }
+        if let Some(in_time) = pass.in_time() {
+            in_time.end(first);
+        }
+        Ok(())
     }
 
-    /// The backward pass up to the gradients of the weights: from `dh` to what they are made of, and to `dx`.
+    /// The backward pass up to the gradients of the weights: from `dh` to what they are made of in the first window, after
+    /// those of the windows behind it were added up, if `gradients` are wanted; and to `dx`.
     fn backpropagate(
         &mut self,
         team: &Team<'_>,
         params: ParamsRef<'_, T>,
-        dh: MatRef<'_, T>,
-        dx: Option<MatMut<'_, T>>,
-    ) {
-        from_rows(team, dh, &mut self.dh);
-        self.pass.receive_array(team, params, &self.dh);
-        self.pass.inner_backward(team, params);
-        if let Some(mut dx) = dx {
-            self.pass.input_gradient(params).store(team, &mut self.dx);
-            to_rows(team, &self.dx, &mut dx, |dx| dx);
+        (dh, mut dx): (MatRef<'_, T>, Option<MatMut<'_, T>>),
+        gradients: bool,
+    ) -> Result<(), Error> {
+        let Self { pass, entry, course, .. } = self;
+        let rows = course.rows(0, pass.buffers().all.block_len(), 0);
+        if let Some(in_time) = pass.in_time() {
+            in_time.begin_backward();
         }
+        for window in course.windows(0).rev() {
+            let first = window.start == 0;
+            pass.turn_to(window)?;
+            let examples = pass.buffers().examples;
+            from_rows(team, rows.of(dh), examples, &mut self.dh);
+            pass.receive_array(team, params, &self.dh);
+            pass.inner_backward(team, params);
+            if let Some(dx) = &mut dx {
+                pass.input_gradient(params).store(team, &mut self.dx);
+                to_rows(team, self.dx.units(), examples, rows.of(&mut *dx), |dx| dx);
+            }
+            if gradients && !first {
+                pass.collect(team, entry.examples(), Destination::Accumulate);
+            }
+        }
+        Ok(())
     }
 }

@@ -1,10 +1,11 @@
 //! Losses of outputs, example by example.
 
 use super::target::{Aim, Mean, Weights};
-use crate::buffer::Activations;
+use crate::buffer::{Activations, Units};
 use crate::element::Element;
 use crate::init::Generator;
-use crate::matrix::{MatMut, MatRef};
+use crate::layout::Split;
+use crate::matrix::{MatMut, MatRef, Steps};
 use rand::RngExt;
 
 /// Loss and errors of a batch.
@@ -47,21 +48,24 @@ pub(super) fn of_rows<T: Element>(
     sum
 }
 
-/// The sum of the weighted losses, from `outputs [K, n]`; the gradient of the mean overwrites `gradient`. `room` is for
-/// two rows of outputs.
+/// The sum of the weighted losses of some examples, whose targets are in the rows that `rows` says, from `outputs [K, ·]`;
+/// the gradient of the mean overwrites `gradient`. `room` is for two rows of outputs.
 pub(super) fn of_groups<T: Element>(
     mean: &Mean<'_, T>,
-    outputs: &Activations<T>,
+    (outputs, examples): (Units<'_, T>, Split),
+    rows: Steps<()>,
     mut gradient: Option<&mut Activations<T>>,
     room: &mut [T],
 ) -> Evaluation {
-    let (units, examples) = (outputs.rows(), outputs.columns());
+    let units = outputs.rows();
     let (row, drow) = room[..2 * units].split_at_mut(units);
     let mut sum = Evaluation::default();
     for group in examples.iter(0..examples.groups()) {
+        let step = examples.block_of(group);
+        let first = rows.row(step, group.first - step * examples.block_len());
         for i in 0..group.len {
             row.iter_mut().enumerate().for_each(|(unit, o)| *o = outputs.row(unit, group)[i]);
-            sum.add(mean.of_example(group.start + i, row, gradient.is_some().then_some(&mut *drow)));
+            sum.add(mean.of_example(first + i, row, gradient.is_some().then_some(&mut *drow)));
             if let Some(gradient) = &mut gradient {
                 drow.iter().enumerate().for_each(|(unit, &d)| gradient.row_mut(unit, group)[i] = d);
             }
@@ -188,8 +192,12 @@ fn logistic(o: f64, y: f64) -> (f64, f64) {
 }
 
 /// Draws a label for each example from the softmax of its `logits [classes, n]`; they overwrite `labels`.
-pub(crate) fn draw_labels<T: Element>(logits: &Activations<T>, rng: &mut Generator, labels: &mut Vec<u32>) {
-    let (classes, examples) = (logits.rows(), logits.columns());
+pub(crate) fn draw_labels<T: Element>(
+    (logits, examples): (Units<'_, T>, Split),
+    rng: &mut Generator,
+    labels: &mut Vec<u32>,
+) {
+    let classes = logits.rows();
     labels.clear();
     for group in examples.iter(0..examples.groups()) {
         for i in 0..group.len {

@@ -7,10 +7,12 @@ pub(crate) mod loss;
 pub(crate) mod plan;
 mod presets;
 mod purpose;
+pub(crate) mod sequences;
 pub(crate) mod tape;
 pub(crate) mod target;
 #[cfg(test)]
 mod tests;
+mod through_time;
 pub(crate) mod train_state;
 
 use crate::context::Context;
@@ -23,6 +25,7 @@ use crate::matrix::{MatMut, MatRef};
 use crate::network::inspect::LayerStatistics;
 use crate::network::loss::Evaluation;
 use crate::network::plan::Plan;
+use crate::network::sequences::Sequences;
 use crate::network::target::Target;
 use crate::network::train_state::TrainState;
 use crate::optim::state::State;
@@ -110,6 +113,16 @@ impl<T: Element> Network<T> {
         self.params.iter()
     }
 
+    /// Keeps no more than so many steps of a sequence for the backward pass: see [`Plan::keep_at_most`].
+    pub fn keep_at_most(&mut self, steps: Option<usize>) {
+        self.plan.keep_at_most(steps);
+    }
+
+    /// The states in which the last sequences ended: see [`Plan::last_states`].
+    pub fn last_states(&self) -> impl ExactSizeIterator<Item = Option<MatRef<'_, T>>> {
+        self.plan.last_states()
+    }
+
     /// What training keeps beside the parameters.
     pub fn state(&self) -> &TrainState<T> {
         &self.state
@@ -156,11 +169,14 @@ impl<T: Element> Network<T> {
     /// Parameters, and what is kept beside them, are then as they were.
     pub fn train_step<'t>(
         &mut self,
-        x: MatRef<'_, T>,
+        x: impl Into<Sequences<'t, T>>,
         target: impl Into<Target<'t, T>>,
         update: &Update,
-    ) -> Result<f64, Error> {
-        self.plan.train_step(&mut self.params, &mut self.state, x, target.into(), update)
+    ) -> Result<f64, Error>
+    where
+        T: 't,
+    {
+        self.plan.train_step(&mut self.params, &mut self.state, x.into(), target.into(), update)
     }
 
     /// One step of training on the examples `x [B, inputs]` with a loss that the caller computes: `loss` is given the
@@ -189,13 +205,16 @@ impl<T: Element> Network<T> {
     /// assert!(loss > 0.0);
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn step_with(
+    pub fn step_with<'x>(
         &mut self,
-        x: MatRef<'_, T>,
+        x: impl Into<Sequences<'x, T>>,
         update: &Update,
         loss: impl FnOnce(MatRef<'_, T>, MatMut<'_, T>) -> f64,
-    ) -> Result<f64, Error> {
-        self.plan.step_with(&mut self.params, &mut self.state, x, update, loss)
+    ) -> Result<f64, Error>
+    where
+        T: 'x,
+    {
+        self.plan.step_with(&mut self.params, &mut self.state, x.into(), update, loss)
     }
 
     /// The loss on the examples `x [B, inputs]` with the `target` of each, and its gradients by all parameters, which
@@ -207,7 +226,7 @@ impl<T: Element> Network<T> {
     /// shape of its layer.
     pub fn gradients<'t, 'g>(
         &mut self,
-        x: MatRef<'_, T>,
+        x: impl Into<Sequences<'t, T>>,
         target: impl Into<Target<'t, T>>,
         gradients: impl Into<NetworkParamsMut<'t, 'g, T>>,
     ) -> Result<f64, Error>
@@ -215,7 +234,7 @@ impl<T: Element> Network<T> {
         T: 't,
         'g: 't,
     {
-        self.plan.gradients(&self.params, x, target.into(), gradients.into())
+        self.plan.gradients(&self.params, x.into(), target.into(), gradients.into())
     }
 
     /// What studies of such networks look at: for each layer, the statistics of what it does on the examples
@@ -226,11 +245,14 @@ impl<T: Element> Network<T> {
     /// As [`Network::gradients`], but divisors below ε are counted, and no error; any update can be asked about.
     pub fn inspect<'t>(
         &mut self,
-        x: MatRef<'_, T>,
+        x: impl Into<Sequences<'t, T>>,
         target: impl Into<Target<'t, T>>,
         update: &Update,
-    ) -> Result<Vec<LayerStatistics>, Error> {
-        self.plan.inspect(&self.params, x, target.into(), update)
+    ) -> Result<Vec<LayerStatistics>, Error>
+    where
+        T: 't,
+    {
+        self.plan.inspect(&self.params, x.into(), target.into(), update)
     }
 
     /// Takes a step with gradients that were handed out, perhaps averaged by the caller: the parameters are
@@ -254,8 +276,15 @@ impl<T: Element> Network<T> {
     /// # Errors
     /// [`Error::Mismatch`], [`Error::Length`] or [`Error::Label`] if examples or targets do not fit the network,
     /// [`Error::TooLarge`] if the scratch does not fit in memory.
-    pub fn evaluate<'t>(&mut self, x: MatRef<'_, T>, target: impl Into<Target<'t, T>>) -> Result<Evaluation, Error> {
-        self.plan.evaluate(&self.params, x, target.into())
+    pub fn evaluate<'t>(
+        &mut self,
+        x: impl Into<Sequences<'t, T>>,
+        target: impl Into<Target<'t, T>>,
+    ) -> Result<Evaluation, Error>
+    where
+        T: 't,
+    {
+        self.plan.evaluate(&self.params, x.into(), target.into())
     }
 
     /// How many divisors of each layer were below their bound in the last step, evaluation or other call that went
@@ -282,8 +311,11 @@ impl<T: Element> Network<T> {
     /// # Errors
     /// [`Error::Mismatch`] if the dimensions do not fit the network, [`Error::TooLarge`] if the scratch does not fit in
     /// memory.
-    pub fn logits(&mut self, x: MatRef<'_, T>, logits: MatMut<'_, T>) -> Result<(), Error> {
-        self.plan.logits(&self.params, x, logits)
+    pub fn logits<'x>(&mut self, x: impl Into<Sequences<'x, T>>, logits: MatMut<'_, T>) -> Result<(), Error>
+    where
+        T: 'x,
+    {
+        self.plan.logits(&self.params, x.into(), logits)
     }
 }
 

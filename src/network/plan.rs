@@ -3,20 +3,23 @@
 use super::inspect::{LayerStatistics, Observer};
 use super::loss::{Evaluation, draw_labels};
 use super::purpose::{Gradients, Inspection, Purpose, Step};
+use super::sequences::Sequences;
 use super::target::{Mean, Target};
 use super::train_state::TrainState;
-use crate::buffer::Activations;
+use crate::buffer::{Activations, Examples, Units};
 use crate::context::Context;
 use crate::driver::{from_rows, largest_slab, slabs, to_rows};
 use crate::element::Element;
 use crate::error::{Error, area, same};
 use crate::layers::LayerShape;
+use crate::layers::buffers::{Batch, Input};
 use crate::layers::collect::Destination;
 use crate::layers::entry::Entry;
 use crate::layers::inhibition::division::Divisor;
 use crate::layers::inhibition::low::LowDivisors;
 use crate::layers::pass::Pass;
-use crate::matrix::{MatMut, MatRef};
+use crate::layout::Split;
+use crate::matrix::{MatMut, MatRef, Steps};
 use crate::optim::apply::apply;
 use crate::optim::clip::factor_of_network;
 use crate::optim::state::FISHER;
@@ -49,22 +52,24 @@ use crate::threads::{Team, Threads};
 /// ```
 #[derive(Clone)]
 pub struct Plan<T: Element> {
-    layers: Vec<PlanLayer<T>>,
-    context: Context,
-    entry: Entry<T>,
-    doutputs: Activations<T>,
+    pub(super) layers: Vec<PlanLayer<T>>,
+    pub(super) context: Context,
+    pub(super) entry: Entry<T>,
+    pub(super) doutputs: Activations<T>,
     /// Room for two rows of outputs.
-    row: Vec<T>,
+    pub(super) row: Vec<T>,
     /// Outputs of a batch, and the loss's gradient by them, for losses that the caller computes.
     called: [Vec<T>; 2],
     /// Labels that a natural gradient drew.
     drawn: Vec<u32>,
+    /// The most steps that a pass through time keeps.
+    pub(super) most_steps: Option<usize>,
 }
 
 #[derive(Clone)]
-struct PlanLayer<T: Element> {
-    shape: LayerShape,
-    pass: Box<dyn Pass<T>>,
+pub(super) struct PlanLayer<T: Element> {
+    pub shape: LayerShape,
+    pub pass: Box<dyn Pass<T>>,
 }
 
 impl<T: Element> PlanLayer<T> {
@@ -86,6 +91,7 @@ impl<T: Element> Plan<T> {
             row: vec![],
             called: [vec![], vec![]],
             drawn: vec![],
+            most_steps: None,
         })
     }
 
@@ -109,13 +115,20 @@ impl<T: Element> Plan<T> {
         self.last().shape.outputs()
     }
 
-    fn last(&self) -> &PlanLayer<T> {
+    pub(super) fn last(&self) -> &PlanLayer<T> {
         self.layers.last().expect("an architecture has a layer")
     }
 
-    /// The outputs of the last forward pass.
-    pub(super) fn last_outputs(&self) -> &Activations<T> {
-        &self.last().pass.buffers().h
+    /// The outputs of the last forward pass, and their examples.
+    pub(super) fn last_outputs(&self) -> (Units<'_, T>, Split) {
+        let pass = &self.last().pass;
+        (pass.h(), pass.buffers().examples)
+    }
+
+    /// The states in which the last sequences ended, `[B, ne]` of each recurrent layer: `h_T`, or `v_T` in the `state`
+    /// form. Empty matrices, none, of the other layers, and before the first call.
+    pub fn last_states(&self) -> impl ExactSizeIterator<Item = Option<MatRef<'_, T>>> {
+        self.layers.iter().map(|layer| layer.pass.last_states())
     }
 
     /// The shapes of the layers, from the input to the output.
@@ -148,7 +161,7 @@ impl<T: Element> Plan<T> {
         &mut self,
         params: impl Into<NetworkParamsMut<'a, 'p, T>>,
         state: &'a mut TrainState<T>,
-        x: MatRef<'_, T>,
+        x: impl Into<Sequences<'a, T>>,
         target: impl Into<Target<'a, T>>,
         update: &'a Update,
     ) -> Result<f64, Error>
@@ -156,7 +169,7 @@ impl<T: Element> Plan<T> {
         T: 'a,
         'p: 'a,
     {
-        let (params, target) = (params.into(), target.into());
+        let (params, x, target) = (params.into(), x.into(), target.into());
         params.view().check("params", self.schemas())?;
         self.check_update(update)?;
         if update.natural.is_some() && !target.is_softmax() {
@@ -178,7 +191,7 @@ impl<T: Element> Plan<T> {
         &mut self,
         params: impl Into<NetworkParamsMut<'a, 'p, T>>,
         state: &'a mut TrainState<T>,
-        x: MatRef<'_, T>,
+        x: impl Into<Sequences<'a, T>>,
         update: &'a Update,
         loss: impl FnOnce(MatRef<'_, T>, MatMut<'_, T>) -> f64,
     ) -> Result<f64, Error>
@@ -186,7 +199,7 @@ impl<T: Element> Plan<T> {
         T: 'a,
         'p: 'a,
     {
-        let params = params.into();
+        let (params, x) = (params.into(), x.into());
         params.view().check("params", self.schemas())?;
         self.check_update(update)?;
         if update.natural.is_some() {
@@ -213,7 +226,7 @@ impl<T: Element> Plan<T> {
     /// pass of training with the whole batch.
     fn call(
         &mut self,
-        x: MatRef<'_, T>,
+        x: Sequences<'_, T>,
         params: ParamsOf<'_, '_, T>,
         [outputs, doutputs]: &mut [Vec<T>; 2],
         loss: impl FnOnce(MatRef<'_, T>, MatMut<'_, T>) -> f64,
@@ -226,18 +239,19 @@ impl<T: Element> Plan<T> {
             buffer.resize(elements, T::ZERO);
         }
         let mut out = MatMut::new(outputs, rows, cols)?;
-        let forwarded = self.has_batch_statistics() || slabs(rows).len() == 1;
+        let forwarded = !self.is_recurrent() && (self.has_batch_statistics() || slabs(rows).len() == 1);
         if forwarded {
-            self.prepare(rows, true)?;
+            self.prepare(Batch::of(rows), true)?;
             self.begin_count();
             let threads = self.context.threads().clone();
             threads.region(self.flops(rows, |shape, batch, _| shape.forward_flops(batch)), |team| {
-                self.forward(team, params, x, true);
-                to_rows(team, self.last_outputs(), &mut out, |output| output);
+                self.forward(team, params, Steps::one(x.x), true);
+                let (outputs, examples) = self.last_outputs();
+                to_rows(team, outputs, examples, Steps::one(&mut out), |output| output);
             });
         } else {
-            self.in_pieces(params, x, |team, start, piece, _| {
-                to_rows(team, piece, &mut out.slice_mut(start, piece.columns().len()), |output| output);
+            self.in_pieces(params, x, |team, piece, _| {
+                to_rows(team, piece.outputs, piece.examples, piece.rows.of(&mut out), |output| output);
             })?;
         }
         self.check_divisors()?;
@@ -246,16 +260,23 @@ impl<T: Element> Plan<T> {
 
     /// Checks that there are as many inputs as the network has, and that they are finite: ReLU may hide an infinity from
     /// the loss, but not from the gradients, as zero times infinity is NaN.
-    fn check_inputs(&self, x: MatRef<'_, T>) -> Result<(), Error> {
-        same("x", "columns", x.cols(), "the network", "inputs", self.inputs())?;
-        x.check_finite("x")
+    fn check_inputs(&self, x: Sequences<'_, T>) -> Result<(), Error> {
+        self.check_sequences(x)?;
+        x.x.check_finite("x")
+    }
+
+    /// Checks everything about sequences but that they are finite.
+    fn check_sequences(&self, x: Sequences<'_, T>) -> Result<(), Error> {
+        same("x", "columns", x.x.cols(), "the network", "inputs", self.inputs())?;
+        x.check(self.shapes().map(|shape| shape.recurrent_units()))?;
+        x.check_carried(self.last_states())
     }
 
     /// The mean loss of the target of each example, after checks of both.
-    fn objective<'t>(&self, x: MatRef<'_, T>, target: Target<'t, T>) -> Result<Objective<'t, T>, Error> {
-        same("x", "columns", x.cols(), "the network", "inputs", self.inputs())?;
+    fn objective<'t>(&self, x: Sequences<'_, T>, target: Target<'t, T>) -> Result<Objective<'t, T>, Error> {
+        self.check_sequences(x)?;
         target.check(x.rows(), self.outputs())?;
-        x.check_finite("x")?;
+        x.x.check_finite("x")?;
         Ok(Objective::Mean(Mean::of(target, x.rows(), self.outputs())))
     }
 
@@ -267,7 +288,18 @@ impl<T: Element> Plan<T> {
                 expected: "layers that treat each example on its own",
             });
         }
+        if update.natural.is_some() && self.is_recurrent() {
+            return Err(Error::Unsupported {
+                what: "a natural gradient through time",
+                expected: "corrections, momentum or Adam",
+            });
+        }
         Ok(())
+    }
+
+    /// Whether a layer has states.
+    pub(super) fn is_recurrent(&self) -> bool {
+        self.layers.iter().any(|layer| layer.shape.is_recurrent())
     }
 
     fn has_batch_statistics(&self) -> bool {
@@ -282,7 +314,7 @@ impl<T: Element> Plan<T> {
     pub fn gradients<'a, 'g>(
         &mut self,
         params: impl Into<NetworkParams<'a, T>>,
-        x: MatRef<'_, T>,
+        x: impl Into<Sequences<'a, T>>,
         target: impl Into<Target<'a, T>>,
         gradients: impl Into<NetworkParamsMut<'a, 'g, T>>,
     ) -> Result<f64, Error>
@@ -290,7 +322,7 @@ impl<T: Element> Plan<T> {
         T: 'a,
         'g: 'a,
     {
-        let (params, target, gradients) = (params.into(), target.into(), gradients.into());
+        let (params, x, target, gradients) = (params.into(), x.into(), target.into(), gradients.into());
         params.check("params", self.schemas())?;
         gradients.view().check("gradients", self.schemas())?;
         let objective = self.objective(x, target)?;
@@ -305,14 +337,14 @@ impl<T: Element> Plan<T> {
     pub fn inspect<'a>(
         &mut self,
         params: impl Into<NetworkParams<'a, T>>,
-        x: MatRef<'_, T>,
+        x: impl Into<Sequences<'a, T>>,
         target: impl Into<Target<'a, T>>,
         update: &Update,
     ) -> Result<Vec<LayerStatistics>, Error>
     where
         T: 'a,
     {
-        let (params, target) = (params.into(), target.into());
+        let (params, x, target) = (params.into(), x.into(), target.into());
         params.check("params", self.schemas())?;
         update.check::<T>()?;
         let objective = self.objective(x, target)?;
@@ -320,10 +352,10 @@ impl<T: Element> Plan<T> {
         let mut inspection = Inspection { params, gradients: self.zero_gradients()?, observers };
         self.pass(x, objective, &mut inspection)?;
         let Inspection { gradients, observers, .. } = inspection;
-        let layers = self.schemas().zip(&gradients).zip(observers).enumerate();
+        let layers = self.layers.iter().zip(&gradients).zip(observers).enumerate();
         Ok(layers
-            .map(|(k, ((schema, gradients), observer))| {
-                observer.summarise(schema, params.layer(k), gradients.view(), update)
+            .map(|(k, ((layer, gradients), observer))| {
+                observer.summarise((&layer.shape, layer.schema()), params.layer(k), gradients.view(), update)
             })
             .collect())
     }
@@ -367,15 +399,20 @@ impl<T: Element> Plan<T> {
     /// Forward, loss and backward, slab by slab; what becomes of each layer's gradients is the `purpose`'s to say.
     fn pass(
         &mut self,
-        x: MatRef<'_, T>,
+        x: Sequences<'_, T>,
         objective: Objective<'_, T>,
         purpose: &mut dyn Purpose<T>,
     ) -> Result<f64, Error> {
+        if self.is_recurrent() {
+            return self.pass_through_time(x, objective, purpose);
+        }
+        // Where there is no state, a step is as good as another example.
+        let x = x.x;
         let batch = x.rows();
         // A batch whose statistics matter is not cut.
         let whole = self.has_batch_statistics();
         let count = if whole { 1 } else { slabs(batch).len() };
-        self.prepare(if whole { batch } else { largest_slab(batch) }, true)?;
+        self.prepare(Batch::of(if whole { batch } else { largest_slab(batch) }), true)?;
         for layer in &mut self.layers {
             layer.pass.prepare_slabs(count)?;
         }
@@ -396,13 +433,13 @@ impl<T: Element> Plan<T> {
             let mut loss = 0.0;
             for (start, len) in slabs {
                 let objective = objective.slice(start, len);
-                self.prepare(len, true)?;
+                self.prepare(Batch::of(len), true)?;
                 if !objective.is_forwarded() {
-                    self.forward(team, &|k| purpose.params(k), x.slice(start, len)?, true);
+                    self.forward(team, &|k| purpose.params(k), Steps::one(x.slice(start, len)?), true);
                 }
-                self.layers.iter().enumerate().for_each(|(k, layer)| purpose.observe(k, &*layer.pass));
+                self.layers.iter().enumerate().for_each(|(k, layer)| purpose.observe(k, &*layer.pass, 0));
                 self.estimate_fisher(team, purpose, objective, (start == 0, batch))?;
-                loss += self.backward(team, &|k| purpose.params(k), objective);
+                loss += self.backward(team, &|k| purpose.params(k), objective, Steps::one(()));
                 let last = start + len == batch;
                 if last && let Err(error) = self.check_pass(purpose, objective, loss) {
                     if let (Some((_, state)), Some(before)) = (purpose.fisher(), labels_before) {
@@ -425,7 +462,12 @@ impl<T: Element> Plan<T> {
     }
 
     /// Checks what a whole batch made, before anything is made of its gradients.
-    fn check_pass(&self, purpose: &dyn Purpose<T>, objective: Objective<'_, T>, loss: f64) -> Result<(), Error> {
+    pub(super) fn check_pass(
+        &self,
+        purpose: &dyn Purpose<T>,
+        objective: Objective<'_, T>,
+        loss: f64,
+    ) -> Result<(), Error> {
         if purpose.needs_divisors() {
             self.check_divisors()?;
         }
@@ -444,7 +486,7 @@ impl<T: Element> Plan<T> {
         Ok(())
     }
 
-    fn begin_count(&mut self) {
+    pub(super) fn begin_count(&mut self) {
         self.layers.iter_mut().for_each(|layer| layer.pass.begin_count());
     }
 
@@ -455,10 +497,10 @@ impl<T: Element> Plan<T> {
     }
 
     /// Calls `f` with each layer's pass and its input `x [B, d]`, from the last layer down.
-    fn for_each_down(&mut self, mut f: impl FnMut(usize, &mut dyn Pass<T>, &Activations<T>)) {
+    pub(super) fn for_each_down(&mut self, mut f: impl FnMut(usize, &mut dyn Pass<T>, Examples<'_, T>)) {
         for k in (0..self.layers.len()).rev() {
             let (below, here) = self.layers.split_at_mut(k);
-            let x = below.last().map_or(&self.entry.examples, |below| &below.pass.buffers().h_examples);
+            let x = below.last().map_or_else(|| self.entry.examples(), |below| below.pass.h_examples());
             f(k, &mut *here[0].pass, x);
         }
     }
@@ -476,17 +518,18 @@ impl<T: Element> Plan<T> {
         let last = self.layers.len() - 1;
         // The step will fail, and nothing is to be drawn from what is not a number.
         let Objective::Mean(mean) = objective else { return Ok(()) };
-        if !mean.loss(&self.layers[last].pass.buffers().h, None, &mut self.row).loss.is_finite() {
+        let outputs = self.layers[last].pass.outputs();
+        if !mean.loss(outputs, Steps::one(()), None, &mut self.row).loss.is_finite() {
             return Ok(());
         }
         let mut drawn = std::mem::take(&mut self.drawn);
-        draw_labels(&self.layers[last].pass.buffers().h, &mut state.label_generator, &mut drawn);
+        draw_labels(self.layers[last].pass.outputs(), &mut state.label_generator, &mut drawn);
         // There is room for the largest slab already; this only makes it as large as this one.
         self.layers.iter_mut().try_for_each(|layer| layer.pass.prepare_fisher_pass())?;
         self.layers.iter_mut().for_each(|layer| layer.pass.begin_fisher_pass());
         // Gradients of single examples, not of their mean.
         let mean = Mean { target: Target::labels(&drawn), total: 1.0 };
-        self.backward(team, &|k| purpose.params(k), Objective::Mean(mean));
+        self.backward(team, &|k| purpose.params(k), Objective::Mean(mean), Steps::one(()));
         self.drawn = drawn;
         let keep = if first { 1.0 - c } else { 1.0 };
         let [keep, scale] = [keep, c * f_lambda / batch as f64].map(T::from_f64);
@@ -499,14 +542,21 @@ impl<T: Element> Plan<T> {
         Ok(())
     }
 
-    /// From the outputs of a slab to the deltas of all layers; returns the sum of the losses.
-    fn backward(&mut self, team: &Team<'_>, params: ParamsOf<'_, '_, T>, objective: Objective<'_, T>) -> f64 {
+    /// From the outputs of the present examples, whose targets are in the rows that `rows` says, to the deltas of all
+    /// layers; returns the sum of the losses.
+    pub(super) fn backward(
+        &mut self,
+        team: &Team<'_>,
+        params: ParamsOf<'_, '_, T>,
+        objective: Objective<'_, T>,
+        rows: Steps<()>,
+    ) -> f64 {
         let last = self.layers.len() - 1;
         let pass = &mut self.layers[last].pass;
         let loss = match objective {
-            Objective::Mean(mean) => mean.loss(&pass.buffers().h, Some(&mut self.doutputs), &mut self.row).loss,
+            Objective::Mean(mean) => mean.loss(pass.outputs(), rows, Some(&mut self.doutputs), &mut self.row).loss,
             Objective::Given { doutputs, .. } => {
-                from_rows(team, doutputs, &mut self.doutputs);
+                from_rows(team, rows.of(doutputs), pass.buffers().examples, &mut self.doutputs);
                 0.0
             }
         };
@@ -523,18 +573,18 @@ impl<T: Element> Plan<T> {
     }
 
     /// Useful work in all layers.
-    fn flops(&self, batch: usize, of: impl Fn(&LayerShape, usize, bool) -> f64) -> f64 {
+    pub(super) fn flops(&self, batch: usize, of: impl Fn(&LayerShape, usize, bool) -> f64) -> f64 {
         self.shapes().enumerate().map(|(k, shape)| of(&shape, batch, k > 0)).sum()
     }
 
     /// Makes room for a slab.
-    fn prepare(&mut self, examples: usize, training: bool) -> Result<(), Error> {
+    pub(super) fn prepare(&mut self, batch: Batch, training: bool) -> Result<(), Error> {
         for layer in &mut self.layers {
-            layer.pass.prepare(examples, training)?;
+            layer.pass.prepare(batch, training)?;
         }
         self.entry.prepare(self.layers[0].pass.buffers())?;
         if training {
-            self.doutputs.resize(self.outputs(), self.last_outputs().columns())?;
+            self.doutputs.resize(self.outputs(), self.last().pass.buffers().all)?;
         }
         let room = 2 * self.outputs();
         let more = room.saturating_sub(self.row.len());
@@ -543,13 +593,21 @@ impl<T: Element> Plan<T> {
         Ok(())
     }
 
-    fn forward(&mut self, team: &Team<'_>, params: ParamsOf<'_, '_, T>, x: MatRef<'_, T>, training: bool) {
-        let few = self.last().pass.buffers().uses_dot_products(x.rows());
+    pub(super) fn forward(
+        &mut self,
+        team: &Team<'_>,
+        params: ParamsOf<'_, '_, T>,
+        x: Steps<MatRef<'_, T>>,
+        training: bool,
+    ) {
         let input = self.entry.load(team, self.layers[0].pass.buffers(), x, training);
         self.layers[0].pass.forward(team, params(0), input, training);
         for k in 1..self.layers.len() {
             let (below, here) = self.layers.split_at_mut(k);
-            here[0].pass.forward(team, params(k), below[k - 1].pass.buffers().output(few), training);
+            let below = &below[k - 1].pass;
+            let buffers = below.buffers();
+            let input = if buffers.dots { Input::Examples(&buffers.h_examples) } else { Input::Units(below.h()) };
+            here[0].pass.forward(team, params(k), input, training);
         }
     }
 
@@ -560,20 +618,20 @@ impl<T: Element> Plan<T> {
     pub fn evaluate<'a>(
         &mut self,
         params: impl Into<NetworkParams<'a, T>>,
-        x: MatRef<'_, T>,
+        x: impl Into<Sequences<'a, T>>,
         target: impl Into<Target<'a, T>>,
     ) -> Result<Evaluation, Error>
     where
         T: 'a,
     {
-        let (params, target) = (params.into(), target.into());
+        let (params, x, target) = (params.into(), x.into(), target.into());
         params.check("params", self.schemas())?;
-        same("x", "columns", x.cols(), "the network", "inputs", self.inputs())?;
+        self.check_sequences(x)?;
         target.check(x.rows(), self.outputs())?;
         let mean = Mean::of(target, x.rows(), self.outputs());
         let mut sum = Evaluation::default();
-        self.in_pieces(&|k| params.layer(k), x, |_, start, outputs, row| {
-            sum.add(mean.slice(start, outputs.columns().len()).loss(outputs, None, row));
+        self.in_pieces(&|k| params.layer(k), x, |_, piece, row| {
+            sum.add(mean.loss((piece.outputs, piece.examples), piece.rows, None, row));
         })?;
         Ok(mean.finish(sum))
     }
@@ -585,42 +643,46 @@ impl<T: Element> Plan<T> {
     pub fn logits<'a>(
         &mut self,
         params: impl Into<NetworkParams<'a, T>>,
-        x: MatRef<'_, T>,
+        x: impl Into<Sequences<'a, T>>,
         mut logits: MatMut<'_, T>,
     ) -> Result<(), Error>
     where
         T: 'a,
     {
-        let params = params.into();
+        let (params, x) = (params.into(), x.into());
         params.check("params", self.schemas())?;
-        same("x", "columns", x.cols(), "the network", "inputs", self.inputs())?;
+        self.check_sequences(x)?;
         same("logits", "rows", logits.rows(), "x", "rows", x.rows())?;
         same("logits", "columns", logits.cols(), "the network", "outputs", self.outputs())?;
-        self.in_pieces(&|k| params.layer(k), x, |team, start, piece, _| {
-            let mut rows = logits.slice_mut(start, piece.columns().len());
-            to_rows(team, piece, &mut rows, |logit| logit);
+        self.in_pieces(&|k| params.layer(k), x, |team, piece, _| {
+            to_rows(team, piece.outputs, piece.examples, piece.rows.of(&mut logits), |logit| logit);
         })
     }
 
-    /// Calls `each` with the index of the first example and the outputs of one piece of `x` after the other, and with
-    /// room for two rows of outputs.
+    /// Calls `each` with one piece of `x` after the other, and with room for two rows of outputs.
     fn in_pieces(
         &mut self,
         params: ParamsOf<'_, '_, T>,
-        x: MatRef<'_, T>,
-        mut each: impl FnMut(&Team<'_>, usize, &Activations<T>, &mut [T]) + Send,
+        x: Sequences<'_, T>,
+        mut each: impl FnMut(&Team<'_>, Piece<'_, T>, &mut [T]) + Send,
     ) -> Result<(), Error> {
-        self.prepare(largest_slab(x.rows()), false)?;
+        if self.is_recurrent() {
+            return self.in_pieces_through_time(params, x, each);
+        }
+        let x = x.x;
+        self.prepare(Batch::of(largest_slab(x.rows())), false)?;
         self.begin_count();
         let flops = self.flops(x.rows(), |shape, batch, _| shape.forward_flops(batch));
         let threads = self.context.threads().clone();
         threads.region(flops, |team| {
             for (start, len) in slabs(x.rows()) {
                 let slab = x.slice(start, len)?;
-                self.prepare(len, false)?;
-                self.forward(team, params, slab, false);
+                self.prepare(Batch::of(len), false)?;
+                self.forward(team, params, Steps::one(slab), false);
                 let last = self.layers.last().expect("an architecture has a layer");
-                each(team, start, &last.pass.buffers().h, &mut self.row);
+                let (outputs, examples) = last.pass.outputs();
+                let rows = Steps { rows: (), rows_of_step: x.rows(), first: start };
+                each(team, Piece { outputs, examples, rows }, &mut self.row);
             }
             Ok(())
         })
@@ -628,11 +690,18 @@ impl<T: Element> Plan<T> {
 }
 
 /// The parameters of a layer by its number.
-type ParamsOf<'f, 'p, T> = &'f (dyn Fn(usize) -> ParamsRef<'p, T> + Sync + 'f);
+pub(super) type ParamsOf<'f, 'p, T> = &'f (dyn Fn(usize) -> ParamsRef<'p, T> + Sync + 'f);
+
+/// The outputs of some examples, and the rows that are theirs among those of all.
+pub(super) struct Piece<'a, T> {
+    pub outputs: Units<'a, T>,
+    pub examples: Split,
+    pub rows: Steps<()>,
+}
 
 /// What a pass has the gradient of.
 #[derive(Clone, Copy)]
-enum Objective<'a, T> {
+pub(super) enum Objective<'a, T> {
     /// The mean loss of a target.
     Mean(Mean<'a, T>),
     /// A loss that was computed elsewhere, with its gradient by the outputs. `forwarded` after a forward pass with the
@@ -652,12 +721,12 @@ impl<T: Element> Objective<'_, T> {
         }
     }
 
-    fn is_forwarded(&self) -> bool {
+    pub(super) fn is_forwarded(&self) -> bool {
         matches!(self, Self::Given { forwarded: true, .. })
     }
 
     /// The loss, from the sum of those of all examples.
-    fn finish(&self, sum: f64) -> f64 {
+    pub(super) fn finish(&self, sum: f64) -> f64 {
         match self {
             Self::Mean(mean) => mean.finish(Evaluation { loss: sum, ..Evaluation::default() }).loss,
             Self::Given { loss, .. } => *loss,

@@ -2,7 +2,7 @@
 
 use super::inspect::Observer;
 use super::train_state::TrainState;
-use crate::buffer::Activations;
+use crate::buffer::Examples;
 use crate::element::Element;
 use crate::error::Error;
 use crate::layers::buffers::LayerBuffers;
@@ -21,8 +21,8 @@ pub(super) trait Purpose<T: Element>: Send + Sync {
     /// The parameters of layer `k`.
     fn params(&self, k: usize) -> ParamsRef<'_, T>;
 
-    /// Looks at layer `k` between forward and backward.
-    fn observe(&mut self, _k: usize, _pass: &dyn Pass<T>) {}
+    /// Looks at layer `k` between forward and backward, where step 0 of what it keeps is step `start` of all.
+    fn observe(&mut self, _k: usize, _pass: &dyn Pass<T>, _start: usize) {}
 
     /// The estimate of the Fisher information that the pass adds to, and what it is added to.
     fn fisher(&mut self) -> Option<(Natural, &mut TrainState<T>)> {
@@ -30,7 +30,7 @@ pub(super) trait Purpose<T: Element>: Send + Sync {
     }
 
     /// Makes what is wanted of the gradients of layer `k`, whose input is `x`, from the last layer down.
-    fn finish(&mut self, team: &Team<'_>, k: usize, pass: &mut dyn Pass<T>, x: &Activations<T>);
+    fn finish(&mut self, team: &Team<'_>, k: usize, pass: &mut dyn Pass<T>, x: Examples<'_, T>);
 
     /// After all layers were finished.
     fn end(&mut self, _team: &Team<'_>, _buffers: BuffersOf<'_, T>) {}
@@ -65,7 +65,7 @@ impl<T: Element> Purpose<T> for Step<'_, '_, T> {
         self.update.natural.map(|natural| (natural, &mut *self.state))
     }
 
-    fn finish(&mut self, team: &Team<'_>, k: usize, pass: &mut dyn Pass<T>, x: &Activations<T>) {
+    fn finish(&mut self, team: &Team<'_>, k: usize, pass: &mut dyn Pass<T>, x: Examples<'_, T>) {
         let state = &mut self.state.layers[k];
         if !self.update.clips_network() {
             return pass.update(team, self.update, self.params.layer_mut(k), x, state);
@@ -106,7 +106,7 @@ impl<T: Element> Purpose<T> for Gradients<'_, '_, T> {
         self.params.layer(k)
     }
 
-    fn finish(&mut self, team: &Team<'_>, k: usize, pass: &mut dyn Pass<T>, x: &Activations<T>) {
+    fn finish(&mut self, team: &Team<'_>, k: usize, pass: &mut dyn Pass<T>, x: Examples<'_, T>) {
         pass.collect(team, x, Destination::Store(self.gradients.layer_mut(k)));
     }
 }
@@ -127,11 +127,11 @@ impl<T: Element> Purpose<T> for Inspection<'_, T> {
         false
     }
 
-    fn observe(&mut self, k: usize, pass: &dyn Pass<T>) {
-        self.observers[k].observe(pass);
+    fn observe(&mut self, k: usize, pass: &dyn Pass<T>, start: usize) {
+        self.observers[k].observe(pass, start);
     }
 
-    fn finish(&mut self, team: &Team<'_>, k: usize, pass: &mut dyn Pass<T>, x: &Activations<T>) {
+    fn finish(&mut self, team: &Team<'_>, k: usize, pass: &mut dyn Pass<T>, x: Examples<'_, T>) {
         pass.collect(team, x, Destination::Store(self.gradients[k].view_mut()));
     }
 }

@@ -1,6 +1,7 @@
 //! What a pass through one layer keeps.
 
 use super::layer::Layer;
+use super::sequences::Course;
 use crate::buffer::Activations;
 use crate::driver::to_rows;
 use crate::element::Element;
@@ -9,7 +10,7 @@ use crate::layers::LayerShape;
 use crate::layers::entry::Entry;
 use crate::layers::inhibition::low::LowDivisors;
 use crate::layers::pass::{Pass, Standardised};
-use crate::matrix::{MatMut, MatRef};
+use crate::matrix::{MatMut, MatRef, Steps};
 use crate::threads::Threads;
 
 /// What a forward pass through a [`Layer`] keeps for its backward pass: a copy of its input, what happened on the way,
@@ -33,8 +34,12 @@ pub(super) struct Kept<T: Element> {
     pub entry: Entry<T>,
     pub dh: Activations<T>,
     pub dx: Activations<T>,
-    /// Examples of the forward pass that no backward pass followed yet.
+    /// How the forward pass went through its steps; one without states has one.
+    pub course: Course,
+    /// Examples of the forward pass that no backward pass followed yet, of all its steps.
     pub examples: Option<usize>,
+    /// Whether a backward pass through states was the last thing that happened.
+    pub went_back: bool,
 }
 
 impl<T: Element> Default for Tape<T> {
@@ -49,7 +54,7 @@ impl<T: Element> Tape<T> {
         Self(None)
     }
 
-    /// Examples of the forward pass that it keeps, until a backward pass follows it.
+    /// Examples of the forward pass that it keeps, until a backward pass follows it: rows of its `x`.
     pub fn examples(&self) -> Option<usize> {
         self.0.as_ref().and_then(|kept| kept.examples)
     }
@@ -59,7 +64,8 @@ impl<T: Element> Tape<T> {
         if self.0.as_ref().is_none_or(|kept| kept.layer != layer.number()) {
             let (shape, pass) = (layer.shape(), layer.shape().pass(layer.context().isa())?);
             let [dh, dx] = [(); 2].map(|()| Activations::new());
-            self.0 = Some(Kept { layer: layer.number(), shape, pass, entry: Entry::new(), dh, dx, examples: None });
+            let (layer, entry, course) = (layer.number(), Entry::new(), Course::new(1, 1, None));
+            self.0 = Some(Kept { layer, shape, pass, entry, dh, dx, course, examples: None, went_back: false });
         }
         Ok(self.0.as_mut().expect("it was just made"))
     }
@@ -81,7 +87,9 @@ impl<T: Element> Tape<T> {
         let (kept, examples) = self.kept()?;
         let minus_zi = kept.pass.minus_zi().ok_or(Error::Kind { expected: "DANN" })?;
         check("zi", &zi, examples, "interneurons", kept.shape.interneurons())?;
-        Threads::Serial.region(0.0, |team| to_rows(team, minus_zi, &mut zi, |minus_zi| -minus_zi));
+        Threads::Serial.region(0.0, |team| {
+            to_rows(team, minus_zi.units(), minus_zi.columns(), Steps::one(&mut zi), |minus_zi| -minus_zi)
+        });
         Ok(())
     }
 
@@ -92,15 +100,18 @@ impl<T: Element> Tape<T> {
     /// As [`Tape::interneurons`]; [`Error::Kind`] for a layer that does not divide.
     pub fn standardised(&self, mut zhat: MatMut<'_, T>, mut gamma: MatMut<'_, T>) -> Result<(), Error> {
         let (kept, examples) = self.kept()?;
-        let Some(Standardised { inverse: Some((inverse, division)), zhat: standardised }) = kept.pass.standardised()
+        let [Some(Standardised { inverse: Some((inverse, division)), zhat: standardised, .. }), None] =
+            kept.pass.standardised()
         else {
             return Err(Error::Kind { expected: "divisive DANN" });
         };
         check("zhat", &zhat, examples, "outputs", kept.shape.outputs())?;
         check("gamma", &gamma, examples, "outputs", kept.shape.outputs())?;
         Threads::Serial.region(0.0, |team| {
-            to_rows(team, standardised, &mut zhat, |zhat| zhat);
-            to_rows(team, inverse, &mut gamma, |kept| T::ONE / division.kept(kept));
+            to_rows(team, standardised.units(), standardised.columns(), Steps::one(&mut zhat), |zhat| zhat);
+            to_rows(team, inverse.units(), inverse.columns(), Steps::one(&mut gamma), |kept| {
+                T::ONE / division.kept(kept)
+            });
         });
         Ok(())
     }
@@ -113,6 +124,30 @@ impl<T: Element> Tape<T> {
     }
 
     /// What is kept, and of how many examples.
+    /// The states in which the last sequences through a recurrent layer ended, `[B, ne]`: `h_T`, or `v_T` in the `state`
+    /// form. They can be handed to another call ([`Sequences::states`](crate::Sequences::states)), or be
+    /// [carried over](crate::Sequences::carried).
+    pub fn last_states(&self) -> Option<MatRef<'_, T>> {
+        self.0.as_ref().and_then(|kept| kept.pass.last_states())
+    }
+
+    /// The gradient by the states before the first step, `dh0 [B, ne]`, which is overwritten: one an example, after a
+    /// backward pass through a recurrent layer. Where states were handed in, what comes back to them. Zero where the
+    /// sequences began in an `h0` of zeros that is not learned.
+    ///
+    /// # Errors
+    /// [`Error::NoForward`] unless a backward pass through a recurrent layer is the last that happened;
+    /// [`Error::Mismatch`] if `dh0` has other dimensions.
+    pub fn state_gradient(&mut self, mut dh0: MatMut<'_, T>) -> Result<(), Error> {
+        let kept = self.0.as_mut().filter(|kept| kept.went_back).ok_or(Error::NoForward)?;
+        let units = kept.shape.recurrent_units();
+        let in_time = kept.pass.in_time().ok_or(Error::NoForward)?;
+        let (dstates, examples) = in_time.dstates();
+        check("dh0", &dh0, examples.len(), "recurrent units", units)?;
+        Threads::Serial.region(0.0, |team| to_rows(team, dstates, examples, Steps::one(&mut dh0), |d| d));
+        Ok(())
+    }
+
     fn kept(&self) -> Result<(&Kept<T>, usize), Error> {
         let kept = self.0.as_ref().and_then(|kept| kept.examples.map(|examples| (kept, examples)));
         kept.ok_or(Error::NoForward)

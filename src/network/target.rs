@@ -1,10 +1,12 @@
 //! What the outputs of a network are to be, and so the loss.
 
 use super::loss::{self, Evaluation};
-use crate::buffer::Activations;
+use crate::buffer::{Activations, Units};
 use crate::element::Element;
 use crate::error::{Error, check_labels, length, same, values};
-use crate::matrix::{MatMut, MatRef};
+use crate::layout::Split;
+use crate::matrix::{MatMut, MatRef, Steps};
+use std::ops::Range;
 
 /// What the outputs `o [B, K]` of a network are to be, and so the loss `L = Σ w ℓ / Σ w`, a mean over examples or over
 /// elements, in which each has the weight 1 unless the target says otherwise:
@@ -220,10 +222,27 @@ impl<'a, T: Element> Mean<'a, T> {
         Self { target: self.target.slice(start, len), ..self }
     }
 
-    /// The sum of the weighted losses of some examples, and their errors, from their `outputs [K, n]`; with `gradient`,
-    /// also the gradient of the whole batch's mean by them, zero in the padding. `row` is room for two rows of outputs.
-    pub fn loss(&self, outputs: &Activations<T>, gradient: Option<&mut Activations<T>>, row: &mut [T]) -> Evaluation {
-        loss::of_groups(self, outputs, gradient, row)
+    /// The sum of the weighted losses of some examples, whose targets are in the rows that `rows` says, and their errors,
+    /// from their `outputs [K, ·]`; with `gradient`, also the gradient of the whole batch's mean by them, zero in the
+    /// padding. `row` is room for two rows of outputs.
+    pub fn loss(
+        &self,
+        outputs: (Units<'_, T>, Split),
+        rows: Steps<()>,
+        gradient: Option<&mut Activations<T>>,
+        row: &mut [T],
+    ) -> Evaluation {
+        loss::of_groups(self, outputs, rows, gradient, row)
+    }
+
+    /// The rows from the first to the last that have a weight.
+    pub fn weighty(&self, rows: Range<usize>) -> Range<usize> {
+        let Weights::Examples(w) = self.target.weights else { return rows };
+        let is = |row: &usize| w[*row] != T::ZERO;
+        match rows.clone().find(is) {
+            Some(first) => first..rows.rev().find(is).map_or(first, |last| last + 1),
+            None => rows.start..rows.start,
+        }
     }
 
     /// The mean of the losses whose sum was made.

@@ -88,6 +88,7 @@ fn apply_clipped<T: Element>(
         targets.lr = largest_rate(schema, update, angle, targets.params.view(), gradients.view());
         for (i, direction) in gradients.view().iter().enumerate() {
             targets.target(i).along_direction().step(team, kernels, direction);
+            targets.hold(i);
         }
     } else {
         step(team, kernels, &mut targets, gradients.view());
@@ -98,5 +99,6 @@ fn apply_clipped<T: Element>(
 fn step<T: Element>(team: &Team<'_>, kernels: &Kernels<T>, targets: &mut Targets<'_, T>, gradients: ParamsRef<'_, T>) {
     for (i, gradient) in gradients.iter().enumerate() {
         targets.target(i).step(team, kernels, gradient);
+        targets.hold(i);
     }
 }

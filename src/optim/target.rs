@@ -89,6 +89,19 @@ impl<'a, T: Element> Targets<'a, T> {
     }
 }
 
+impl<T: Element> Targets<'_, T> {
+    /// Keeps the diagonal of a matrix that has none at zero, and what is kept of it.
+    pub fn hold(&mut self, i: usize) {
+        let parameter = &self.schema[i];
+        if parameter.zero_diagonal {
+            parameter.clear_diagonal(self.params.array_mut(i));
+            for slot in &mut self.state.slots {
+                parameter.clear_diagonal(slot.params.array_mut(i));
+            }
+        }
+    }
+}
+
 impl<T> Targets<'_, T> {
     /// How many elements parameter `i` has.
     pub fn len(&self, i: usize) -> usize {
@@ -98,7 +111,10 @@ impl<T> Targets<'_, T> {
     /// Whether parameter `i` stays as it is, so that nobody needs its gradient.
     pub fn frozen(&self, i: usize) -> bool {
         let parameter = &self.schema[i];
-        parameter.moves() && !self.update.moves(parameter)
+        match parameter.role {
+            Role::Statistic => false,
+            _ => !self.update.moves(parameter),
+        }
     }
 }
 

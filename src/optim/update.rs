@@ -316,8 +316,15 @@ fn policy(name: &'static str, value: f64, fine: bool, expected: &'static str) ->
     if fine { Ok(()) } else { Err(Error::Policy { name, value, expected }) }
 }
 
-const DECAY_NAMES: PerRole<&str> =
-    PerRole::new(["decay of Wex", "decay of Wix", "decay of Wei", "decay of alpha", "decay of g", "decay of b"]);
+const DECAY_NAMES: PerRole<&str> = PerRole::new([
+    "decay of Wex",
+    "decay of Wix",
+    "decay of Wei",
+    "decay of alpha",
+    "decay of g",
+    "decay of b",
+    "decay of h0",
+]);
 
 const MOMENTUM_NAMES: PerRole<&str> = PerRole::new([
     "momentum of Wex",
@@ -326,4 +333,5 @@ const MOMENTUM_NAMES: PerRole<&str> = PerRole::new([
     "momentum of alpha",
     "momentum of g",
     "momentum of b",
+    "momentum of h0",
 ]);

@@ -244,7 +244,15 @@ impl<'a, T> ParamsRef<'a, T> {
         self.check(schema)?;
         let mut arrays = schema.iter().zip(self.iter());
         arrays.try_for_each(|(parameter, array)| {
-            values(parameter.name, array.iter().map(|value| value.to_f64()), parameter.signed)
+            values(parameter.name, array.iter().map(|value| value.to_f64()), parameter.signed)?;
+            let own = array.iter().enumerate().filter(|_| parameter.zero_diagonal);
+            match own.step_by(parameter.dimensions().last().map_or(1, |cols| cols + 1)).find(|(_, w)| **w != T::ZERO) {
+                None => Ok(()),
+                Some((index, value)) => {
+                    let expected = "0, as no unit has a connection to itself";
+                    Err(Error::Value { name: parameter.name, index, value: value.to_f64(), expected })
+                }
+            }
         })
     }
 }
@@ -319,10 +327,15 @@ impl<'a, T> ParamsMut<'a, T> {
 }
 
 /// An array of `value(0)`, `value(1)`, …, or an error if there is no memory for it.
-pub(crate) fn array<T: Element>(len: usize, value: impl FnMut(usize) -> f64) -> Result<Vec<T>, Error> {
+pub(crate) fn array<T: Element>(len: usize, mut value: impl FnMut(usize) -> f64) -> Result<Vec<T>, Error> {
+    collected(len, |i| T::from_f64(value(i)))
+}
+
+/// The same of anything.
+pub(crate) fn collected<A>(len: usize, value: impl FnMut(usize) -> A) -> Result<Vec<A>, Error> {
     let mut array = Vec::new();
     array.try_reserve_exact(len).map_err(|_| Error::TooLarge { elements: len })?;
-    array.extend((0..len).map(value).map(T::from_f64));
+    array.extend((0..len).map(value));
     Ok(array)
 }
 

@@ -1,5 +1,6 @@
 //! Parameters as data: what a layer's arrays are called, how large they are, and what they are for.
 
+use crate::element::Element;
 use crate::error::{Error, area};
 
 /// The most arrays that a layer has: views of them have room for so many, so that a step allocates nothing.
@@ -22,18 +23,29 @@ pub enum Role {
     Gain,
     /// Bias: `b`.
     Bias,
+    /// The state in which a sequence begins, where it is learned: `h0`.
+    InitialState,
     /// Statistics that a layer keeps for evaluation. No gradient moves them.
     Statistic,
+    /// Numbers that training leaves alone: an `h0` that is not learned, leaks.
+    Constant,
 }
 
 impl Role {
-    /// The roles of parameters that a step moves: all but [`Role::Statistic`].
-    pub const MOVED: [Self; 6] =
-        [Self::Weights, Self::ToInterneurons, Self::FromInterneurons, Self::LogStrength, Self::Gain, Self::Bias];
+    /// The roles of parameters that a step moves: all but [`Role::Statistic`] and [`Role::Constant`].
+    pub const MOVED: [Self; 7] = [
+        Self::Weights,
+        Self::ToInterneurons,
+        Self::FromInterneurons,
+        Self::LogStrength,
+        Self::Gain,
+        Self::Bias,
+        Self::InitialState,
+    ];
 
     /// The letter that equations and errors have for it.
     pub(crate) fn letter(self) -> &'static str {
-        ["Wex", "Wix", "Wei", "alpha", "g", "b", "a statistic"][self as usize]
+        ["Wex", "Wix", "Wei", "alpha", "g", "b", "h0", "a statistic", "a constant"][self as usize]
     }
 }
 
@@ -65,7 +77,7 @@ impl<A> PerRole<A> {
     /// The same values, but for one role.
     ///
     /// # Panics
-    /// For [`Role::Statistic`], which no step moves.
+    /// For roles that no step moves.
     #[must_use]
     pub fn with(mut self, role: Role, value: A) -> Self {
         self.0[role as usize] = value;
@@ -79,7 +91,7 @@ impl<A> PerRole<A> {
 }
 
 /// # Panics
-/// For [`Role::Statistic`], which no step moves.
+/// For roles that no step moves.
 impl<A> std::ops::Index<Role> for PerRole<A> {
     type Output = A;
 
@@ -107,6 +119,8 @@ pub struct Parameter {
     pub signed: bool,
     /// What corrections from the Fisher information multiply its gradient with.
     pub correction: f64,
+    /// Whether the diagonal of a square matrix is zero and stays so.
+    pub zero_diagonal: bool,
     sizes: [usize; 2],
     rank: usize,
 }
@@ -114,7 +128,7 @@ pub struct Parameter {
 impl Parameter {
     /// A matrix, row-major.
     pub(crate) fn matrix(role: Role, rows: usize, cols: usize) -> Self {
-        Self { name: "", role, signed: true, correction: 1.0, sizes: [rows, cols], rank: 2 }
+        Self { name: "", role, signed: true, correction: 1.0, zero_diagonal: false, sizes: [rows, cols], rank: 2 }
     }
 
     pub(crate) fn vector(role: Role, len: usize) -> Self {
@@ -129,6 +143,18 @@ impl Parameter {
     /// The same with a correction from the Fisher information.
     pub(crate) fn corrected(self, correction: f64) -> Self {
         Self { correction, ..self }
+    }
+
+    /// The same without a diagonal, if `there` is none.
+    pub(crate) fn without_diagonal(self, there: bool) -> Self {
+        Self { zero_diagonal: there, ..self }
+    }
+
+    /// Sets the diagonal of such an array to zero, if it has none.
+    pub(crate) fn clear_diagonal<T: Element>(&self, array: &mut [T]) {
+        if self.zero_diagonal && array.len() == self.elements() {
+            array.iter_mut().step_by(self.sizes[1] + 1).for_each(|own| *own = T::ZERO);
+        }
     }
 
     /// The same where `there`; without elements in a variant of the layer that does not have it.
@@ -148,7 +174,7 @@ impl Parameter {
 
     /// Whether a step moves it along its gradient.
     pub fn moves(&self) -> bool {
-        self.role != Role::Statistic
+        !matches!(self.role, Role::Statistic | Role::Constant)
     }
 }
 

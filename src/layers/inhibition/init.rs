@@ -69,7 +69,7 @@ impl Init {
 }
 
 /// `exp(alpha)` that standardises what a half-normal distribution of inputs excites.
-fn fixed_strength(shape: &DannShape) -> f64 {
+pub(in crate::layers) fn fixed_strength(shape: &DannShape) -> f64 {
     let d = shape.d as f64;
     match shape.divisor {
         Divisor::Plain | Divisor::Floor(_) => ((2.0 * PI - 1.0) / d).sqrt(),
@@ -108,7 +108,7 @@ fn independent<T: Element>(
     Ok([wex, exponential(ni * d, scale, numbers)?, exponential(ne * ni, scale, numbers)?])
 }
 
-fn centred<T: Element>(
+pub(in crate::layers) fn centred<T: Element>(
     &DannShape { d, ne, ni, .. }: &DannShape,
     law: Law,
     s: f64,

@@ -219,24 +219,24 @@ impl<T: Scalar, S: Simd<T>, D: Divide<T>> Epilogue<T, S> for InhibitBackward<T, 
 
 /// From `P = du Wei`, the accumulators, to `dzI = −P + a ⊙ Q`, and `dalpha = Σ_B a ⊙ zI ⊙ Q` with `Q = dγ Wei`. With a
 /// root, `dzI = −P + 2 a² ⊙ zI ⊙ Q` and `dalpha = Σ_B 2 (a ⊙ zI)² ⊙ Q` with `Q = dγ/(2γ) Wei`.
-pub(crate) struct InterneuronsBackward<T> {
+pub(crate) struct InterneuronsBackward<T, W: Access = Transposed> {
     /// `dzI [ni, B]`, written.
     pub dzi: Grouped<T>,
     /// What division adds; none without it.
-    pub divisive: Option<DivisiveBackward<T>>,
+    pub divisive: Option<DivisiveBackward<T, W>>,
     /// What division by a root adds, in its place.
-    pub root: Option<RootBackward<T>>,
+    pub root: Option<RootBackward<T, W>>,
 }
 
 /// `Q [ni, B] = dγ Wei`
-pub(crate) enum Q<T> {
-    /// The tile's own sum, of `Wei [ne, ni]` and `dγ [ne, B]`.
-    Sum(Operand<T, Transposed>),
+pub(crate) enum Q<T, W: Access> {
+    /// The tile's own sum, of `Wei [ne, ni]` (or its transpose, by rows) and `dγ [ne, B]`.
+    Sum(Operand<T, W>),
     /// Stored before, for large layers.
     Stored(Grouped<T>),
 }
 
-impl<T: Scalar> Q<T> {
+impl<T: Scalar, W: Access> Q<T, W> {
     /// A tile of it.
     ///
     /// # Safety
@@ -251,7 +251,7 @@ impl<T: Scalar> Q<T> {
         // SAFETY: the caller vouches for the pointers.
         unsafe {
             match *self {
-                Self::Sum(operand) => Transposed::product(s, zeros::<T, S, MR, NV>(s), operand, row, group),
+                Self::Sum(operand) => W::product(s, zeros::<T, S, MR, NV>(s), operand, row, group),
                 Self::Stored(q) => load(s, q, row, group),
             }
         }
@@ -259,13 +259,13 @@ impl<T: Scalar> Q<T> {
 }
 
 /// The divisive part of [`InterneuronsBackward`] with a root.
-pub(crate) struct RootBackward<T> {
-    pub divisive: DivisiveBackward<T>,
+pub(crate) struct RootBackward<T, W: Access> {
+    pub divisive: DivisiveBackward<T, W>,
     /// `−zI [ni, B]`
     pub minus_zi: Grouped<T>,
 }
 
-impl<T: Scalar> RootBackward<T> {
+impl<T: Scalar, W: Access> RootBackward<T, W> {
     /// `dzI += 2 a² ⊙ zI ⊙ Q`, and dalpha.
     ///
     /// # Safety
@@ -301,8 +301,8 @@ impl<T: Scalar> RootBackward<T> {
 }
 
 /// The divisive part of [`InterneuronsBackward`].
-pub(crate) struct DivisiveBackward<T> {
-    pub q: Q<T>,
+pub(crate) struct DivisiveBackward<T, W: Access> {
+    pub q: Q<T, W>,
     /// `a [ni]`
     pub a: *const T,
     /// `a ⊙ zI [ni, B]`, or its square with a root.
@@ -311,7 +311,7 @@ pub(crate) struct DivisiveBackward<T> {
     pub dalpha: Partials<T>,
 }
 
-impl<T: Scalar, S: Simd<T>> Epilogue<T, S> for InterneuronsBackward<T> {
+impl<T: Scalar, S: Simd<T>, W: Access> Epilogue<T, S> for InterneuronsBackward<T, W> {
     #[inline(always)]
     unsafe fn finish<const MR: usize, const NV: usize>(&self, s: S, acc: Acc<S::V, MR, NV>, row: usize, group: Group) {
         let mut dzi = acc;

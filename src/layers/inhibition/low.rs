@@ -19,6 +19,15 @@ pub struct LowDivisors {
 }
 
 impl LowDivisors {
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let smallest = match (self.smallest, other.smallest) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Self { count: self.count + other.count, of: self.of + other.of, smallest }
+    }
+
     /// The part that is below, from 0 to 1.
     pub fn share(&self) -> f64 {
         if self.of == 0 { 0.0 } else { self.count as f64 / self.of as f64 }

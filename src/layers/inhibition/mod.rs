@@ -8,24 +8,29 @@
 //! the gradient of `Wei`. For the divisor that is a root of a sum of squares, what is called `a ⊙ zI` is its square.
 
 pub(crate) mod division;
-mod init;
-pub(super) mod kernels;
+pub(in crate::layers) mod init;
+pub(in crate::layers) mod kernels;
 pub(crate) mod low;
 
 use super::buffers::LayerBuffers;
 use super::collect::{Sums, WeightGradient};
-use crate::buffer::{Activations, Buffer};
+use crate::buffer::{Activations, Buffer, Examples, Units};
 use crate::driver::phase::{InParts, run_in_panels, run_in_parts, run_product};
 use crate::driver::{Side, panels, transpose};
 use crate::element::Element;
 use crate::error::Error;
-use crate::kernels::access::{Operand, Transposed};
+use crate::kernels::Kernels;
+use crate::kernels::access::{Access, Operand, Transposed};
 use crate::kernels::epilogue::Store;
 use crate::kernels::product::{Product, ProductKernel};
+use crate::layout::{Grouped, Split};
 use crate::threads::Team;
 use division::{Division, Divisor};
 use kernels::{CountLows, DivisiveBackward, InhibitionKernels, Interneurons, InterneuronsBackward, Q, RootBackward};
 use low::Lows;
+
+/// A copy from unit-major to example-major activations, which have these columns.
+type ToExamples<T> = (Grouped<T>, Grouped<T>, Split);
 
 /// What a pass keeps of the interneurons of a layer.
 #[derive(Clone)]
@@ -78,14 +83,14 @@ impl<T: Element> Inhibition<T> {
     /// Makes room for the batch that the layer's buffers were prepared for.
     pub fn prepare(&mut self, buffers: &mut LayerBuffers<T>, training: bool) -> Result<(), Error> {
         let &mut Self { ne, ni, divisive, .. } = self;
-        let (examples, units) = (buffers.examples, buffers.units(ni));
+        let (examples, units) = (buffers.all, buffers.units(ni));
         let batch = examples.len();
         self.minus_zi.resize(ni, examples)?;
         if divisive {
             self.a.resize(ni)?;
             self.azi.resize(ni, examples)?;
         }
-        if training || buffers.uses_dot_products(batch) {
+        if training || buffers.dots {
             self.minus_zi_examples.resize(batch, units)?;
             if divisive {
                 self.azi_examples.resize(batch, units)?;
@@ -101,10 +106,15 @@ impl<T: Element> Inhibition<T> {
             self.dzi.resize(ni, examples)?;
             if divisive {
                 self.dgamma.resize(ne, examples)?;
-                self.dalpha.prepare(examples)?;
+                self.dalpha.prepare(buffers.examples)?;
             }
         }
         Ok(())
+    }
+
+    /// Turns to other steps, of which there are no more than there were room for.
+    pub fn turn_to(&mut self, examples: Split) -> Result<(), Error> {
+        if self.divisive { self.dalpha.prepare(examples) } else { Ok(()) }
     }
 
     /// `zI = x Wixᵀ`, as `−zI` and `a ⊙ zI`; with `as_examples` also with a row an example.
@@ -120,12 +130,11 @@ impl<T: Element> Inhibition<T> {
         let &mut Self { ni, divisive, .. } = self;
         let &LayerBuffers { kernels, examples, .. } = buffers;
         self.assert_forward(buffers, as_examples);
-        self.a.iter_mut().zip(alpha).for_each(|(a, &alpha)| *a = alpha.exp());
-        let (minus_zi, azi, units) = (self.minus_zi.grouped_mut(), self.azi.grouped_mut(), buffers.units(ni));
-        let minus_zi_examples = as_examples.then(|| (self.minus_zi_examples.grouped_mut(), units));
-        let azi_examples = (as_examples && divisive).then(|| (self.azi_examples.grouped_mut(), units));
-        let squared = self.division.is_root().then_some(azi);
-        let epilogue = Interneurons { minus_zi, divisive: divisive.then(|| (azi, self.a.as_ptr())), squared };
+        self.strengths(alpha);
+        let (epilogue, units) = (self.interneurons(), buffers.units(ni));
+        let (minus_zi, azi) = (self.minus_zi.grouped_mut(), self.azi.grouped_mut());
+        let minus_zi_examples = as_examples.then(|| (self.minus_zi_examples.grouped_mut(), units, 0));
+        let azi_examples = (as_examples && divisive).then(|| (self.azi_examples.grouped_mut(), units, 0));
         let product = Product { init: None, terms: [Some(wix), None], examples, epilogue };
         // SAFETY: parameters and x are borrowed by the caller and were checked, the outputs and their copies are
         // borrowed mutably and have the size of the batch.
@@ -141,10 +150,54 @@ impl<T: Element> Inhibition<T> {
         }
     }
 
+    /// How many interneurons there are.
+    pub fn ni(&self) -> usize {
+        self.ni
+    }
+
+    /// Whether they divide.
+    pub fn divides(&self) -> bool {
+        self.divisive
+    }
+
+    /// What is to be copied after a forward product.
+    pub fn copies(&mut self) -> [Option<ToExamples<T>>; 2] {
+        let copy = |from: &Activations<T>, to: &mut Activations<T>| (from.grouped(), to.grouped_mut(), to.columns());
+        let minus_zi = copy(&self.minus_zi, &mut self.minus_zi_examples);
+        let azi = self.divisive.then(|| copy(&self.azi, &mut self.azi_examples));
+        [Some(minus_zi), azi]
+    }
+
+    /// `a = exp(alpha)`
+    pub fn strengths(&mut self, alpha: &[T]) {
+        self.a.iter_mut().zip(alpha).for_each(|(a, &alpha)| *a = alpha.exp());
+    }
+
+    /// What the product `x Wixᵀ` ends in.
+    pub fn interneurons(&mut self) -> Interneurons<T> {
+        let (minus_zi, azi) = (self.minus_zi.grouped_mut(), self.azi.grouped_mut());
+        let squared = self.division.is_root().then_some(azi);
+        Interneurons { minus_zi, divisive: self.divisive.then(|| (azi, self.a.as_ptr())), squared }
+    }
+
+    /// What the product `du Wei` ends in.
+    pub fn interneurons_backward<W: Access>(&mut self, q: Q<T, W>, squares: bool) -> InterneuronsBackward<T, W> {
+        let (dzi, dalpha) = (self.dzi.grouped_mut(), self.dalpha.partials(squares));
+        let (root, minus_zi) = (self.division.is_root(), self.minus_zi.grouped());
+        let part = DivisiveBackward { q, a: self.a.as_ptr(), azi: self.azi.grouped(), dalpha };
+        match (self.divisive, root) {
+            (false, _) => InterneuronsBackward { dzi, divisive: None, root: None },
+            (true, false) => InterneuronsBackward { dzi, divisive: Some(part), root: None },
+            (true, true) => {
+                InterneuronsBackward { dzi, divisive: None, root: Some(RootBackward { divisive: part, minus_zi }) }
+            }
+        }
+    }
+
     /// What the units' product takes from a forward pass: the terms that make `−s` and `γ − ε`.
     pub fn terms<W: Side>(&self, wei: &[T]) -> [Operand<T, W>; 2] {
-        let (minus_zi, azi) =
-            if W::EXAMPLES { (&self.minus_zi_examples, &self.azi_examples) } else { (&self.minus_zi, &self.azi) };
+        let minus_zi = W::input(&self.minus_zi, &self.minus_zi_examples);
+        let azi = W::input(&self.azi, &self.azi_examples);
         [W::operand(wei, self.ni, minus_zi), W::operand(wei, self.ni, azi)]
     }
 
@@ -152,7 +205,7 @@ impl<T: Element> Inhibition<T> {
     pub fn count_lows<W: Side>(
         &mut self,
         team: &Team<'_>,
-        &LayerBuffers { kernels, examples, .. }: &LayerBuffers<T>,
+        (kernels, examples): (&Kernels<T>, Split),
         gamma: Operand<T, W>,
         kernel: ProductKernel<T, W, CountLows<T>>,
     ) {
@@ -182,27 +235,15 @@ impl<T: Element> Inhibition<T> {
         if in_panels && divisive {
             self.q.assert_shape("dγ Wei", ni, examples);
         }
-        let p = Transposed::operand(wei, ni, &buffers.du);
-        let q = Transposed::operand(wei, ni, &self.dgamma);
+        let p = Transposed::operand(wei, ni, buffers.du.units());
+        let q = Transposed::operand(wei, ni, self.dgamma.units());
         let dzi = self.dzi.grouped_mut();
-        let dalpha = self.dalpha.partials(squares);
-        let (root, minus_zi) = (self.division.is_root(), self.minus_zi.grouped());
-        let epilogue = |q| {
-            let part = DivisiveBackward { q, a: self.a.as_ptr(), azi: self.azi.grouped(), dalpha };
-            match (divisive, root) {
-                (false, _) => InterneuronsBackward { dzi, divisive: None, root: None },
-                (true, false) => InterneuronsBackward { dzi, divisive: Some(part), root: None },
-                (true, true) => {
-                    InterneuronsBackward { dzi, divisive: None, root: Some(RootBackward { divisive: part, minus_zi }) }
-                }
-            }
-        };
         // SAFETY: the parameters are borrowed and were checked, the activations have the batch's size, and those that
         // are written are borrowed mutably.
         unsafe {
             if in_panels {
                 let out = self.q.grouped_mut();
-                let epilogue = epilogue(Q::Stored(out));
+                let epilogue = self.interneurons_backward(Q::Stored(out), squares);
                 let (room, store) = (&mut buffers.scratch.panels, kernels.store_transposed.packed);
                 if divisive {
                     let kernel = store;
@@ -214,7 +255,7 @@ impl<T: Element> Inhibition<T> {
                 let product = Product { init: None, terms: [Some(p), None], examples, epilogue };
                 run_in_panels(team, (kernels, ni), kernel, product, (room, dzi));
             } else {
-                let epilogue = epilogue(Q::Sum(q));
+                let epilogue = self.interneurons_backward(Q::Sum(q), squares);
                 let product = Product { init: None, terms: [Some(p), None], examples, epilogue };
                 run_product(team, (kernels, ni), own.interneurons_backward.in_place, &product, |_, _| ());
             }
@@ -225,13 +266,15 @@ impl<T: Element> Inhibition<T> {
     pub fn gradients<'g>(
         &'g self,
         (wix, wei): (usize, usize),
-        du: &'g Activations<T>,
-        x: &'g Activations<T>,
+        examples: Split,
+        du: Units<'g, T>,
+        x: Examples<'g, T>,
     ) -> [WeightGradient<'g, T>; 2] {
-        let division = self.divisive.then_some((&self.dgamma, &self.azi_examples));
+        let division = self.divisive.then_some((self.dgamma.units(), self.azi_examples.examples()));
+        let subtraction = Some((du, self.minus_zi_examples.examples()));
         [
-            WeightGradient { parameter: wix, terms: [Some((&self.dzi, x)), None] },
-            WeightGradient { parameter: wei, terms: [Some((du, &self.minus_zi_examples)), division] },
+            WeightGradient::new(wix, examples, [Some((self.dzi.units(), x)), None]),
+            WeightGradient::new(wei, examples, [subtraction, division]),
         ]
     }
 
@@ -262,13 +305,13 @@ impl<T: Element> Inhibition<T> {
         let (examples, units) = (buffers.examples, buffers.units(ni));
         self.minus_zi.assert_shape("zI", ni, examples);
         if as_examples {
-            self.minus_zi_examples.assert_shape("zI", examples.len(), units);
+            self.minus_zi_examples.examples().assert_shape("zI", examples, units);
         }
         if divisive {
             self.azi.assert_shape("a ⊙ zI", ni, examples);
             assert_eq!(self.a.len(), ni, "length of a");
             if as_examples {
-                self.azi_examples.assert_shape("a ⊙ zI", examples.len(), units);
+                self.azi_examples.examples().assert_shape("a ⊙ zI", examples, units);
             }
         }
     }

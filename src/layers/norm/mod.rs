@@ -2,7 +2,7 @@
 
 mod kernels;
 
-use super::buffers::{Input, LayerBuffers};
+use super::buffers::{Batch, Input, LayerBuffers};
 use super::collect::{Collect, Sums, WeightGradient};
 use super::input_gradient::InputGradient;
 #[cfg(feature = "checkpoint")]
@@ -10,7 +10,7 @@ use super::kind::Tensors;
 use super::kind::{Kind, Ports};
 use super::nonlinearity::Nonlinearity;
 use super::pass::{Pass, Standardised};
-use crate::buffer::{Activations, Buffer};
+use crate::buffer::{Activations, Buffer, Examples};
 use crate::driver::phase::run_in_parts;
 use crate::driver::{Side, transpose};
 use crate::element::{Element, table};
@@ -171,7 +171,7 @@ struct NormPass<T: Element> {
 }
 
 impl<T: Element> NormPass<T> {
-    fn excite<W: Side>(&mut self, team: &Team<'_>, w: &[T], x: &Activations<T>, store: ProductKernel<T, W, Store<T>>) {
+    fn excite<W: Side>(&mut self, team: &Team<'_>, w: &[T], x: W::Input<'_, T>, store: ProductKernel<T, W, Store<T>>) {
         let NormShape { d, ne, .. } = self.shape;
         let LayerBuffers { kernels, examples, .. } = self.buffers;
         self.zhat.assert_shape("u", ne, examples);
@@ -244,7 +244,7 @@ impl<T: Element> NormPass<T> {
         let NormShape { ne, over, .. } = self.shape;
         match over {
             Normalisation::Layer => {
-                assert_eq!(self.inverse.len(), self.buffers.examples.padded(), "deviations of the examples")
+                assert_eq!(self.inverse.len(), self.buffers.all.padded(), "deviations of the examples")
             }
             Normalisation::Batch => {
                 let lengths = [&self.inverse, &self.statistics[0], &self.statistics[1]].map(|buffer| buffer.len());
@@ -277,10 +277,10 @@ impl<T: Element> Pass<T> for NormPass<T> {
         &mut self.buffers
     }
 
-    fn prepare(&mut self, batch: usize, training: bool) -> Result<(), Error> {
+    fn prepare(&mut self, batch: Batch, training: bool) -> Result<(), Error> {
         let NormShape { ne, over, .. } = self.shape;
         self.buffers.prepare(batch, training, ne)?;
-        let examples = self.buffers.examples;
+        let examples = self.buffers.all;
         self.zhat.resize(ne, examples)?;
         match over {
             Normalisation::Layer => self.inverse.resize(examples.padded())?,
@@ -289,7 +289,12 @@ impl<T: Element> Pass<T> for NormPass<T> {
                 self.statistics.iter_mut().try_for_each(|statistic| statistic.resize(ne))?;
             }
         }
-        if training { self.dg.prepare(examples) } else { Ok(()) }
+        if training { self.dg.prepare(self.buffers.examples) } else { Ok(()) }
+    }
+
+    fn turn_to(&mut self, steps: Range<usize>) -> Result<(), Error> {
+        self.buffers.turn_to(steps)?;
+        self.dg.prepare(self.buffers.examples)
     }
 
     /// `u = x Wᵀ`, then `h = f(g ⊙ ẑ + b)`.
@@ -303,15 +308,15 @@ impl<T: Element> Pass<T> for NormPass<T> {
         self.normalise(team, params, training);
         let buffers = &mut self.buffers;
         let examples = buffers.examples;
-        let as_examples = training || buffers.uses_dot_products(examples.len());
+        let as_examples = training || buffers.dots;
         buffers.assert_output(as_examples);
         if as_examples {
-            transpose::all_to_examples(team, &buffers.h, &mut buffers.h_examples);
+            transpose::all_to_examples(team, buffers.h.units(), examples, &mut buffers.h_examples);
         }
     }
 
-    fn standardised(&self) -> Option<Standardised<'_, T>> {
-        Some(Standardised { inverse: None, zhat: &self.zhat })
+    fn standardised(&self) -> [Option<Standardised<'_, T>>; 2] {
+        [Some(Standardised { inverse: None, zhat: &self.zhat, examples: self.buffers.examples }), None]
     }
 
     fn receive(&mut self, team: &Team<'_>, params: ParamsRef<'_, T>, dh: InputGradient<'_, T>) {
@@ -370,10 +375,10 @@ impl<T: Element> Pass<T> for NormPass<T> {
     }
 
     /// `dW = duᵀ x`, and the statistics of the batch.
-    fn gradients(&mut self, x: &Activations<T>, collect: &mut Collect<'_, '_, T>) {
+    fn gradients(&mut self, x: Examples<'_, T>, collect: &mut Collect<'_, '_, T>) {
         self.assert_prepared_for_training();
         let LayerBuffers { du, db, slabs, examples, .. } = &mut self.buffers;
-        collect.matrices(slabs, [WeightGradient { parameter: PLACES.w, terms: [Some((&*du, x)), None] }]);
+        collect.matrices(slabs, [WeightGradient::new(PLACES.w, *examples, [Some((du.units(), x)), None])]);
         collect.vector(PLACES.b, db);
         collect.vector(PLACES.g, &mut self.dg);
         if self.shape.over == Normalisation::Batch {

@@ -4,10 +4,15 @@
 //! row-major; `x` is `[B, d]`, outputs are `[B, ne]`. Functions panic if an array has not the length that the shape
 //! prescribes.
 
+mod recurrent;
+
+pub use recurrent::{RecurrentBackward, RecurrentForward, SequencesOf, recurrent_backward, recurrent_forward};
+
 use crate::layers::dann::{Dann, DannParams, DannShape};
 use crate::layers::dense::{Dense, DenseParams, DenseShape};
 use crate::layers::inhibition::division::Divisor;
 use crate::layers::norm::{Norm, NormParams, NormShape, Normalisation};
+use crate::layers::recurrent::{Cell, Dynamics};
 use crate::layers::{LayerShape, Nonlinearity};
 use crate::optim::update::{Adam, Angle, ClipScope, DecayOrder, Descent, KeptSums, Natural, Update};
 use crate::params::Params;
@@ -361,18 +366,45 @@ struct Named {
     correction: f64,
 }
 
+/// Whether steps follow a gradient.
+fn is_moved(role: Role) -> bool {
+    !matches!(role, Role::Statistic | Role::Constant)
+}
+
 impl Named {
     /// Whether a step moves it along its gradient.
     fn moves(&self, rule: &Update) -> bool {
-        self.role != Role::Statistic && rule.factors[self.role] != 0.0
+        is_moved(self.role) && rule.factors[self.role] != 0.0
     }
 }
 
 /// The parameters of a layer. Which of them keep their sign, and their corrections, are written here a second time:
 /// nothing is shared with what the kernels go by.
 fn named(shape: &LayerShape) -> Vec<Named> {
-    let (d, ne) = (shape.inputs() as f64, shape.outputs() as f64);
+    let (d, ne) = match shape {
+        LayerShape::Recurrent(shape) => (shape.d as f64, shape.ne as f64),
+        _ => (shape.inputs() as f64, shape.outputs() as f64),
+    };
+    // What comes in by W is what goes out, where that comes back.
+    let (input, d) = (d, if shape.is_recurrent() { ne } else { d });
+    let signed_state = match shape {
+        LayerShape::Recurrent(shape) => matches!(shape.dynamics, Dynamics::State(_)) || shape.cell == Cell::Plain,
+        _ => true,
+    };
     let one = |name: &'static str| match name {
+        "Uex" => Named { role: Role::Weights, keeps_sign: true, correction: 1.0 },
+        "Uix" => Named { role: Role::ToInterneurons, keeps_sign: true, correction: 1.0 / ne.sqrt() },
+        "Uei" => Named { role: Role::FromInterneurons, keeps_sign: true, correction: 1.0 / input },
+        "Ualpha" => Named { role: Role::LogStrength, keeps_sign: false, correction: 1.0 / (ne.sqrt() * input) },
+        "Walpha" => Named { role: Role::LogStrength, keeps_sign: false, correction: 1.0 / (ne.sqrt() * ne) },
+        "Ug" | "Wg" => Named { role: Role::Gain, keeps_sign: true, correction: 1.0 },
+        "U" | "Upos" => Named { role: Role::Weights, keeps_sign: name == "Upos", correction: 1.0 },
+        "h0" => {
+            let learned = matches!(shape, LayerShape::Recurrent(shape) if shape.learned_state);
+            let role = if learned { Role::InitialState } else { Role::Constant };
+            Named { role, keeps_sign: !signed_state, correction: 1.0 }
+        }
+        "kappa" => Named { role: Role::Constant, keeps_sign: true, correction: 1.0 },
         "Wex" => Named { role: Role::Weights, keeps_sign: true, correction: 1.0 },
         "Wix" => Named { role: Role::ToInterneurons, keeps_sign: true, correction: 1.0 / ne.sqrt() },
         "Wei" => Named { role: Role::FromInterneurons, keeps_sign: true, correction: 1.0 / d },
@@ -479,7 +511,7 @@ fn begin(named: &[Named], before: &[Vec<f64>], rows: &[usize], rule: &Update, ke
 
 /// A number of a role; 0 for statistics, which have none.
 fn of_role(values: &PerRole<f64>, role: Role) -> f64 {
-    if role == Role::Statistic { 0.0 } else { values[role] }
+    if is_moved(role) { values[role] } else { 0.0 }
 }
 
 /// Corrections, clipping and the natural gradient.
@@ -490,7 +522,7 @@ fn scale_gradients(named: &[Named], directions: &mut [Vec<f64>], rule: &Update, 
         }
     }
     if let Some(most) = rule.clip {
-        let learnt: Vec<usize> = (0..named.len()).filter(|&k| named[k].role != Role::Statistic).collect();
+        let learnt: Vec<usize> = (0..named.len()).filter(|&k| is_moved(named[k].role)).collect();
         let groups: Vec<Vec<usize>> = match rule.clip_scope {
             ClipScope::Array => learnt.into_iter().map(|k| vec![k]).collect(),
             ClipScope::Layer => vec![learnt],
@@ -684,6 +716,7 @@ pub fn forward(shape: &LayerShape, params: &Params<f64>, x: &[f64]) -> Forward {
             Forward::Dense(z, h)
         }
         LayerShape::Norm(shape) => Forward::Norm(norm_forward(shape, &params.try_into().expect(OWN), x, false)),
+        LayerShape::Recurrent(_) => panic!("a recurrent layer has sequences"),
     }
 }
 
