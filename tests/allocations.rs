@@ -49,7 +49,9 @@ fn steps_after_the_first_allocate_nothing() {
     let labels: Vec<u32> = (0..300).map(|i| i % 10).collect();
     let x = MatRef::new(&x, 300, DIMS[0]).unwrap();
     // More than a slab, less than a vector, and so few that they go forward by dot products.
-    let parts = [300, 50, 7, 1].map(|n| (x.slice(0, n).unwrap(), n));
+    // Where there are states, so many steps of sequences.
+    let parts = [(300, 5), (50, 10), (7, 7), (1, 1)];
+    let parts = parts.map(|(n, steps)| (Sequences::new(x.slice(0, n).unwrap(), steps).unwrap(), n));
     let update = Update::csgd(0.05);
     let architectures = [
         Architecture::dann(&DIMS, &[7, 13, 1]).unwrap(),
@@ -58,6 +60,8 @@ fn steps_after_the_first_allocate_nothing() {
         Architecture::layer_norm(&DIMS).unwrap(),
         Architecture::batch_norm(&DIMS).unwrap(),
         Architecture::column_ei(&DIMS, 10, 0.5).unwrap(),
+        Architecture::of(recurrent(false)).unwrap(),
+        Architecture::of(recurrent(true)).unwrap(),
     ];
     // Rules that keep something from step to step, or need all gradients of a layer first.
     let updates = [
@@ -77,8 +81,9 @@ fn steps_after_the_first_allocate_nothing() {
         for architecture in &architectures {
             let mut net: Network<f32> = architecture.build(&isa.into()).unwrap();
             let mut gradients = net.zero_gradients().unwrap();
-            // Batch normalisation has no natural gradient.
-            let updates = &updates[..if *architecture == architectures[4] { 7 } else { 8 }];
+            // Batch normalisation and networks with states have no natural gradient.
+            let has_natural = *architecture != architectures[4] && !net.shapes().any(|shape| shape.is_recurrent());
+            let updates = &updates[..if has_natural { 8 } else { 7 }];
             let mut once = |threads: &Threads| {
                 net.set_threads(threads.clone());
                 for (x, n) in parts {
@@ -108,8 +113,17 @@ fn steps_after_the_first_allocate_nothing() {
     }
 }
 
+/// Layers with states: inhibition that subtracts, or divides, and columns above it.
+fn recurrent(divisive: bool) -> Vec<LayerShape> {
+    let [d, below, above, outputs] = DIMS;
+    let first = RecurrentShape::dann(d, below, 3, 2).learned_state();
+    let first = if divisive { first.divisive(Divisor::Plain) } else { first };
+    let second = RecurrentShape::columns(below, above, 0, 2).visible(above - 2).no_self().state(0.3).unwrap();
+    vec![first.into(), second.into(), DenseShape::new(above - 2, outputs).linear().into()]
+}
+
 /// A plan on views, and a layer with its tape.
-fn on_a_callers_arrays(architecture: &Architecture, isa: Isa, x: MatRef<'_, f32>, labels: &[u32]) {
+fn on_a_callers_arrays(architecture: &Architecture, isa: Isa, x: Sequences<'_, f32>, labels: &[u32]) {
     let update = Update { momentum: PerRole::all(0.5), ..Update::csgd(0.01) };
     let mut plan: Plan<f32> = architecture.plan(&isa.into()).unwrap();
     let (mut params, mut gradients) = (architecture.draw::<f32>().unwrap(), plan.zero_gradients().unwrap());

@@ -14,7 +14,7 @@ const DIMS: [usize; 4] = [9, 13, 7, 3];
 const NIS: [usize; 3] = [4, 2, 1];
 const BATCH: usize = 6;
 
-fn architectures() -> [Architecture; 7] {
+fn architectures() -> [Architecture; 10] {
     let dann = Architecture::dann(&DIMS, &NIS).unwrap();
     let others = [
         Architecture::mlp(&DIMS),
@@ -25,8 +25,35 @@ fn architectures() -> [Architecture; 7] {
     let [mlp, layer_norm, batch_norm, columns] = others.map(Result::unwrap);
     let floor = dann.clone().divisor(Divisor::floor(0.1).unwrap()).subtractive_layer(1).unwrap();
     let floor = floor.divisor_layer(2, Divisor::Root).unwrap();
-    let all = [dann.clone(), dann.subtractive(), mlp, layer_norm, batch_norm, columns, floor];
+    let [divisive, state, plain] = recurrent();
+    let all = [dann.clone(), dann.subtractive(), mlp, layer_norm, batch_norm, columns, floor, divisive, state, plain];
     all.map(|architecture| architecture.seed(5))
+}
+
+/// Networks with states, of each kind and form.
+fn recurrent() -> [Architecture; 3] {
+    let [inputs, below, above, outputs] = DIMS;
+    let rate = Dynamics::Rate(Leak::new(0.3).unwrap());
+    let divisive = RecurrentShape::dann(inputs, below, 3, 2).divisive(Divisor::Root).dynamics(rate).learned_state();
+    let subtractive = RecurrentShape::dann(below, above, 2, 1);
+    let readout = DannShape::new(above, outputs, 1).linear();
+    let divisive = vec![divisive.into(), subtractive.into(), readout.into()];
+    let state = Dynamics::State(Leak::per_unit());
+    let below_columns = RecurrentShape::columns(inputs, below, 2, 3).visible(below - 1).no_self().dynamics(state);
+    let above_columns = RecurrentShape::columns(below - 1, above, 2, 2).unsigned().learned_state();
+    let readout = DenseShape::new(above, outputs).linear();
+    let columns = vec![below_columns.into(), above_columns.into(), readout.into()];
+    let rate = Dynamics::Rate(Leak::per_unit());
+    let plain = RecurrentShape::plain(inputs, above).dynamics(rate).no_self().visible(3);
+    let plain = vec![plain.into(), DenseShape::new(3, outputs).linear().into()];
+    [divisive, columns, plain].map(|layers| Architecture::of(layers).unwrap())
+}
+
+/// Whether there is no natural gradient of it: the examples of batch normalisation have no gradients of their own, and
+/// through time there is none.
+fn is_without_natural(architecture: &Architecture) -> bool {
+    let batch_norm = Architecture::batch_norm(&DIMS).unwrap();
+    std::iter::once(batch_norm).chain(recurrent()).any(|other| other.seed(5) == *architecture)
 }
 
 /// Rules that keep something from step to step, or nothing.
@@ -51,7 +78,8 @@ fn steps<T: Element>(net: &mut Network<T>, run: &mut Run, count: usize, update: 
     let mut step = || {
         let x: Vec<T> = (0..BATCH * DIMS[0]).map(|_| T::from_f64(run.generator.random_range(0.0..1.0))).collect();
         let labels: Vec<u32> = (0..BATCH).map(|_| run.generator.random_range(0..3)).collect();
-        let x = MatRef::new(&x, BATCH, DIMS[0]).unwrap();
+        // Three steps of two examples, where there are states.
+        let x = Sequences::new(MatRef::new(&x, BATCH, DIMS[0]).unwrap(), 3).unwrap();
         net.train_step(x, &labels, update).unwrap().to_bits()
     };
     (0..count).map(|_| step()).collect()
@@ -86,7 +114,7 @@ fn rebuilt<T: Element>(net: &Network<T>) -> Network<T> {
 fn what_steps_keep_can_be_taken_out_and_set() {
     for architecture in architectures() {
         for update in updates() {
-            if update.natural.is_some() && architecture == Architecture::batch_norm(&DIMS).unwrap().seed(5) {
+            if update.natural.is_some() && is_without_natural(&architecture) {
                 continue;
             }
             let mut net: Network<f32> = architecture.build(&Context::new().unwrap()).unwrap();
@@ -146,8 +174,7 @@ fn a_loaded_run_goes_on_to_the_same_bits() {
     let file = folder.path().join("net.safetensors");
     for architecture in architectures() {
         for update in updates() {
-            // The examples of batch normalisation have no gradients of their own.
-            if update.natural.is_some() && architecture == Architecture::batch_norm(&DIMS).unwrap().seed(5) {
+            if update.natural.is_some() && is_without_natural(&architecture) {
                 continue;
             }
             check::<f32>(&architecture, &file, &update);
@@ -588,7 +615,7 @@ fn a_path_that_is_no_text_is_a_path() {
 fn a_plan_is_saved_with_parameters_of_somebody_else() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("plan.safetensors");
-    let [architecture, .., other] = architectures();
+    let [architecture, _, _, _, _, _, other, ..] = architectures();
     let mut net: Network<f32> = architecture.build(&Context::new().unwrap()).unwrap();
     let mut run = Run::new(3);
     steps(&mut net, &mut run, 2, &Update { momentum: PerRole::all(0.9), ..Update::csgd(0.02) });

@@ -318,14 +318,14 @@ fn networks_of_a_scheme() {
     let net = architecture.clone().init(scheme).build::<f64>(&Context::new().unwrap()).unwrap();
     let mut rng = generator(9);
     for ((shape, inputs), got) in shapes.into_iter().zip(inputs).zip(net.params()) {
-        assert_eq!(*got, draw(Init { inputs, scheme, mean_input: 0.0 }, shape, &mut rng));
+        assert_eq!(*got, draw(Init { inputs, scheme, ..Init::first() }, shape, &mut rng));
     }
     // One layer alone.
     let net = architecture.clone().init_layer(0, scheme).unwrap().build::<f64>(&Context::new().unwrap()).unwrap();
     let mut rng = generator(9);
     for ((k, shape), got) in shapes.into_iter().enumerate().zip(net.params()) {
         let (inputs, scheme) = if k == 0 { (Inputs::Linear, scheme) } else { (Inputs::Rectified, Scheme::Matched) };
-        assert_eq!(*got, draw(Init { inputs, scheme, mean_input: 0.0 }, shape, &mut rng));
+        assert_eq!(*got, draw(Init { inputs, scheme, ..Init::first() }, shape, &mut rng));
     }
     assert_eq!(architecture.clone().init(Scheme::Independent), architecture.clone().iid_inhibition());
     assert_eq!(architecture.clone().init(Scheme::Matched), architecture);
@@ -414,4 +414,73 @@ fn numbers_of_a_seed_stay() {
     );
     let plain = Init::deeper().draw::<f64>(&DenseShape::new(3, 2).into(), &mut generator(1)).unwrap();
     assert_eq!(plain["W"][..3], [-0.19175182035184293, -1.1519278288611972, 0.27191673732087185]);
+}
+
+/// The spectral radius of a fresh layer of 200 units, as `inspect` tells it.
+fn radius(shape: RecurrentShape, recurrent: RecurrentInit) -> f64 {
+    let readout = DenseShape::new(200, 2).linear();
+    let architecture = Architecture::of(vec![shape.into(), readout.into()]).unwrap().recurrent_init(recurrent).seed(3);
+    let mut net: Network<f32> = architecture.build(&Context::new().unwrap()).unwrap();
+    let x = MatRef::new(&[0.5; 3], 1, 3).unwrap();
+    let statistics = net.inspect(x, &[1], &Update::sgd(0.1)).unwrap();
+    statistics[0].radius.unwrap()
+}
+
+#[test]
+fn recurrent_layers_begin_with_their_radius() {
+    let published = RecurrentInit::default();
+    let dann = RecurrentShape::dann(3, 200, 20, 20);
+    let columns = RecurrentShape::columns(3, 200, 0, 20).unsigned();
+    let plain = RecurrentShape::plain(3, 200);
+    // That of a random matrix is near that of an infinite one.
+    for shape in [dann, plain] {
+        let is = radius(shape, published);
+        assert!((is / (1.0_f64 / 3.0).sqrt() - 1.0).abs() < 0.1, "{is} of {shape:?}");
+    }
+    // These are scaled to theirs.
+    let asked = RecurrentInit { radius: Some(1.2), ..published };
+    for (shape, init, expected) in [(columns, published, 1.5), (columns, asked, 1.2), (plain, asked, 1.2)] {
+        let is = radius(shape, init);
+        assert!((is / expected - 1.0).abs() < 1e-4, "{is} of {shape:?}");
+    }
+    let is = radius(dann, asked);
+    assert!((is / 1.2 - 1.0).abs() < 0.1, "{is} of {dann:?}");
+    for wrong in [0.0, -1.0, f64::NAN, 1001.0] {
+        let layers = vec![dann.into(), DenseShape::new(200, 2).linear().into()];
+        let wrong = RecurrentInit { radius: Some(wrong), ..published };
+        let error = Architecture::of(layers).unwrap().recurrent_init(wrong).draw::<f32>().unwrap_err();
+        assert!(matches!(error, Error::Policy { name: "radius", .. }), "{error}");
+    }
+}
+
+#[test]
+fn recurrent_layers_begin_with_the_published_moments() {
+    let (d, ne, ni) = (28, 200, 20);
+    let shape = RecurrentShape::dann(d, ne, ni, ni);
+    let params: Params<f64> = Init::first().draw(&shape.into(), &mut generator(1)).unwrap();
+    for (letter, inputs) in [("U", d), ("W", ne)] {
+        let array = |rest: &str| &params[&format!("{letter}{rest}")[..]];
+        let (ex, ix, ei) = (array("ex"), array("ix"), array("ei"));
+        let mean_row: Vec<f64> =
+            (0..inputs).map(|j| ex.iter().skip(j).step_by(inputs).sum::<f64>() / ne as f64).collect();
+        for row in ix.chunks_exact(inputs) {
+            assert!(row.iter().zip(&mean_row).all(|(a, b)| (a - b).abs() < 1e-12), "{letter}ix is the mean row");
+        }
+        for row in ei.chunks_exact(ni) {
+            assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12, "rows of {letter}ei sum to one");
+        }
+        // Of what is left of exponentials after their mean was taken from them.
+        let effective = ex.iter().enumerate().map(|(i, x)| x - mean_row[i % inputs]);
+        let variance = effective.map(|v| v * v).sum::<f64>() / (ne * inputs) as f64;
+        let (expected, error) = (1.0 / (3.0 * ne as f64), (8.0 / (ne * inputs) as f64).sqrt());
+        assert!((variance / expected - 1.0).abs() < 5.0 * error, "{letter}: {variance} instead of {expected}");
+    }
+    assert!(params["b"].iter().chain(&params["h0"]).all(|&x| x == 0.0));
+    let few = Init { recurrent: RecurrentInit { input: InputLeg::FewInputs, radius: None }, ..Init::first() };
+    let params: Params<f64> = few.draw(&RecurrentShape::dann(3, 400, 8, 8).into(), &mut generator(1)).unwrap();
+    let mean = params["Uex"].iter().sum::<f64>() / 1200.0;
+    assert!((mean * 3.0_f64.sqrt() - 1.0).abs() < 5.0 / 1200.0_f64.sqrt(), "few inputs drive many units");
+    let learned = RecurrentShape::dann(3, 40, 8, 8).divisive(Divisor::Plain).learned_state();
+    let params: Params<f64> = Init::first().draw(&learned.into(), &mut generator(1)).unwrap();
+    assert!(params["h0"].iter().all(|&h0| h0 == 0.1), "a gradient by h0 = 0 would be that of a division by ε");
 }

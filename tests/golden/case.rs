@@ -41,6 +41,11 @@ impl Case {
         self.metadata.get("kind").map_or("unnamed", String::as_str)
     }
 
+    /// What the metadata say under a key.
+    pub fn says(&self, key: &str) -> &str {
+        self.metadata.get(key).unwrap_or_else(|| panic!("{} does not say {key}", self.name))
+    }
+
     pub fn array(&self, name: &str) -> &[f64] {
         self.arrays.get(name).unwrap_or_else(|| panic!("{} has no array {name}", self.name))
     }
@@ -82,6 +87,11 @@ impl<'c> Ledger<'c> {
     pub fn new<T>(case: &'c Case, by: &str, tolerance: f64) -> Self {
         let what = format!("{} {by} in {}", case.name, std::any::type_name::<T>());
         Self { tolerance, case, what, seen: vec![] }
+    }
+
+    /// Whether the case has an array.
+    pub fn has(&self, name: &str) -> bool {
+        self.case.arrays.contains_key(name)
     }
 
     pub fn close<T: Element>(&mut self, name: &str, got: &[T]) {

@@ -15,6 +15,7 @@ mod loss;
 mod moments;
 mod net;
 mod opt;
+mod rnn;
 
 use case::Case;
 use common::{isas, variable};
@@ -37,6 +38,7 @@ const FAMILIES: &[Family] = &[
     Family { name: "moments", compare: moments::compare },
     Family { name: "net", compare: net::compare },
     Family { name: "opt", compare: opt::compare },
+    Family { name: "rnn", compare: rnn::compare },
 ];
 
 impl Family {

@@ -17,10 +17,6 @@ pub fn compare(case: &Case) -> bool {
 }
 
 impl Case {
-    fn says(&self, key: &str) -> &str {
-        self.metadata.get(key).unwrap_or_else(|| panic!("{} does not say {key}", self.name))
-    }
-
     fn flag(&self, name: &str) -> bool {
         self.number(name) != 0.0
     }

@@ -146,6 +146,59 @@ fn network<T: Element>(
     (net.params().map(|params| params.to_owned()).collect(), [logits, losses.into_iter().map(T::from_f64).collect()])
 }
 
+/// Everything that a network with states does in so many steps: noise, states handed in and carried over, steps that are
+/// not kept, and what its first layer does alone.
+fn through_time<T: Element>(
+    architecture: &Architecture,
+    (steps, examples): (usize, usize),
+    isa: Isa,
+    threads: Threads,
+    turn: usize,
+) -> (Vec<Params<T>>, [Vec<T>; 2]) {
+    let context = Context::from(isa).with_threads(threads);
+    let mut plan = architecture.plan::<T>(&context).unwrap();
+    plan.keep_at_most(turn.is_multiple_of(2).then_some(1));
+    let mut net = Network::new(plan, architecture.draw().unwrap(), TrainState::new(1)).unwrap();
+    let (rows, inputs, outputs) = (steps * examples, net.inputs(), net.outputs());
+    let Some(LayerShape::Recurrent(shape)) = net.shapes().next() else { panic!("a recurrent layer comes first") };
+    let (x, noise, states) = (numbers::<T>(rows * inputs), numbers::<T>(rows * shape.ne), numbers(examples * shape.ne));
+    let layers = net.shapes().len();
+    let of_first = |values| {
+        let mut all = vec![None; layers];
+        all[0] = Some(values);
+        all
+    };
+    let noise = of_first(MatRef::new(&noise, rows, shape.ne).unwrap());
+    let states = of_first(MatRef::new(&states, examples, shape.ne).unwrap());
+    let x = Sequences::new(MatRef::new(&x, rows, inputs).unwrap(), steps).unwrap().noise(&noise).states(&states);
+    let mut labels = vec![0; rows];
+    labels.iter_mut().enumerate().for_each(|(i, label)| *label = (i % outputs) as u32);
+    let weights: Vec<T> = (0..rows).map(|i| T::from_f64(f64::from(u8::from(i % 3 > 0)))).collect();
+    let target = || Target::labels(&labels).weighted(&weights);
+    let mut results = vec![T::ZERO; rows * outputs];
+    let mut losses = vec![net.train_step(x, target(), &update(turn)).unwrap()];
+    losses.push(net.train_step(x.carried(), target(), &update(turn)).unwrap());
+    net.logits(x, MatMut::new(&mut results, rows, outputs).unwrap()).unwrap();
+
+    let (layer, mut tape) = (Layer::<T>::new(shape, &context).unwrap(), Tape::new());
+    let params = net.params().next().unwrap();
+    let (mut h, mut dx) = (numbers::<T>(rows * shape.visible), numbers::<T>(rows * inputs));
+    let dh = numbers::<T>(rows * shape.visible);
+    let mut gradients = Params::<T>::zeros(&shape).unwrap();
+    let only = [noise[0]];
+    let alone = Sequences::new(MatRef::new(&dx, rows, inputs).unwrap(), steps).unwrap().noise(&only);
+    layer.infer(params, &mut tape, alone, MatMut::new(&mut h, rows, shape.visible).unwrap()).unwrap();
+    layer.forward(params, &mut tape, alone, MatMut::new(&mut h, rows, shape.visible).unwrap()).unwrap();
+    let dh = MatRef::new(&dh, rows, shape.visible).unwrap();
+    let into_dx = MatMut::new(&mut dx, rows, inputs).unwrap();
+    layer.backward(params, &mut tape, dh, &mut gradients, Some(into_dx)).unwrap();
+    let mut dstates = numbers::<T>(examples * shape.ne);
+    tape.state_gradient(MatMut::new(&mut dstates, examples, shape.ne).unwrap()).unwrap();
+    results.extend(losses.into_iter().map(T::from_f64));
+    let params = net.params().map(|params| params.to_owned()).chain([gradients]).collect();
+    (params, [results, [h, dx, dstates].concat()])
+}
+
 /// Runs a case on ordinary memory, then guarded on either side: with the same results, or memory was read that nobody
 /// had written.
 fn on_both_sides<T: Element>(case: &str, run: impl Fn() -> (Vec<Params<T>>, [Vec<T>; 2])) {
@@ -208,6 +261,39 @@ fn networks_touch_nothing_but_their_arrays() {
             let case = format!("{dims:?} {ni}, {} of 6, batch {batch}, {isa}", turn % 6);
             on_both_sides(&format!("{case}, f32"), || network::<f32>(&architecture, batch, isa, Threads::Serial, turn));
             on_both_sides(&format!("{case}, f64"), || network::<f64>(&architecture, batch, isa, Threads::Serial, turn));
+        }
+    }
+}
+
+#[test]
+fn networks_with_states_touch_nothing_but_their_arrays() {
+    explain_crashes();
+    for isa in isas() {
+        for (turn, (d, ne, ni, batch)) in shapes().step_by(if cfg!(debug_assertions) { 1 } else { 5 }) {
+            let dann = RecurrentShape::dann(d, ne, ni, 1 + ni / 2);
+            let (steps, examples) = (1 + turn % 4, 1 + batch / 3);
+            let leak = Leak::new(0.4).unwrap();
+            let shape = match turn % 7 {
+                0 => dann,
+                1 => dann.divisive(Divisor::Plain).learned_state(),
+                2 => dann.divisive(Divisor::Root).dynamics(Dynamics::Rate(leak)),
+                3 => RecurrentShape::columns(d, ne + 1, 0, 1).no_self().dynamics(Dynamics::State(leak)),
+                4 => RecurrentShape::columns(d, ne + 2, 0, 2).unsigned().visible(ne.min(1 + turn % ne)),
+                5 => RecurrentShape::plain(d, ne).dynamics(Dynamics::Rate(Leak::per_unit())).learned_state(),
+                _ => dann.dynamics(Dynamics::State(Leak::per_unit())).visible(1 + turn % ne),
+            };
+            let inhibitory = LayerShape::from(shape);
+            let readout = DenseShape::new(inhibitory.outputs(), 1 + d % 5).linear();
+            let readout = if turn % 7 == 3 { readout.columns(1, 0) } else { readout };
+            let architecture = Architecture::of(vec![shape.into(), readout.into()]).unwrap();
+            let case = format!("{shape:?}, {steps} by {examples}, {isa}");
+            let sizes = (steps, examples);
+            on_both_sides(&format!("{case}, f32"), || {
+                through_time::<f32>(&architecture, sizes, isa, Threads::Serial, turn)
+            });
+            on_both_sides(&format!("{case}, f64"), || {
+                through_time::<f64>(&architecture, sizes, isa, Threads::Serial, turn)
+            });
         }
     }
 }
