@@ -1,4 +1,5 @@
-//! Images with labels: read from IDX files, the format of MNIST, or drawn.
+//! Images with labels: read from IDX files, the format of MNIST, or drawn. Sequences: rows of images, and trials of tasks
+//! for recurrent networks.
 //!
 //! [`load`] reads a data set from a folder: MNIST, Fashion-MNIST, EMNIST, QMNIST, or your own in their format.
 //! [`Files`] are the four files that it finds there; [`read_images`] and [`read_labels`] read one.
@@ -10,10 +11,13 @@ mod find;
 mod gzip;
 mod idx;
 mod open;
+mod sequences;
+pub mod tasks;
 
 pub use digits::digits;
 pub use files::{Files, load};
 pub use idx::{read_images, read_labels};
+pub use sequences::{Loss, SequenceBatch};
 
 use interneuron::{Element, Error, InputStatistics, MatMut, MatRef, Scaler};
 use std::sync::Arc;
