@@ -1,4 +1,4 @@
-//! Pictures: curves on a logarithmic scale, with a legend beside them.
+//! Pictures: curves, with a legend beside them.
 
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
@@ -41,11 +41,19 @@ pub struct Curve {
     pub crosses: Vec<f64>,
 }
 
-/// One system of axes; y is logarithmic.
+/// How values are laid along an axis.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    Linear,
+    Log,
+}
+
+/// One system of axes.
 pub struct Panel<'a> {
     pub title: &'a str,
     pub x: &'a str,
     pub log_x: bool,
+    pub y: Scale,
     pub curves: &'a [Curve],
 }
 
@@ -69,14 +77,39 @@ pub fn picture(size: (u32, u32), panels: &[Panel<'_>]) -> Result<String, Box<dyn
 
 impl Panel<'_> {
     fn draw(&self, area: &Area<'_>) -> Result<(), Box<dyn Error>> {
-        let (low, high) = range(self.xs(), 1.0);
         if self.log_x {
             // Some room to both sides, also of a single point.
             let (low, high) = range(self.xs(), 1.3);
-            self.draw_on(area, (low..high).log_scale().with_key_points(ticks(low, high)), 10)
+            self.draw_above(area, (low..high).log_scale().with_key_points(ticks(low, high)), 10)
         } else {
+            let (low, high) = span(self.xs());
             let high = high.max(low + 1.0);
-            self.draw_on(area, low..high, (high - low).min(10.0) as usize + 1)
+            self.draw_above(area, low..high, (high - low).min(10.0) as usize + 1)
+        }
+    }
+
+    fn ys(&self) -> impl Iterator<Item = f64> {
+        let points = self.curves.iter().flat_map(|curve| &curve.points).map(|point| point.1);
+        points.chain(self.curves.iter().flat_map(|curve| &curve.band).flat_map(|&(_, low, high)| [low, high]))
+    }
+
+    fn draw_above<X>(&self, area: &Area<'_>, x: X, x_labels: usize) -> Result<(), Box<dyn Error>>
+    where
+        X: AsRangedCoord<Value = f64>,
+        X::CoordDescType: ValueFormatter<f64>,
+    {
+        match self.y {
+            Scale::Log => {
+                let (low, high) = range(self.ys(), 1.2);
+                let y = (low..high).log_scale().with_key_points(ticks(low, high));
+                self.draw_on(area, (x, x_labels), (y, high), FLOOR)
+            }
+            Scale::Linear => {
+                let (low, high) = span(self.ys());
+                let room = 0.05 * (high - low).max(1e-3);
+                let high = high + room;
+                self.draw_on(area, (x, x_labels), (low - room..high, high), f64::NEG_INFINITY)
+            }
         }
     }
 
@@ -85,20 +118,26 @@ impl Panel<'_> {
         points.chain(self.curves.iter().flat_map(|curve| &curve.crosses).copied())
     }
 
-    fn draw_on<X>(&self, area: &Area<'_>, x: X, x_labels: usize) -> Result<(), Box<dyn Error>>
+    /// Draws the curves on two axes, of which y ends `high`, and values below `floor` lie on it.
+    fn draw_on<X, Y>(
+        &self,
+        area: &Area<'_>,
+        (x, x_labels): (X, usize),
+        (y, high): (Y, f64),
+        floor: f64,
+    ) -> Result<(), Box<dyn Error>>
     where
         X: AsRangedCoord<Value = f64>,
         X::CoordDescType: ValueFormatter<f64>,
+        Y: AsRangedCoord<Value = f64>,
+        Y::CoordDescType: ValueFormatter<f64>,
     {
-        let points = self.curves.iter().flat_map(|curve| &curve.points).map(|point| point.1);
-        let bands = self.curves.iter().flat_map(|curve| &curve.band).flat_map(|&(_, low, high)| [low, high]);
-        let (low, high) = range(points.chain(bands), 1.2);
         let mut chart = ChartBuilder::on(area)
             .caption(self.title, ("sans-serif", 18))
             .margin(12)
             .x_label_area_size(40)
             .y_label_area_size(56)
-            .build_cartesian_2d(x, (low..high).log_scale().with_key_points(ticks(low, high)))?;
+            .build_cartesian_2d(x, y)?;
         chart
             .configure_mesh()
             .x_desc(self.x)
@@ -110,8 +149,8 @@ impl Panel<'_> {
         for curve in self.curves {
             let color = curve.look.color();
             let there_and_back = || {
-                let there = curve.band.iter().map(|&(x, low, _)| (x, low.max(FLOOR)));
-                there.chain(curve.band.iter().rev().map(|&(x, _, high)| (x, high.max(FLOOR))))
+                let there = curve.band.iter().map(|&(x, low, _)| (x, low.max(floor)));
+                there.chain(curve.band.iter().rev().map(|&(x, _, high)| (x, high.max(floor))))
             };
             if curve.band.len() > 1 {
                 chart.draw_series([Polygon::new(there_and_back().collect::<Vec<_>>(), color.mix(0.12))])?;
@@ -119,7 +158,7 @@ impl Panel<'_> {
         }
         for curve in self.curves {
             let color = curve.look.color();
-            let points = || curve.points.iter().map(|&(x, y)| (x, y.max(FLOOR)));
+            let points = || curve.points.iter().map(|&(x, y)| (x, y.max(floor)));
             if curve.look.dashed() {
                 chart.draw_series(DashedLineSeries::new(points(), 6, 4, color.stroke_width(2)))?;
             } else {
@@ -137,6 +176,13 @@ impl Panel<'_> {
 
 /// Below this a logarithmic scale tells nothing.
 const FLOOR: f64 = 1e-5;
+
+/// The least and the largest finite value.
+fn span(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let finite = values.filter(|value| value.is_finite());
+    let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
+    if low > high { (0.0, 1.0) } else { (low, high) }
+}
 
 /// The range of finite values, with a factor to spare on both sides.
 fn range(values: impl Iterator<Item = f64>, spare: f64) -> (f64, f64) {

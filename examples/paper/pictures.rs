@@ -1,6 +1,6 @@
 //! How the networks learn, and how much that depends on their learning rates.
 
-use super::common::plot::{Curve, Look, Panel, picture};
+use super::common::plot::{Curve, Look, Panel, Scale, picture};
 use super::networks::{self, Kind};
 use super::run::Record;
 use super::schedule::Runs;
@@ -25,7 +25,7 @@ pub fn curves(kinds: &[&Kind], runs: &[Runs]) -> Result<String, Box<dyn Error>> 
         }
     };
     let curves: Vec<Curve> = kinds.iter().zip(runs).map(curve).collect();
-    picture(SIZE, &[Panel { title: "Test error (%)", x: "Epoch", log_x: false, curves: &curves }])
+    picture(SIZE, &[Panel { title: "Test error (%)", x: "Epoch", log_x: false, y: Scale::Log, curves: &curves }])
 }
 
 /// Validation error over the learning rate, with crosses where trials diverged.
@@ -41,7 +41,13 @@ pub fn rates(kinds: &[&Kind], runs: &[Runs]) -> Result<String, Box<dyn Error>> {
     let curves: Vec<Curve> = kinds.iter().zip(runs).map(curve).collect();
     picture(
         SIZE,
-        &[Panel { title: "Validation error (%); × diverged", x: "Learning rate", log_x: true, curves: &curves }],
+        &[Panel {
+            title: "Validation error (%); × diverged",
+            x: "Learning rate",
+            log_x: true,
+            y: Scale::Log,
+            curves: &curves,
+        }],
     )
 }
 

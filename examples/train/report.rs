@@ -2,7 +2,7 @@
 
 use super::common::files::write_whole;
 use super::common::output::{self, plural};
-use super::common::plot::{Curve, Look, Panel, picture};
+use super::common::plot::{Curve, Look, Panel, Scale, picture};
 use super::run::{Epoch, Run, Status};
 use super::store::{RESULTS, Store};
 use std::error::Error;
@@ -22,7 +22,7 @@ pub fn write(store: &Store) -> Result<(), Box<dyn Error>> {
         store.save()?;
         let loss = curves_of(&runs, |epoch| epoch.train_loss);
         let error = curves_of(&runs, |epoch| epoch.test_error);
-        let panel = |title, curves| Panel { title, x: "Epoch", log_x: false, curves };
+        let panel = |title, curves| Panel { title, x: "Epoch", log_x: false, y: Scale::Log, curves };
         let picture = picture((1100, 420), &[panel("Training loss", &loss), panel("Test error (%)", &error)])?;
         write_whole(&curves, &picture)
     };
