@@ -65,6 +65,7 @@ impl Args {
             turn: Duration::from_millis(milliseconds),
             calls,
             time: Duration::from_secs(self.seconds.unwrap_or(seconds)),
+            long: !self.quick,
         }
     }
 }
@@ -83,6 +84,8 @@ pub struct Plan {
     pub calls: usize,
     /// How long all rounds may take.
     pub time: Duration,
+    /// Whether steps that take a second are measured, too.
+    pub long: bool,
 }
 
 impl Plan {

@@ -1,7 +1,9 @@
 //! What is measured.
 
 use super::args::Plan;
-use interneuron::{Architecture, DannShape, DenseShape, Error, Isa, LayerShape, PerRole, Update};
+use interneuron::{
+    Architecture, DannShape, DenseShape, Divisor, Error, Isa, LayerShape, PerRole, RecurrentShape, Update,
+};
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -26,6 +28,12 @@ pub enum Op {
     MomentumStep,
     /// A train step with AdamW.
     AdamwStep,
+    /// A train step through time of a network with inhibition that subtracts.
+    RnnStep,
+    /// The same with division.
+    DivisiveRnnStep,
+    /// A train step through time of a plain network.
+    PlainRnnStep,
     /// A layer, forward, with nothing kept for a backward pass.
     Forward,
     /// The gradient of a layer's input.
@@ -50,6 +58,9 @@ impl Op {
             Self::ColumnStep => "column_ei_step",
             Self::MomentumStep => "momentum_step",
             Self::AdamwStep => "adamw_step",
+            Self::RnnStep => "rnn_step",
+            Self::DivisiveRnnStep => "divisive_rnn_step",
+            Self::PlainRnnStep => "plain_rnn_step",
             Self::Forward => "forward",
             Self::Backward => "backward",
             Self::Update => "update",
@@ -69,9 +80,13 @@ impl Op {
     /// written beside each weight, and both of Adam's moments are.
     pub const OPTIMISERS: [(Self, f64); 2] = [(Self::MomentumStep, 1.15), (Self::AdamwStep, 1.35)];
 
+    /// The steps through time.
+    pub const THROUGH_TIME: [Self; 3] = [Self::RnnStep, Self::DivisiveRnnStep, Self::PlainRnnStep];
+
     /// Whether it is a train step of a whole network.
     pub fn is_step(self) -> bool {
         matches!(self, Self::Step | Self::Sweep)
+            || Self::THROUGH_TIME.contains(&self)
             || Self::BASELINES.iter().any(|(op, _)| *op == self)
             || Self::OPTIMISERS.iter().any(|(op, _)| *op == self)
     }
@@ -110,29 +125,51 @@ pub struct Sizes {
     pub dims: &'static [usize],
     /// Interneurons of each layer; none at all in a plain network.
     pub inhibitory: &'static [usize],
+    /// Steps through time, in which all layers but the last are recurrent, with as many interneurons in either leg; 1
+    /// where there is no time.
+    pub steps: usize,
 }
 
 impl Sizes {
     /// No layers: the limits have none.
-    pub const NONE: Self = Self { dims: &[], inhibitory: &[] };
+    pub const NONE: Self = Self { dims: &[], inhibitory: &[], steps: 1 };
     /// The network of Cornford et al. (2021).
-    pub const PAPER: Self = Self { dims: &[784, 500, 500, 500, 10], inhibitory: &[50, 50, 50, 1] };
+    pub const PAPER: Self = Self { dims: &[784, 500, 500, 500, 10], inhibitory: &[50, 50, 50, 1], steps: 1 };
     /// The same with one interneuron a layer.
     pub const ONE: Self = Self { inhibitory: &[1, 1, 1, 1], ..Self::PAPER };
     /// As many units in all, of which every eleventh hidden one is inhibitory.
-    pub const COLUMNS: Self = Self { dims: &[784, 550, 550, 550, 10], inhibitory: &[] };
+    pub const COLUMNS: Self = Self { dims: &[784, 550, 550, 550, 10], inhibitory: &[], steps: 1 };
     /// The same without inhibition.
     pub const PLAIN: Self = Self { inhibitory: &[], ..Self::PAPER };
     /// Its first layer.
-    pub const FIRST: Self = Self { dims: &[784, 500], inhibitory: &[50] };
+    pub const FIRST: Self = Self { dims: &[784, 500], inhibitory: &[50], steps: 1 };
     /// Its other hidden layers.
-    pub const DEEPER: Self = Self { dims: &[500, 500], inhibitory: &[50] };
+    pub const DEEPER: Self = Self { dims: &[500, 500], inhibitory: &[50], steps: 1 };
     /// A layer that no cache holds.
-    pub const LARGE: Self = Self { dims: &[4096, 4096], inhibitory: &[409] };
+    pub const LARGE: Self = Self { dims: &[4096, 4096], inhibitory: &[409], steps: 1 };
+    /// Rows of MNIST, one after the other, as published.
+    pub const ROWS: Self = Self { dims: &[28, 100, 10], inhibitory: &[10, 1], steps: 28 };
+    /// A decision, as published.
+    pub const DECISION: Self = Self { dims: &[3, 125, 3], inhibitory: &[25, 1], steps: 60 };
+    /// As many units as such networks have, and as many steps.
+    pub const LONG: Self = Self { dims: &[10, 1000, 3], inhibitory: &[100, 1], steps: 300 };
+    /// Each with the examples of a step.
+    pub const THROUGH_TIME: [(Self, usize); 3] = [(Self::ROWS, 32), (Self::DECISION, 200), (Self::LONG, 64)];
 
     /// The shapes of the layers. Nonlinearities are those of hidden layers; they matter to no size and no count.
-    pub fn shapes(self) -> impl Iterator<Item = LayerShape> {
+    pub fn shapes(self, op: Op) -> impl Iterator<Item = LayerShape> {
+        let last = self.dims.len().saturating_sub(2);
         self.dims.windows(2).enumerate().map(move |(k, dims)| match self.inhibitory.get(k) {
+            _ if self.steps > 1 && k < last => match (op, self.inhibitory[k]) {
+                (Op::PlainRnnStep, _) => RecurrentShape::plain(dims[0], dims[1]).into(),
+                (Op::DivisiveRnnStep, ni) => {
+                    let shape = RecurrentShape::dann(dims[0], dims[1], ni, ni);
+                    shape.divisive(Divisor::Plain).learned_state().into()
+                }
+                (_, ni) => RecurrentShape::dann(dims[0], dims[1], ni, ni).into(),
+            },
+            Some(_) if op == Op::PlainRnnStep => DenseShape::new(dims[0], dims[1]).linear().into(),
+            Some(&ni) if self.steps > 1 => DannShape::new(dims[0], dims[1], ni).subtractive().linear().into(),
             Some(&ni) => DannShape::new(dims[0], dims[1], ni).into(),
             None => DenseShape::new(dims[0], dims[1]).into(),
         })
@@ -149,9 +186,10 @@ impl Sizes {
         (self.dims[0], self.dims[1], self.inhibitory.first().copied().unwrap_or(0))
     }
 
-    /// The dimensions as `784-500`.
+    /// The dimensions as `784-500`, and the steps, if there are some.
     pub fn dims(self) -> String {
-        join(self.dims)
+        let steps = if self.steps > 1 { format!(" × {}", self.steps) } else { String::new() };
+        join(self.dims) + &steps
     }
 
     /// The interneurons as `50-1`.
@@ -194,8 +232,9 @@ impl Case {
     pub fn architecture(&self) -> Result<Architecture, Error> {
         /// Excitatory units for each inhibitory one.
         const RATIO: usize = 10;
-        let Sizes { dims, inhibitory } = self.sizes;
+        let Sizes { dims, inhibitory, .. } = self.sizes;
         match self.op {
+            op if Op::THROUGH_TIME.contains(&op) => Architecture::of(self.sizes.shapes(op).collect()),
             Op::LayerNormStep => Architecture::layer_norm(dims),
             Op::BatchNormStep => Architecture::batch_norm(dims),
             Op::ColumnStep => Architecture::column_ei(dims, RATIO, 0.5),
@@ -226,13 +265,18 @@ impl Case {
         let Self { op, batch, sizes, .. } = *self;
         match op {
             Op::Peak | Op::Read => 0.0,
-            op if op.is_step() => sizes.shapes().enumerate().map(|(k, shape)| shape.train_flops(batch, k > 0)).sum(),
+            op if op.is_step() => {
+                // The readout sees the last step alone.
+                let rows = |shape: &LayerShape| if shape.is_recurrent() { sizes.steps * batch } else { batch };
+                let shapes = sizes.shapes(op).enumerate();
+                shapes.map(|(k, shape)| shape.train_flops(rows(&shape), k > 0)).sum()
+            }
             Op::Backward | Op::Update => {
                 let (d, ne, ni) = sizes.first();
                 let with_wei = if op == Op::Backward { 4 } else { 8 };
                 (batch * (2 * d * (ne + ni) + with_wei * ne * ni)) as f64
             }
-            _ => sizes.shapes().map(|shape| shape.forward_flops(batch)).sum(),
+            _ => sizes.shapes(op).map(|shape| shape.forward_flops(batch)).sum(),
         }
     }
 }
@@ -256,6 +300,12 @@ pub fn all(plan: &Plan) -> Vec<Case> {
     list.composed(Op::MlpStep, Sizes::PLAIN, &[32]);
     for (op, _) in Op::OPTIMISERS {
         list.fused(op, Sizes::PAPER, &[32], &two, threads);
+    }
+    for (sizes, batch) in Sizes::THROUGH_TIME.into_iter().filter(|(sizes, _)| plan.long || *sizes != Sizes::LONG) {
+        list.fused(Op::RnnStep, sizes, &[batch], if sizes == Sizes::LONG { &widest } else { &two }, threads);
+        for op in [Op::DivisiveRnnStep, Op::PlainRnnStep] {
+            list.fused(op, sizes, &[batch], &widest, &[1]);
+        }
     }
     for op in [Op::Forward, Op::Backward, Op::Update] {
         for sizes in [Sizes::FIRST, Sizes::DEEPER] {

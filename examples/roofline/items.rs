@@ -4,8 +4,8 @@ use super::cases::{Case, Op, Sizes};
 use super::machine::{Array, Kernels};
 use super::measure::{Call, Item};
 use interneuron::{
-    Context, Error, Init, Isa, Layer, LayerShape, MatMut, MatRef, Network, Params, State, Tape, Threads, Update,
-    generator,
+    Context, Error, Init, Isa, Layer, LayerShape, MatMut, MatRef, Network, Params, Sequences, State, Tape, Target,
+    Threads, Update, generator,
 };
 use interneuron_baseline as composed;
 use rand::RngExt;
@@ -97,13 +97,19 @@ impl<'a> Builder<'a> {
     fn network(&mut self, case: &Case, isa: Isa, threads: &'a Threads) -> Result<Call<'a>, Error> {
         let sizes = case.sizes;
         let net = shared(&mut self.networks, (case.op, sizes, isa), || case.architecture()?.build(&isa.into()))?;
-        let x = self.inputs.x(case.batch, sizes.dims[0])?;
-        let labels = &self.inputs.labels[..case.batch];
+        let rows = sizes.steps * case.batch;
+        let x = Sequences::new(self.inputs.x(rows, sizes.dims[0])?, sizes.steps)?;
+        let classes = sizes.dims[sizes.dims.len() - 1] as u32;
+        let labels: Vec<u32> = self.inputs.labels.iter().cycle().take(rows).map(|label| label % classes).collect();
+        // That of the last step counts.
+        let weights: Vec<f32> = (0..rows).map(|row| f32::from(u8::from(row >= rows - case.batch))).collect();
         let update = case.op.update(LEARNING_RATE);
         Ok(Box::new(move || {
             let mut net = held(&net);
             net.set_threads(threads.clone());
-            timed(|| net.train_step(x, labels, &update))
+            let target = Target::labels(&labels);
+            let target = if sizes.steps > 1 { target.weighted(&weights) } else { target };
+            timed(|| net.train_step(x, target, &update))
         }))
     }
 
@@ -156,7 +162,7 @@ impl<'a> Builder<'a> {
 
     /// The shape and the parameters of a case that is one layer.
     fn params(&mut self, case: &Case) -> Result<(LayerShape, Shared<Params<f32>>), Error> {
-        let shape = case.sizes.shapes().next().expect("a layer");
+        let shape = case.sizes.shapes(case.op).next().expect("a layer");
         let params = shared(&mut self.params, shape, || Init::first().draw(&shape, &mut generator(1)))?;
         Ok((shape, params))
     }

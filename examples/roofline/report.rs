@@ -121,7 +121,7 @@ impl Report {
             let Peak { isa, threads, gflops } = peak;
             text += &format!("{isa:9} {threads:>7}  {gflops:>20.1}  {:>10.1}\n", read.gb_per_s);
         }
-        text += "\nop              isa       threads  batch  dims                inhibitory   ";
+        text += "\nop                isa       threads  batch  dims                inhibitory   ";
         text += "median µs      min µs  GFLOP/s  fraction  composed ÷ it\n";
         text.extend(self.rows.iter().filter(|row| row.case.op != Op::Sweep).map(print_row));
         text += &format!("\nfraction: of the multiply-add rate; of the read rate for {}\n", Op::ForwardB1);
@@ -165,7 +165,7 @@ fn print_row(row: &Row) -> String {
     let Case { op, threads, batch, sizes, .. } = row.case;
     let optional = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"));
     format!(
-        "{op:15} {:9} {threads:>7}  {batch:>5}  {:19} {:10}  {:>10.1}  {:>10.1}  {:>7.1}  {:>8}  {:>13}\n",
+        "{op:17} {:9} {threads:>7}  {batch:>5}  {:19} {:10}  {:>10.1}  {:>10.1}  {:>7.1}  {:>8}  {:>13}\n",
         row.case.isa(),
         sizes.dims(),
         sizes.inhibitory(),

@@ -14,7 +14,7 @@ enum Set {
 /// A fraction of the limit to reach: operation, sizes, batch, instruction set, threads, fraction.
 type Fraction = (Op, Sizes, usize, Set, usize, f64);
 
-const FRACTIONS: [Fraction; 13] = [
+const FRACTIONS: [Fraction; 14] = [
     (Op::Step, Sizes::PAPER, 32, Set::Widest, 1, 0.90),
     (Op::Step, Sizes::PAPER, 32, Set::Widest, 2, 0.82),
     (Op::Step, Sizes::PAPER, 128, Set::Widest, 1, 0.92),
@@ -28,6 +28,7 @@ const FRACTIONS: [Fraction; 13] = [
     (Op::Backward, Sizes::LARGE, 256, Set::Widest, 1, 0.85),
     (Op::Update, Sizes::LARGE, 256, Set::Widest, 1, 0.85),
     (Op::ForwardB1, Sizes::LARGE, 1, Set::Widest, 1, 0.85),
+    (Op::RnnStep, Sizes::LONG, 64, Set::Widest, 1, 0.75),
 ];
 
 /// What a figure should be.
