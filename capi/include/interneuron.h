@@ -835,8 +835,8 @@ int32_t interneuron_network_save(interneuron_network network,
 
 // Loads a network of float that `interneuron_network_save`, the Rust crate or Python wrote, and stores its handle in
 // `*network`, and the seed in `*seed` unless that is NULL. What follows has the same bits as if training had not
-// stopped. Files that are broken, or do not hold what they say, are refused. If the file says what is done to inputs,
-// `interneuron_network_get_scaler` tells: the network computes with inputs that are handed to it as they are.
+// stopped. Files that are broken, or do not hold what they say, are refused. Recurrent layers are
+// refused, too. If the file says what is done to inputs, `interneuron_network_get_scaler` tells: the network computes with inputs that are handed to it as they are.
 int32_t interneuron_network_load(interneuron_context context,
                                  const char *path,
                                  interneuron_network *network,

@@ -4,10 +4,10 @@ use crate::arguments::{Arguments, pointer};
 use crate::element::either;
 use crate::layer::put;
 use crate::network::{AnyNetwork, NetworkHandle};
-use crate::status::{Outcome, call};
+use crate::status::{Failure, INTERNEURON_FILE, Outcome, call};
 use crate::table::{self, ContextId, NetworkId};
 use interneuron::checkpoint::{self, Run};
-use interneuron::{Element, Scaler};
+use interneuron::{Element, Error, Scaler};
 use std::ffi::{CStr, c_char};
 use std::path::PathBuf;
 
@@ -118,7 +118,14 @@ unsafe fn load<T: Element>(
     let seed = arguments.write_wanted("seed", seed, 1)?;
     let checked = arguments.check()?;
     let context = table::context(context)?;
+    let name = path.display().to_string();
     let (loaded, run) = checkpoint::load(path, &context.isa.into())?;
+    // Calls have no steps: each example would be a sequence of one.
+    if loaded.shapes().any(|shape| shape.is_recurrent()) {
+        let (what, expected) = ("a recurrent layer in the C library", "layers without states");
+        let error = Error::Unsupported { what, expected };
+        return Err(Failure::new(INTERNEURON_FILE, format!("{name}: {error}")));
+    }
     let kept = run.seed;
     let handle = table::insert(of(NetworkHandle::new(loaded, context, run)));
     // SAFETY: as demanded here.
@@ -131,8 +138,8 @@ unsafe fn load<T: Element>(
 
 /// Loads a network of float that `interneuron_network_save`, the Rust crate or Python wrote, and stores its handle in
 /// `*network`, and the seed in `*seed` unless that is NULL. What follows has the same bits as if training had not
-/// stopped. Files that are broken, or do not hold what they say, are refused. If the file says what is done to inputs,
-/// `interneuron_network_get_scaler` tells: the network computes with inputs that are handed to it as they are.
+/// stopped. Files that are broken, or do not hold what they say, are refused. Recurrent layers are
+/// refused, too. If the file says what is done to inputs, `interneuron_network_get_scaler` tells: the network computes with inputs that are handed to it as they are.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn interneuron_network_load(
     context: ContextId,

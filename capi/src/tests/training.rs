@@ -8,7 +8,7 @@ use crate::network::*;
 use crate::status::*;
 use crate::targets::*;
 use interneuron::checkpoint::{Run, load, save};
-use interneuron::{Architecture, Context, Isa, MatMut, MatRef, Network, Target, Update};
+use interneuron::{Architecture, Context, DenseShape, Isa, MatMut, MatRef, Network, RecurrentShape, Target, Update};
 use std::ffi::c_void;
 use std::path::Path;
 use std::ptr::null;
@@ -332,12 +332,20 @@ fn files_go_both_ways() {
     assert_eq!(run.scaler.unwrap().offset(), offset);
     drop(scaled);
 
+    // Calls have no steps.
+    let layers = vec![RecurrentShape::plain(INPUTS, 3).into(), DenseShape::new(3, 2).linear().into()];
+    let recurrent: Network<f32> = Architecture::of(layers).unwrap().build(&self::context()).unwrap();
+    let through_time = path("recurrent.safetensors");
+    save(&through_time, &recurrent, &Run::new(1)).unwrap();
+
     let missing = text(&path("none"));
     let mut id = 0;
     // SAFETY: as above.
     unsafe {
         let load = |path: *const _, id| interneuron_network_load(context.0, path, id, null_mut());
         fails(load(missing.as_ptr(), &mut id), INTERNEURON_FILE, &["none: "]);
+        let through_time = text(&through_time);
+        fails(load(through_time.as_ptr(), &mut id), INTERNEURON_FILE, &["a recurrent layer in the C library"]);
         fails(load(null(), &mut id), INTERNEURON_NULL_POINTER, &["path is NULL"]);
         fails(load(missing.as_ptr(), null_mut()), INTERNEURON_NULL_POINTER, &["network is NULL"]);
         let nowhere = text(&path("none/net.safetensors"));
