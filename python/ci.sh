@@ -54,7 +54,7 @@ say "tests"
 command="pytest python/tests"
 grep -q "^$command" README.md
 (cd .. && PATH="$bin:$PATH" $command --quiet -p no:logging)
-(cd .. && INTERNEURON_ISA=portable PATH="$bin:$PATH" pytest --quiet -p no:logging python/tests/test_network.py python/tests/test_layer.py)
+(cd .. && INTERNEURON_ISA=portable PATH="$bin:$PATH" pytest --quiet -p no:logging python/tests/test_network.py python/tests/test_layer.py python/tests/test_rnn.py)
 
 say "documentation"
 if pip install mkdocs-material 'mkdocstrings[python]'; then

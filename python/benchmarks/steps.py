@@ -222,6 +222,54 @@ def compiled(seconds: float) -> list[dict[str, Any]]:
     return measure([("eager", both(model)), ("compiled", both(graph))], seconds)
 
 
+class Sequence(nn.Module):
+    """A recurrent network and a readout of its last step."""
+
+    def __init__(self, rnn: nn.Module, readout: nn.Module) -> None:
+        super().__init__()
+        self.rnn, self.readout = rnn, readout
+
+    def forward(self, x: Tensor) -> Tensor:
+        last: Tensor = self.readout(self.rnn(x)[0][-1])
+        return last
+
+
+def recurrent(seconds: float) -> list[dict[str, Any]]:
+    """Rows of images, one a step, to 100 units."""
+    x, y = torch.rand(28, 32, 28), torch.randint(10, (32,))
+
+    def ours(rnn: nn.Module) -> Sequence:
+        return Sequence(rnn, it.DannLinear(100, 10, 1, nonlinearity=None, divisive=False))
+
+    theirs = Sequence(nn.RNN(28, 100, nonlinearity="relu"), nn.Linear(100, 10))
+    rnns: list[tuple[str, nn.Module]] = [
+        ("DannRNN", it.DannRNN(28, 100)),
+        ("DannRNN, divisive", it.DannRNN(28, 100, divisor="plain")),
+        ("ColumnEIRNN", it.ColumnEIRNN(28, 100)),
+        ("PlainRNN", it.PlainRNN(28, 100)),
+    ]
+    fused = ours(it.DannRNN(28, 100))
+    shapes = [_core.Shape.recurrent_dann(28, 100, 10, 10), _core.Shape.dann(100, 10, 1, relu=False, divisor=None)]
+    network = interneuron.Network.of(shapes)
+    weights = torch.zeros(28, 32)
+    weights[-1] = 1
+    target = interneuron.Target("labels", y.expand(28, 32).numpy().copy(), weights=weights.numpy())
+
+    def whole() -> None:
+        with interneuron.threads(torch.get_num_threads()):
+            network.train_step(x.numpy(), target, interneuron.csgd(1e-3))
+
+    return measure(
+        [
+            ("nn.RNN of PyTorch, SGD", step(theirs, torch.optim.SGD(theirs.parameters(), 1e-3), x, y)),
+            *((name, step(model, it.CSGD(model, 1e-3), x, y)) for name, model in ((n, ours(rnn)) for n, rnn in rnns)),
+            ("DannRNN, fused", step(fused, it.CSGD(fused, 1e-3, fused=True), x, y)),
+            ("interneuron.Network", whole),
+        ],
+        seconds,
+    )
+
+
 def import_times() -> list[float]:
     """Milliseconds that `import interneuron` takes in processes of its own."""
     code = "import time; t = time.perf_counter(); import interneuron; print((time.perf_counter() - t) * 1e3)"
@@ -245,6 +293,7 @@ def main() -> None:
             groups[f"paper's network, B = {batch}, a step, {threads} threads"] = paper(batch, arguments.seconds)
     torch.set_num_threads(1)
     groups["paper's network, B = 32, forward and backward, compiled"] = compiled(arguments.seconds)
+    groups["28 steps of 28 inputs to 100 units, B = 32, a step"] = recurrent(arguments.seconds)
     for title, rows in groups.items():
         print(f"\n{title}\n{'':34}{'median µs':>12}{'min µs':>12}{'ratio':>9}{'of minima':>11}")
         for row in rows:

@@ -536,8 +536,8 @@ impl<'py> Array<'py> {
         Ok(())
     }
 
-    /// The elements of an array of integers, each less than 2³².
-    pub fn labels(self) -> PyResult<Vec<u32>> {
+    /// The elements of an array of integers, each less than 2³²; of one dimension, unless that was seen to already.
+    pub fn labels(self, in_a_row: bool) -> PyResult<Vec<u32>> {
         fn all<I: Copy + std::fmt::Display>(py: Python<'_>, name: &str, values: &[I]) -> PyResult<Vec<u32>>
         where
             u32: TryFrom<I>,
@@ -550,7 +550,7 @@ impl<'py> Array<'py> {
             }
             Ok(labels)
         }
-        if self.rank != 1 {
+        if in_a_row && self.rank != 1 {
             let text = format!("{} has the shape {:?}: expected one label for each example", self.name, self.shape());
             return Err(shape_error(self.python(), text));
         }

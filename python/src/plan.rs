@@ -1,16 +1,17 @@
 //! Passes through a network.
 
-use crate::array::{Array, Dtype};
+use crate::array::{Array, Dtype, Family};
 use crate::error::{OrRaise, invalid_value, shape_error};
 use crate::layer::by_dtype;
 use crate::params::Arrays;
+use crate::sequences::{Given, Inputs};
 use crate::shape::{DivisorName, Number, Shape, compute};
 use crate::state::{Either, State, Taken, either, float, lock};
 use crate::threads::threads;
 use crate::update::Update;
 use interneuron::{
-    Architecture, Context, Element, Evaluation, Init, Inputs, Law, LayerStatistics, NetworkParams, NetworkParamsMut,
-    ParamsMut, ParamsRef, Scheme, generator,
+    Architecture, Context, Element, Evaluation, Init, InputLeg, Law, LayerStatistics, NetworkParams, NetworkParamsMut,
+    ParamsMut, ParamsRef, RecurrentInit, Scheme, generator,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -162,15 +163,37 @@ struct Held<'py> {
 }
 
 impl<'py> Held<'py> {
-    fn new<T: Number>(py: Python<'py>, target: &Target, outputs: usize) -> PyResult<Self> {
-        let matrix = |name, object: &Py<PyAny>| Array::of(name, object.bind(py))?.input::<T>("outputs", outputs);
+    /// The arrays of a target of so many outputs. `lead` are the dimensions before, if each is to be as it is there.
+    fn new<T: Number>(py: Python<'py>, target: &Target, outputs: usize, lead: Option<&[usize]>) -> PyResult<Self> {
+        let check = |array: Array<'py>, name: &str, dimensions: usize| {
+            let is = array.shape().get(..dimensions.min(array.shape().len())).unwrap_or_default();
+            match lead.filter(|&lead| lead != is) {
+                None => Ok(array),
+                Some(lead) => {
+                    let text = format!(
+                        "{name} has the shape {:?}: expected {lead:?} steps and examples, as x has",
+                        array.shape()
+                    );
+                    Err(shape_error(py, text))
+                }
+            }
+        };
+        let matrix = |name, object: &Py<PyAny>| {
+            let array = Array::of(name, object.bind(py))?;
+            let leading = array.shape().len().saturating_sub(1);
+            check(array.input::<T>("outputs", outputs)?, name, leading)
+        };
+        let vector = |name, object: &Py<PyAny>| {
+            let array = Array::of(name, object.bind(py))?;
+            check(array, name, usize::MAX)
+        };
         let weights = |object: &Py<PyAny>| {
-            let weights = Array::of("weights", object.bind(py))?.contiguous()?;
+            let weights = vector("weights", object)?.contiguous()?;
             weights.check_dtype(Dtype::of::<T>()).map(|()| weights)
         };
         let (mut labels, mut y) = (vec![], None);
         if target.kind == Aim::Labels {
-            labels = Array::of("labels", target.y.bind(py))?.labels()?;
+            labels = vector("labels", &target.y)?.labels(lead.is_none())?;
         } else {
             let name = match target.kind {
                 Aim::Probabilities => "probabilities",
@@ -235,7 +258,10 @@ pub fn loss<'py>(outputs: &Bound<'py, PyAny>, target: &Bound<'py, Target>) -> Py
             let text = format!("outputs have the shape {:?}: expected at least one example", outputs.shape());
             return Err(shape_error(py, text));
         }
-        let target = Held::new::<T>(py, target, classes)?;
+        // Labels of steps and examples, where they are more than a row.
+        let in_time = target.kind == Aim::Labels && Array::of("labels", target.y.bind(py))?.shape().len() > 1;
+        let lead = outputs.shape()[..outputs.shape().len() - 1].to_vec();
+        let target = Held::new::<T>(py, target, classes, in_time.then_some(&*lead))?;
         let mut doutputs = Array::empty::<T>(py, outputs.family(), "doutputs", outputs.shape())?;
         let loss = {
             // SAFETY: the arrays are held here, the gradient is new, and the caller lets nobody write to the others.
@@ -359,18 +385,18 @@ impl Plan {
     }
 
     /// Examples, of which there must be some.
-    fn examples<'py, T: Number>(&self, x: Array<'py>, py: Python<'py>) -> PyResult<Array<'py>> {
-        let x = x.input::<T>("inputs", self.shapes[0].shape.inputs())?;
-        if x.examples() == 0 {
-            return Err(shape_error(py, format!("x has the shape {:?}: expected at least one example", x.shape())));
-        }
-        Ok(x)
+    fn examples<'py, T: Number>(&self, x: Given<'py>) -> PyResult<Inputs<'py>> {
+        x.inputs::<T>(&self.shapes)?.with_rows()
+    }
+
+    /// A target of what the network makes of `x`.
+    fn target<'py, T: Number>(&self, target: &Target, x: &Inputs<'py>) -> PyResult<Held<'py>> {
+        Held::new::<T>(x.x.python(), target, self.outputs(), x.steps_and_examples())
     }
 
     /// What all calls begin with.
-    fn x<'py>(&self, x: &Bound<'py, PyAny>) -> PyResult<Array<'py>> {
-        let x = Array::of("x", x)?;
-        x.check_dtype(self.dtype).map(|()| x)
+    fn x<'py>(&self, x: &Bound<'py, PyAny>) -> PyResult<Given<'py>> {
+        Given::of(x)?.check_dtype(self.dtype)
     }
 }
 
@@ -415,25 +441,25 @@ impl Plan {
             mut params: Layers<'py>,
             states: &[PyRef<'py, State>],
             state: &TrainState,
-            (x, target): (Array<'py>, &Target),
+            (x, target): (Given<'py>, &Target),
             update: &Update,
             threads: usize,
         ) -> PyResult<f64> {
             let py = x.python();
-            let x = plan.examples::<T>(x, py)?;
-            let target = Held::new::<T>(py, target, plan.outputs())?;
+            let x = plan.examples::<T>(x)?;
+            let target = plan.target::<T>(target, &x)?;
             let also = [&target.y, &target.weights, &target.mask];
-            params.check_apart(&also.into_iter().flatten().chain([&x]).collect::<Vec<_>>())?;
+            params.check_apart(&also.into_iter().flatten().chain(x.arrays()).collect::<Vec<_>>())?;
             let mut states = States::<T>::of(py, states, &plan.shapes)?;
             let mut counted = state.lock(py)?;
             // SAFETY: the arrays are held here, those that are written overlap nothing else, and the caller lets nobody
             // use them, or write to the others, meanwhile.
             let (x_view, mut params, target) =
-                unsafe { (x.matrix::<T>()?, params.view_mut::<T>(py)?, target.view::<T>(x.examples())?) };
+                unsafe { (x.view::<T>()?, params.view_mut::<T>(py)?, target.view::<T>(x.rows())?) };
             plan.with::<T, _>(py, threads, |plan| {
                 states.lend(counted.of_mut::<T>(), |state| {
                     let params = NetworkParamsMut::from(&mut params);
-                    compute(py, || plan.train_step(params, state, x_view, target, &update.0))
+                    compute(py, || plan.train_step(params, state, x_view.sequences()?, target, &update.0))
                 })
             })
         }
@@ -454,23 +480,25 @@ impl Plan {
         fn run<'py, T: Number>(
             plan: &Plan,
             params: Layers<'py>,
-            (x, target): (Array<'py>, &Target),
+            (x, target): (Given<'py>, &Target),
             mut gradients: Layers<'py>,
             threads: usize,
         ) -> PyResult<f64> {
             let py = x.python();
-            let x = plan.examples::<T>(x, py)?;
-            let target = Held::new::<T>(py, target, plan.outputs())?;
+            let x = plan.examples::<T>(x)?;
+            let target = plan.target::<T>(target, &x)?;
             let also = [&target.y, &target.weights, &target.mask];
-            let read = also.into_iter().flatten().chain([&x]).chain(params.arrays());
+            let read = also.into_iter().flatten().chain(x.arrays()).chain(params.arrays());
             gradients.check_apart(&read.collect::<Vec<_>>())?;
             // SAFETY: as in `train_step`.
             let (x_view, params, target) =
-                unsafe { (x.matrix::<T>()?, params.view::<T>(py)?, target.view::<T>(x.examples())?) };
+                unsafe { (x.view::<T>()?, params.view::<T>(py)?, target.view::<T>(x.rows())?) };
             // SAFETY: as in `train_step`.
             let mut gradients = unsafe { gradients.view_mut::<T>(py) }?;
             let (params, gradients) = (NetworkParams::from(&params), NetworkParamsMut::from(&mut gradients));
-            plan.with::<T, _>(py, threads, |plan| compute(py, || plan.gradients(params, x_view, target, gradients)))
+            plan.with::<T, _>(py, threads, |plan| {
+                compute(py, || plan.gradients(params, x_view.sequences()?, target, gradients))
+            })
         }
         let x = self.x(x)?;
         let params = Layers::of("params", params, &self.shapes, Some(self.dtype))?;
@@ -527,18 +555,18 @@ impl Plan {
         fn run<'py, T: Number>(
             plan: &Plan,
             params: &Layers<'py>,
-            (x, target): (Array<'py>, &Target),
+            (x, target): (Given<'py>, &Target),
             threads: usize,
         ) -> PyResult<(f64, usize, usize)> {
             let py = x.python();
-            let x = plan.examples::<T>(x, py)?;
-            let target = Held::new::<T>(py, target, plan.outputs())?;
+            let x = plan.examples::<T>(x)?;
+            let target = plan.target::<T>(target, &x)?;
             // SAFETY: the arrays are held here, and the caller lets nobody write to them meanwhile.
             let (x_view, params, target) =
-                unsafe { (x.matrix::<T>()?, params.view::<T>(py)?, target.view::<T>(x.examples())?) };
+                unsafe { (x.view::<T>()?, params.view::<T>(py)?, target.view::<T>(x.rows())?) };
             let params = NetworkParams::from(&params);
-            let Evaluation { loss, errors, examples } =
-                plan.with::<T, _>(py, threads, |plan| compute(py, || plan.evaluate(params, x_view, target)))?;
+            let Evaluation { loss, errors, examples } = plan
+                .with::<T, _>(py, threads, |plan| compute(py, || plan.evaluate(params, x_view.sequences()?, target)))?;
             Ok((loss, errors, examples))
         }
         let x = self.x(x)?;
@@ -556,19 +584,17 @@ impl Plan {
         fn run<'py, T: Number>(
             plan: &Plan,
             params: &Layers<'py>,
-            x: Array<'py>,
+            x: Given<'py>,
             threads: usize,
         ) -> PyResult<Bound<'py, PyAny>> {
             let py = x.python();
-            let x = x.input::<T>("inputs", plan.shapes[0].shape.inputs())?;
-            let mut sizes = x.shape().to_vec();
-            *sizes.last_mut().expect("an input has a dimension") = plan.outputs();
-            let mut logits = Array::empty::<T>(py, x.family(), "logits", &sizes)?;
-            if x.examples() > 0 {
+            let x = x.inputs::<T>(&plan.shapes)?;
+            let mut logits = Array::empty::<T>(py, x.x.family(), "logits", &x.sizes(plan.outputs()))?;
+            if x.rows() > 0 {
                 // SAFETY: the arrays are held here, the outputs are new, and the caller lets nobody write to the others.
-                let (x, params, out) = unsafe { (x.matrix::<T>()?, params.view::<T>(py)?, logits.matrix_mut::<T>()?) };
+                let (x, params, out) = unsafe { (x.view::<T>()?, params.view::<T>(py)?, logits.matrix_mut::<T>()?) };
                 let params = NetworkParams::from(&params);
-                plan.with::<T, _>(py, threads, |plan| compute(py, || plan.logits(params, x, out)))?;
+                plan.with::<T, _>(py, threads, |plan| compute(py, || plan.logits(params, x.sequences()?, out)))?;
             }
             Ok(logits.into_object())
         }
@@ -589,18 +615,20 @@ impl Plan {
         fn run<'py, T: Number>(
             plan: &Plan,
             params: &Layers<'py>,
-            (x, target): (Array<'py>, &Target),
+            (x, target): (Given<'py>, &Target),
             update: &Update,
             threads: usize,
         ) -> PyResult<Vec<LayerStatistics>> {
             let py = x.python();
-            let x = plan.examples::<T>(x, py)?;
-            let target = Held::new::<T>(py, target, plan.outputs())?;
+            let x = plan.examples::<T>(x)?;
+            let target = plan.target::<T>(target, &x)?;
             // SAFETY: the arrays are held here, and the caller lets nobody write to them meanwhile.
             let (x_view, params, target) =
-                unsafe { (x.matrix::<T>()?, params.view::<T>(py)?, target.view::<T>(x.examples())?) };
+                unsafe { (x.view::<T>()?, params.view::<T>(py)?, target.view::<T>(x.rows())?) };
             let params = NetworkParams::from(&params);
-            plan.with::<T, _>(py, threads, |plan| compute(py, || plan.inspect(params, x_view, target, &update.0)))
+            plan.with::<T, _>(py, threads, |plan| {
+                compute(py, || plan.inspect(params, x_view.sequences()?, target, &update.0))
+            })
         }
         let py = x.py();
         let x = self.x(x)?;
@@ -609,12 +637,41 @@ impl Plan {
         PyList::new(py, all.iter().map(|layer| statistics(py, layer)).collect::<PyResult<Vec<_>>>()?)
     }
 
+    /// Keeps no more than so many steps of a sequence for the backward pass; None keeps all.
+    fn keep_at_most(&self, py: Python<'_>, steps: Option<usize>) -> PyResult<()> {
+        either!(&mut *lock(py, &self.plan, "the network")?, plan => plan.keep_at_most(steps));
+        Ok(())
+    }
+
+    /// Copies of the states `[B, ne]` in which the last sequences ended, of each recurrent layer.
+    fn last_states<'py>(&self, py: Python<'py>) -> PyResult<Vec<Option<Bound<'py, PyAny>>>> {
+        let plan = lock(py, &self.plan, "the network")?;
+        either!(&*plan, plan => {
+            let copy = |states: interneuron::MatRef<'_, _>| copy_of(py, Family::NumPy, "states", states);
+            plan.last_states().map(|states| states.filter(|it| it.rows() > 0).map(copy).transpose()).collect()
+        })
+    }
+
     /// How many divisors of each layer were below their bound in the last call.
     fn low_divisors(&self, py: Python<'_>) -> PyResult<Vec<Option<Low>>> {
         let plan = lock(py, &self.plan, "the network")?;
         let all = |low: interneuron::LowDivisors| (low.count, low.of, low.smallest);
         Ok(either!(&*plan, plan => plan.low_divisors().map(|low| low.map(all)).collect()))
     }
+}
+
+/// A new array with the elements of a matrix.
+pub fn copy_of<'py, T: Element>(
+    py: Python<'py>,
+    family: Family,
+    name: &'static str,
+    matrix: interneuron::MatRef<'_, T>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut copy = Array::empty::<T>(py, family, name, &[matrix.rows(), matrix.cols()])?;
+    // SAFETY: nobody else has it yet.
+    let into = unsafe { copy.slice_mut::<T>() }?;
+    into.chunks_exact_mut(matrix.cols()).zip(0..).for_each(|(into, row)| into.copy_from_slice(matrix.row(row)));
+    Ok(copy.into_object())
 }
 
 /// The statistics of a layer, by their names.
@@ -627,6 +684,13 @@ fn statistics<'py>(py: Python<'py>, layer: &LayerStatistics) -> PyResult<Bound<'
     all.set_item("gamma_max", layer.gamma.map(|(_, largest)| largest))?;
     all.set_item("low_divisors", low)?;
     all.set_item("silent", layer.silent)?;
+    let steps = PyDict::new(py);
+    let column = |of: fn(&interneuron::StepStatistics) -> f64| layer.steps.iter().map(of).collect::<Vec<f64>>();
+    steps.set_item("mean", column(|step| step.mean))?;
+    steps.set_item("variance", column(|step| step.variance))?;
+    steps.set_item("active", column(|step| step.active))?;
+    all.set_item("steps", layer.radius.map(|_| steps))?;
+    all.set_item("radius", layer.radius)?;
     all.set_item("zero_weights", layer.zero_weights)?;
     all.set_item("cosine", layer.cosine)?;
     let norms = PyDict::new(py);
@@ -698,6 +762,11 @@ pub fn network(
     plan.shapes().map(|shape| Shape::new(py, shape)).collect()
 }
 
+/// How recurrent layers are drawn.
+fn recurrent_init(radius: Option<f64>, few_inputs: bool) -> RecurrentInit {
+    RecurrentInit { input: if few_inputs { InputLeg::FewInputs } else { InputLeg::Published }, radius }
+}
+
 /// Parameters that were drawn, into the arrays of a caller.
 fn copy_into<'py, T: Number>(
     py: Python<'py>,
@@ -715,7 +784,10 @@ fn copy_into<'py, T: Number>(
 
 /// Overwrites the parameters of a layer of its own with those of a seed.
 #[pyfunction]
-#[pyo3(signature = (shape, params, seed, *, rectified, scheme = None, mean_input = 0.0))]
+#[pyo3(signature = (
+    shape, params, seed, *, rectified, scheme = None, mean_input = 0.0, radius = None, few_inputs = false
+))]
+#[expect(clippy::too_many_arguments, reason = "as Python calls it")]
 pub fn draw_layer<'py>(
     py: Python<'py>,
     shape: &Bound<'py, Shape>,
@@ -724,21 +796,26 @@ pub fn draw_layer<'py>(
     rectified: bool,
     scheme: Option<SchemeName>,
     mean_input: f64,
+    radius: Option<f64>,
+    few_inputs: bool,
 ) -> PyResult<()> {
     fn run<'py, T: Number>(py: Python<'py>, init: Init, seed: u64, shape: &Shape, params: Layers<'py>) -> PyResult<()> {
         let drawn = compute(py, || init.draw::<T>(&shape.shape, &mut generator(seed)))?;
         copy_into(py, params, &[drawn])
     }
     let scheme = scheme.map_or(Ok(Scheme::default()), |scheme| scheme.scheme(py))?;
-    let inputs = if rectified { Inputs::Rectified } else { Inputs::Linear };
-    let shape = shape.get();
+    let inputs = if rectified { interneuron::Inputs::Rectified } else { interneuron::Inputs::Linear };
+    let (shape, recurrent) = (shape.get(), recurrent_init(radius, few_inputs));
     let params = Layers(vec![Arrays::of("params", params, shape)?]);
-    by_dtype!(params.first(), run(py, Init { inputs, scheme, mean_input }, seed, shape, params))
+    by_dtype!(params.first(), run(py, Init { inputs, scheme, mean_input, recurrent }, seed, shape, params))
 }
 
 /// Overwrites the parameters of a network with those of a seed.
 #[pyfunction]
-#[pyo3(signature = (shapes, params, seed, *, schemes = None, mean_input = 0.0, x = None))]
+#[pyo3(signature = (
+    shapes, params, seed, *, schemes = None, mean_input = 0.0, x = None, radius = None, few_inputs = false
+))]
+#[expect(clippy::too_many_arguments, reason = "as Python calls it")]
 pub fn draw<'py>(
     py: Python<'py>,
     shapes: Vec<PyRef<'py, Shape>>,
@@ -747,6 +824,8 @@ pub fn draw<'py>(
     schemes: Option<Vec<SchemeName>>,
     mean_input: f64,
     x: Option<&Bound<'py, PyAny>>,
+    radius: Option<f64>,
+    few_inputs: bool,
 ) -> PyResult<()> {
     fn run<'py, T: Number>(
         py: Python<'py>,
@@ -771,7 +850,7 @@ pub fn draw<'py>(
     }
     let shapes: Vec<Shape> = shapes.iter().map(|shape| (**shape).clone()).collect();
     let mut architecture = Architecture::of(shapes.iter().map(|shape| shape.shape).collect()).or_raise(py)?;
-    architecture = architecture.seed(seed).mean_input(mean_input);
+    architecture = architecture.seed(seed).mean_input(mean_input).recurrent_init(recurrent_init(radius, few_inputs));
     if let Some(schemes) = schemes {
         if schemes.len() != shapes.len() {
             let text = format!("schemes are {}: expected one for each of {} layers", schemes.len(), shapes.len());

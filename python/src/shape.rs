@@ -4,8 +4,8 @@ use crate::error::{OrRaise, internal_error, invalid_value};
 use crate::threads::threads;
 use crate::update::ROLES;
 use interneuron::{
-    Context, DannShape, DenseShape, Divisor, Element, Error, Floor, Layer, LayerShape, Nonlinearity, NormShape,
-    Normalisation, Parameter, Role, Schema, Tape,
+    Cell, Context, DannShape, DenseShape, Divisor, Dynamics, Element, Error, Floor, Layer, LayerShape, Leak,
+    Nonlinearity, NormShape, Normalisation, Parameter, RecurrentShape, Role, Schema, Tape,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -122,6 +122,14 @@ impl Shape {
         Ok(Self { shape, schema, both })
     }
 
+    /// The same as a recurrent layer, if it is one.
+    pub fn recurrent(&self) -> Option<&RecurrentShape> {
+        match &self.shape {
+            LayerShape::Recurrent(shape) => Some(shape),
+            _ => None,
+        }
+    }
+
     /// The arrays that such a layer has.
     pub fn present(&self) -> impl Iterator<Item = &Parameter> {
         self.schema.iter().filter(|parameter| parameter.elements() > 0)
@@ -131,16 +139,24 @@ impl Shape {
     pub fn text(&self) -> String {
         let (d, ne) = (self.inputs(), self.outputs());
         let end = if self.relu() { "relu" } else { "identity" };
+        let divisor = || match self.shape.divisor() {
+            None => "none".into(),
+            Some(Divisor::Root) => "root".into(),
+            Some(Divisor::Floor(floor)) => format!("{:e}", floor.get()),
+            Some(Divisor::Plain) => "plain".into(),
+        };
+        if let LayerShape::Recurrent(shape) = self.shape {
+            let (kind, d, ne, form) = (self.kind(), shape.d, shape.ne, shape.text());
+            return match shape.cell {
+                Cell::Dann { nu, nw, .. } => format!("{kind}:{d},{ne},{nu},{nw},{},{form}", divisor()),
+                Cell::Columns { inhibitory_inputs, inhibitory_units } => {
+                    format!("{kind}:{d},{ne},{inhibitory_inputs},{inhibitory_units},{form}")
+                }
+                Cell::Plain => format!("{kind}:{d},{ne},{form}"),
+            };
+        }
         match self.kind() {
-            "dann" => {
-                let divisor = match self.shape.divisor() {
-                    None => "none".into(),
-                    Some(Divisor::Root) => "root".into(),
-                    Some(Divisor::Floor(floor)) => format!("{:e}", floor.get()),
-                    Some(Divisor::Plain) => "plain".into(),
-                };
-                format!("dann:{d},{ne},{},{end},{divisor}", self.interneurons())
-            }
+            "dann" => format!("dann:{d},{ne},{},{end},{}", self.interneurons(), divisor()),
             "columns" => {
                 let (inputs, outputs) = self.inhibitory();
                 format!("columns:{d},{ne},{inputs},{outputs},{end}")
@@ -151,11 +167,71 @@ impl Shape {
 
     fn inhibitory(&self) -> (usize, usize) {
         match self.shape {
+            LayerShape::Recurrent(RecurrentShape {
+                cell: Cell::Columns { inhibitory_inputs, inhibitory_units },
+                ne,
+                visible,
+                signed,
+                ..
+            }) => (inhibitory_inputs, if signed { inhibitory_units.saturating_sub(ne - visible) } else { 0 }),
             LayerShape::Dense(DenseShape { columns: Some(columns), .. }) => {
                 (columns.inhibitory_inputs, columns.inhibitory_outputs)
             }
             _ => (0, 0),
         }
+    }
+}
+
+/// The leak κ: a number for all units, or a word.
+#[derive(FromPyObject)]
+pub enum KappaName {
+    Number(f64),
+    Name(String),
+}
+
+/// How a recurrent layer goes from step to step, as Python says it.
+fn dynamics(py: Python<'_>, name: &str, kappa: Option<KappaName>) -> PyResult<Dynamics> {
+    let leak = |kappa: Option<KappaName>| match kappa {
+        Some(KappaName::Number(kappa)) => Leak::new(kappa).or_raise(py),
+        Some(KappaName::Name(name)) if name == "per_unit" => Ok(Leak::per_unit()),
+        Some(KappaName::Name(name)) => Err(invalid_value(
+            py,
+            format!("kappa is {name:?}: expected a number above 0 and at most 1, or \"per_unit\""),
+        )),
+        None => Err(invalid_value(
+            py,
+            format!("kappa is None with dynamics {name:?}: expected a number above 0 and at most 1, or \"per_unit\""),
+        )),
+    };
+    match (name, kappa) {
+        ("plain", None) => Ok(Dynamics::Plain),
+        ("plain", Some(_)) => {
+            let expected = "None, or the dynamics \"rate\" or \"state\"";
+            Err(invalid_value(py, format!("kappa is given with dynamics \"plain\": expected {expected}")))
+        }
+        ("rate", kappa) => Ok(Dynamics::Rate(leak(kappa)?)),
+        ("state", kappa) => Ok(Dynamics::State(leak(kappa)?)),
+        _ => {
+            let expected = "\"plain\", \"rate\" or \"state\"";
+            Err(invalid_value(py, format!("dynamics is {name:?}: expected {expected}")))
+        }
+    }
+}
+
+/// What all recurrent layers can have.
+struct InTime<'a> {
+    dynamics: &'a str,
+    kappa: Option<KappaName>,
+    learned_state: bool,
+    no_self: bool,
+    visible: Option<usize>,
+}
+
+impl InTime<'_> {
+    fn of(self, py: Python<'_>, shape: RecurrentShape) -> PyResult<RecurrentShape> {
+        let Self { dynamics: name, kappa, learned_state, no_self, visible } = self;
+        let visible = visible.unwrap_or(shape.ne);
+        Ok(RecurrentShape { dynamics: dynamics(py, name, kappa)?, learned_state, no_self, visible, ..shape })
     }
 }
 
@@ -244,6 +320,75 @@ impl Shape {
         Self::new(py, NormShape { nonlinearity: nonlinearity(relu), ..NormShape::new(d, ne, Normalisation::Batch) })
     }
 
+    #[staticmethod]
+    #[pyo3(signature = (
+        d, ne, nu, nw, *, divisor = None, dynamics = "plain", kappa = None, learned_state = false, visible = None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "as Python calls it")]
+    fn recurrent_dann(
+        py: Python<'_>,
+        d: usize,
+        ne: usize,
+        nu: usize,
+        nw: usize,
+        divisor: Option<DivisorName>,
+        dynamics: &str,
+        kappa: Option<KappaName>,
+        learned_state: bool,
+        visible: Option<usize>,
+    ) -> PyResult<Self> {
+        let shape = RecurrentShape::dann(d, ne, nu, nw);
+        let shape = match divisor {
+            None => shape,
+            Some(divisor) => shape.divisive(divisor.divisor(py)?),
+        };
+        let in_time = InTime { dynamics, kappa, learned_state, no_self: false, visible };
+        Self::new(py, in_time.of(py, shape)?)
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (
+        d, ne, inhibitory_units, *, inhibitory_inputs = 0, dynamics = "plain", kappa = None, learned_state = false,
+        no_self = false, visible = None, signed = true
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "as Python calls it")]
+    fn recurrent_columns(
+        py: Python<'_>,
+        d: usize,
+        ne: usize,
+        inhibitory_units: usize,
+        inhibitory_inputs: usize,
+        dynamics: &str,
+        kappa: Option<KappaName>,
+        learned_state: bool,
+        no_self: bool,
+        visible: Option<usize>,
+        signed: bool,
+    ) -> PyResult<Self> {
+        let shape = RecurrentShape::columns(d, ne, inhibitory_inputs, inhibitory_units);
+        let shape = if signed { shape } else { shape.unsigned() };
+        Self::new(py, InTime { dynamics, kappa, learned_state, no_self, visible }.of(py, shape)?)
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (
+        d, ne, *, dynamics = "plain", kappa = None, learned_state = false, no_self = false, visible = None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "as Python calls it")]
+    fn recurrent_plain(
+        py: Python<'_>,
+        d: usize,
+        ne: usize,
+        dynamics: &str,
+        kappa: Option<KappaName>,
+        learned_state: bool,
+        no_self: bool,
+        visible: Option<usize>,
+    ) -> PyResult<Self> {
+        let in_time = InTime { dynamics, kappa, learned_state, no_self, visible };
+        Self::new(py, in_time.of(py, RecurrentShape::plain(d, ne))?)
+    }
+
     /// The shape that `str(shape)` describes: kind and numbers, such as `dann:784,500,50,relu,plain`.
     #[staticmethod]
     fn parse(py: Python<'_>, text: &str) -> PyResult<Self> {
@@ -257,14 +402,23 @@ impl Shape {
             Some(&"identity") => Ok(false),
             _ => Err(wrong()),
         };
+        let divisor = || match fields[4] {
+            "none" => None,
+            name => Some(name.parse().map_or_else(|_| DivisorName::Name(name.into()), DivisorName::Floor)),
+        };
+        let in_time = |shape: RecurrentShape| {
+            let shape = shape.with_text(fields[fields.len() - 1]).ok_or_else(wrong)?;
+            Self::new(py, shape)
+        };
         match (kind, fields.len()) {
-            ("dann", 5) => {
-                let divisor = match fields[4] {
-                    "none" => None,
-                    name => Some(name.parse().map_or_else(|_| DivisorName::Name(name.into()), DivisorName::Floor)),
-                };
-                Self::dann(py, d, ne, number(2)?, relu(3)?, divisor)
+            ("recurrent_dann", 6) => {
+                let shape = RecurrentShape::dann(d, ne, number(2)?, number(3)?);
+                let divisor = divisor().map(|divisor| divisor.divisor(py)).transpose()?;
+                in_time(divisor.map_or(shape, |divisor| shape.divisive(divisor)))
             }
+            ("recurrent_columns", 5) => in_time(RecurrentShape::columns(d, ne, number(2)?, number(3)?)),
+            ("recurrent_plain", 3) => in_time(RecurrentShape::plain(d, ne)),
+            ("dann", 5) => Self::dann(py, d, ne, number(2)?, relu(3)?, divisor()),
             ("linear", 3) => Self::linear(py, d, ne, relu(2)?),
             ("columns", 5) => Self::columns(py, d, ne, number(2)?, number(3)?, relu(4)?),
             ("layer_norm", 3) => Self::layer_norm(py, d, ne, relu(2)?),
@@ -276,6 +430,9 @@ impl Shape {
     #[getter]
     fn kind(&self) -> &'static str {
         match self.shape {
+            LayerShape::Recurrent(RecurrentShape { cell: Cell::Dann { .. }, .. }) => "recurrent_dann",
+            LayerShape::Recurrent(RecurrentShape { cell: Cell::Columns { .. }, .. }) => "recurrent_columns",
+            LayerShape::Recurrent(RecurrentShape { cell: Cell::Plain, .. }) => "recurrent_plain",
             LayerShape::Dann(_) => "dann",
             LayerShape::Norm(NormShape { over: Normalisation::Layer, .. }) => "layer_norm",
             LayerShape::Norm(_) => "batch_norm",
@@ -329,10 +486,69 @@ impl Shape {
         self.inhibitory().1
     }
 
+    /// Units of a recurrent layer, of which the first `outputs` go out; 0 of other layers.
+    #[getter]
+    fn recurrent_units(&self) -> usize {
+        self.recurrent().map_or(0, |shape| shape.ne)
+    }
+
+    /// Interneurons of the input leg and of the recurrent leg.
+    #[getter]
+    fn leg_interneurons(&self) -> (usize, usize) {
+        match self.recurrent() {
+            Some(RecurrentShape { cell: Cell::Dann { nu, nw, .. }, .. }) => (*nu, *nw),
+            _ => (0, 0),
+        }
+    }
+
+    #[getter]
+    fn inhibitory_units(&self) -> usize {
+        match self.recurrent() {
+            Some(RecurrentShape { cell: Cell::Columns { inhibitory_units, .. }, .. }) => *inhibitory_units,
+            _ => 0,
+        }
+    }
+
+    #[getter]
+    fn dynamics(&self) -> Option<&'static str> {
+        self.recurrent().map(|shape| match shape.dynamics {
+            Dynamics::Plain => "plain",
+            Dynamics::Rate(_) => "rate",
+            Dynamics::State(_) => "state",
+        })
+    }
+
+    #[getter]
+    fn kappa<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(leak) = self.recurrent().and_then(|shape| shape.dynamics.leak()) else { return Ok(None) };
+        Ok(Some(match leak.get() {
+            Some(kappa) => kappa.into_pyobject(py)?.into_any(),
+            None => "per_unit".into_pyobject(py)?.into_any(),
+        }))
+    }
+
+    #[getter]
+    fn learned_state(&self) -> bool {
+        self.recurrent().is_some_and(|shape| shape.learned_state)
+    }
+
+    #[getter]
+    fn no_self(&self) -> bool {
+        self.recurrent().is_some_and(|shape| shape.no_self)
+    }
+
+    #[getter]
+    fn signed(&self) -> bool {
+        self.recurrent().is_some_and(|shape| shape.signed)
+    }
+
     /// The arrays that such a layer has: name, dimensions, role, whether elements may be negative, and its correction.
     #[getter]
     fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Vec<Described<'py>>> {
-        let role = |role: Role| Role::MOVED.iter().position(|moved| *moved == role).map_or("statistic", |k| ROLES[k]);
+        let role = |role: Role| match role {
+            Role::Statistic => "statistic",
+            moved => Role::MOVED.iter().position(|it| *it == moved).map_or("constant", |k| ROLES[k]),
+        };
         self.present()
             .map(|it| Ok((it.name, PyTuple::new(py, it.dimensions())?, role(it.role), it.signed, it.correction)))
             .collect()

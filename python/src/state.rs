@@ -166,7 +166,7 @@ impl State {
         })
     }
 
-    /// Keeps copies of the arrays under a name.
+    /// Keeps copies of the arrays under a name. Of those that no step moves nothing need be handed over.
     fn set<'py>(
         &self,
         py: Python<'py>,
@@ -196,10 +196,14 @@ impl State {
                 kept.push(array);
             }
             let mut kept = kept.iter();
+            let largest = shape.schema.iter().map(interneuron::Parameter::elements).max().unwrap_or_default();
+            let zeros = vec![T::ZERO; largest];
             let slices = shape.schema.iter().map(|parameter| {
                 let array = if parameter.elements() > 0 { kept.next().and_then(Option::as_ref) } else { None };
+                let room = interneuron::State::<T>::dimensions(name, parameter).filter(|_| !parameter.moves());
+                let nothing = &zeros[..room.map_or(0, |room| room.iter().product())];
                 // SAFETY: the elements are copied while Python runs nothing else.
-                array.map_or(&[][..], |array| unsafe { array.slice::<T>() })
+                array.map_or(nothing, |array| unsafe { array.slice::<T>() })
             });
             // SAFETY: they are read while Python runs nothing else.
             let params = unsafe { params.view::<T>(py) }?;

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping, PyTuple};
 
 /// The names of roles, in the order of [`Role::MOVED`].
-pub const ROLES: [&str; 6] = ["Wex", "Wix", "Wei", "alpha", "g", "b"];
+pub const ROLES: [&str; Role::MOVED.len()] = ["Wex", "Wix", "Wei", "alpha", "g", "b", "h0"];
 
 /// How a step changes the parameters.
 #[pyclass(frozen, module = "interneuron._core")]

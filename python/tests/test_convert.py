@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from interneuron.torch import DannLinear, LayerNormLinear, composed, convert
+from interneuron.errors import InvalidValue
+from interneuron.torch import DannLinear, DannRNN, LayerNormLinear, composed, convert
 
 
 def drawn(*shape: int, at: float = 0.1) -> nn.Parameter:
@@ -483,3 +484,19 @@ def test_the_random_numbers_of_the_caller_stay() -> None:
     before = torch.get_rng_state()
     convert.from_ltlwdp(state_dict)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_recurrent_modules() -> None:
+    for divisor in (None, "plain"):
+        rnn = DannRNN(5, 8, 2, divisor=divisor, learned_state=True, seed=1)
+        theirs = convert.to_ltlwdp(rnn, prefix="layers.rnn{}.")
+        assert theirs["layers.rnn1.hidden_reset_policy.h0"].shape == (8, 1)
+        other = DannRNN(5, 8, 2, divisor=divisor, learned_state=True, seed=2)
+        ours = convert.convert_state_dict(theirs)
+        other.load_state_dict({f"layers.{name}": array for name, array in ours.items()})
+        assert all(map(torch.equal, rnn.state_dict().values(), other.state_dict().values()))
+        assert [layer.kind for layer in convert.describe(theirs)] == ["recurrent"] * 2
+    with pytest.raises(InvalidValue, match="has the dynamics 'rate'"):
+        convert.to_ltlwdp(DannRNN(5, 8, dynamics="rate", kappa=0.5))
+    with pytest.raises(InvalidValue, match="divisor 0.1"):
+        convert.to_ltlwdp(DannRNN(5, 8, divisor=0.1))

@@ -381,3 +381,27 @@ def test_clipping_beside_frozen_parameters() -> None:
             layer.Wex.requires_grad_(False)
         train(model, it.CSGD(model, lr=0.1, clip=0.01, fused=fused), 5)
     assert not differing(*models)
+
+
+def test_whole_steps_of_inhibitory_inputs() -> None:
+    one, other = (it.ColumnEILinear(6, 3, 2, nonlinearity=None, seed=1) for _ in range(2))
+    x, y = torch.rand(4, 6), torch.randint(3, (4,))
+    optimizer = it.CSGD(one, lr=0.1)
+    it.loss(one(x), y).backward()
+    optimizer.step()
+    it.train_step(other, x, y, it.CSGD(other, lr=0.1))
+    assert torch.equal(one.Wpos, other.Wpos) and torch.equal(one.b, other.b)
+
+
+def test_state_dicts_of_batch_normalisation() -> None:
+    # What is kept of statistics, which no step moves, is in no state dict.
+    model = network("batch_norm")
+    optimizer = OPTIMIZERS["csgd"](model)
+    train(model, optimizer, 3)
+    other = network("batch_norm")
+    of_other = OPTIMIZERS["csgd"](other)
+    other.load_state_dict(model.state_dict())
+    of_other.load_state_dict(optimizer.state_dict())
+    train(model, optimizer, 3, begin=3)
+    train(other, of_other, 3, begin=3)
+    assert not differing(model, other)

@@ -7,7 +7,7 @@ interneuron` loads neither NumPy nor PyTorch: what needs them does.
 
 import importlib
 
-from ._core import Shape, __version__, isa, isas
+from ._core import Sequences, Shape, __version__, isa, isas
 
 # As `typing` has it, which would take longer to load than all that is loaded here.
 TYPE_CHECKING = False
@@ -53,6 +53,7 @@ __all__ = [
     "Network",
     "Scaler",
     "Schedule",
+    "Sequences",
     "Shape",
     "Target",
     "TrainTest",

@@ -25,6 +25,17 @@ class LowDivisors(NamedTuple):
     smallest: float | None
 
 
+class StepStatistics(NamedTuple):
+    """What the units of a recurrent layer that go out did, a number for each step."""
+
+    mean: tuple[float, ...]
+    """The mean of h over units and examples."""
+    variance: tuple[float, ...]
+    """Its variance."""
+    active: tuple[float, ...]
+    """The part of units and examples in which h is not zero, from 0 to 1."""
+
+
 @dataclass(frozen=True)
 class LayerStatistics:
     """What a layer did on some examples: numbers that studies of such networks look at. None where it does
@@ -49,17 +60,28 @@ class LayerStatistics:
     floor, and what the bound leaves of it: over parameters that keep their sign."""
     gradient_norms: dict[str, float]
     """The L2 norm of the gradient by each parameter, without corrections."""
+    steps: StepStatistics | None = None
+    """What the units did at each step, for recurrent layers."""
+    radius: float | None = None
+    """The spectral radius of what takes the states of a recurrent layer from one step to the next, without
+    its leak: Wex − Wei Wix (before anything divides it), Wpos with the signs of the units, or W. Above 1,
+    states and gradients may grow from step to step."""
 
     @classmethod
     def of(cls, numbers: Mapping[str, Any]) -> "LayerStatistics":
         """From what `_core.Plan.inspect` says of a layer."""
-        low = numbers["low_divisors"]
-        return cls(**{**numbers, "low_divisors": None if low is None else LowDivisors(*low)})
+        low, steps = numbers["low_divisors"], numbers["steps"]
+        named = {
+            "low_divisors": None if low is None else LowDivisors(*low),
+            "steps": None if steps is None else StepStatistics(**{k: tuple(v) for k, v in steps.items()}),
+        }
+        return cls(**{**numbers, **named})
 
 
 def arrays(statistics: Sequence[LayerStatistics]) -> dict[str, Floats]:
     """Statistics of the layers of a network as arrays [layers], by name, NaN where a layer has no such
-    number. Low divisors are their part of all, gradients `gradient_norm_NAME`."""
+    number. Low divisors are their part of all, gradients `gradient_norm_NAME`; what there is of each step is
+    left out."""
     rows = []
     for layer in statistics:
         low = layer.low_divisors
@@ -72,6 +94,7 @@ def arrays(statistics: Sequence[LayerStatistics]) -> dict[str, Floats]:
             "silent": layer.silent,
             "zero_weights": layer.zero_weights,
             "cosine": layer.cosine,
+            "radius": layer.radius,
         }
         row.update({f"gradient_norm_{name}": norm for name, norm in layer.gradient_norms.items()})
         rows.append(row)

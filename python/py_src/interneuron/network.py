@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _check, _core, checkpoint, presets
-from ._core import Shape, Update
+from ._core import Sequences, Shape, Update
 from ._threads import get_num_threads
 from ._types import Divisor, Dtype
 from .errors import DivisorError, InvalidValue, ShapeError, TooLarge
@@ -58,6 +58,11 @@ class Network:
     sign-constrained columns make up for. `dtype` is `"float32"` or `"float64"`: that of all arrays, x
     included. Nothing is cast.
 
+    With recurrent layers (`Network.of` of shapes such as `Shape.recurrent_dann`), inputs are sequences x
+    [T, B, d], one step after the other, or `Sequences` with noise and first states. Then labels are [T, B],
+    probabilities and values [T, B, K] and weights [T, B]: L = Σ w ℓ / Σ w over steps and examples, so that w
+    chooses the steps that count, and padding has w = 0.
+
     Bits do not depend on the number of threads. One call at a time: another thread that calls meanwhile gets
     `InUse`.
 
@@ -66,6 +71,8 @@ class Network:
 
     seed: int
     """The seed that the parameters are of."""
+    _most_steps: int | None = None
+    """How many steps are kept for the backward pass."""
     scaler: Scaler | None
     """What is done to inputs before this network sees them, if anything: kept in checkpoints, applied by the
     caller."""
@@ -87,7 +94,7 @@ class Network:
     ):
         shapes = presets.shapes(dims, nis, kind=kind, divisor=divisor, subtractive=subtractive, ratio=ratio)
         self._begin(shapes, seed, dtype)
-        self._draw(scheme, mean_input, x)
+        self._draw(scheme, mean_input, x, None, False)
 
     @classmethod
     def of(
@@ -99,11 +106,18 @@ class Network:
         scheme: Scheme | Sequence[Scheme] = "matched",
         mean_input: float = 0.0,
         x: Floats | None = None,
+        radius: float | None = None,
+        few_inputs: bool = False,
     ) -> "Network":
-        """A network of layers of any kind, from the input to the output; the rest as in `Network`."""
+        """A network of layers of any kind, from the input to the output; the rest as in `Network`.
+
+        For recurrent layers, `radius` is the spectral radius of the recurrent weights as they are drawn, that
+        of the published networks if None, and `few_inputs` draws the input weights for a few inputs to many
+        units, Uex ~ Exp(1/√d), whose drive would otherwise vanish beside noise.
+        """
         self = cls.__new__(cls)
         self._begin(list(shapes), seed, dtype)
-        self._draw(scheme, mean_input, x)
+        self._draw(scheme, mean_input, x, radius, few_inputs)
         return self
 
     def _begin(self, shapes: list[Shape], seed: int, dtype: npt.DTypeLike) -> None:
@@ -120,11 +134,27 @@ class Network:
         self._states = [_core.State(shape, self.dtype) for shape in shapes]
         self._state = _core.TrainState(self.seed)
 
-    def _draw(self, scheme: Scheme | Sequence[Scheme], mean_input: float, x: Floats | None) -> None:
+    def _draw(
+        self,
+        scheme: Scheme | Sequence[Scheme],
+        mean_input: float,
+        x: Floats | None,
+        radius: float | None,
+        few_inputs: bool,
+    ) -> None:
         schemes = for_each_layer("scheme", scheme, len(self.shapes))
         if x is not None:
             x = self._inputs(x)
-        _core.draw(self.shapes, self._params, self.seed, schemes=schemes, mean_input=mean_input, x=x)
+        _core.draw(
+            self.shapes,
+            self._params,
+            self.seed,
+            schemes=schemes,
+            mean_input=mean_input,
+            x=x,
+            radius=radius,
+            few_inputs=few_inputs,
+        )
 
     @property
     def shapes(self) -> list[Shape]:
@@ -157,10 +187,11 @@ class Network:
 
     # ---- passes
 
-    def train_step(self, x: Floats, y: Labels | _core.Target, update: Update) -> float:
+    def train_step(self, x: Floats | Sequences, y: Labels | _core.Target, update: Update) -> float:
         """Forward, loss, backward and update in one call: overwrites the parameters; returns the loss before.
 
-        `x [B, d]` is of the network's element type, `y` are labels [B] or a `Target`. The same bits as
+        `x [B, d]` is of the network's element type, `y` are labels [B] or a `Target`; with recurrent layers
+        `x [T, B, d]`, also in `Sequences`, and labels [T, B]. The same bits as
         `gradients` and then `apply`.
 
         Raises `Diverged` if the loss is not finite, `DivisorError` if inputs below 0 make inhibition
@@ -179,7 +210,7 @@ class Network:
             raise
 
     def gradients(
-        self, x: Floats, y: Labels | _core.Target, out: Mapping[str, Floats] | None = None
+        self, x: Floats | Sequences, y: Labels | _core.Target, out: Mapping[str, Floats] | None = None
     ) -> tuple[float, dict[str, Floats]]:
         """The loss, and its gradients by all parameters, without corrections, by the names of `params()`.
 
@@ -210,13 +241,13 @@ class Network:
         layers = self._layers("gradients", gradients)
         self._plan.apply(self._params, self._states, self._state, layers, update, get_num_threads())
 
-    def logits(self, x: Floats) -> Floats:
+    def logits(self, x: Floats | Sequences) -> Floats:
         """The outputs `[..., K]` of the last layer for `x [..., d]`, which may have no rows. Batch
         normalisation takes its running statistics, as in `evaluate`."""
         logits: Floats = self._plan.logits(self._params, self._inputs(x), get_num_threads())
         return logits
 
-    def evaluate(self, x: Floats, y: Labels | _core.Target) -> Evaluation:
+    def evaluate(self, x: Floats | Sequences, y: Labels | _core.Target) -> Evaluation:
         """Loss and errors on `x [B, d]`. Changes nothing. Divisors below their bound are counted, not
         refused: see `low_divisors`."""
         target = self._target(y)
@@ -228,23 +259,52 @@ class Network:
         not divide."""
         return [None if low is None else LowDivisors(*low) for low in self._plan.low_divisors()]
 
-    def activations(self, x: Floats) -> list[Floats]:
-        """The outputs `[B, ne]` of every layer for `x [B, d]`, as in `logits`."""
-        h: Floats = self._inputs(x)
+    def activations(self, x: Floats | Sequences) -> list[Floats]:
+        """The outputs `[B, ne]` of every layer for `x [B, d]`, as in `logits`; with recurrent layers
+        `[T, B, ne]` for `x [T, B, d]`. States that are carried over are for `logits`: `InvalidValue`."""
+        h: Any = self._inputs(x)
+        noise: Mapping[int, Any] = {}
+        states: Mapping[int, Any] = {}
+        if isinstance(h, Sequences):
+            if h.carried:
+                raise InvalidValue("carried is True: expected states, such as last_states() returns")
+            noise, states, h = self._of_layers(h.noise), self._of_layers(h.states), h.x
         outputs = []
-        for shape, params in zip(self.shapes, self._params, strict=True):
+        for k, (shape, params) in enumerate(zip(self.shapes, self._params, strict=True)):
+            if k in noise or k in states:
+                h = Sequences(h, noise=noise.get(k), states=states.get(k))
             h, _ = _core.forward(shape, h, params, get_num_threads(), False)
             outputs.append(h)
         return outputs
 
-    def inspect(self, x: Floats, y: Labels | _core.Target, update: Update) -> list[LayerStatistics]:
+    def _of_layers(self, arrays: Any) -> Mapping[int, Any]:
+        """Noise or states by the number of their layer."""
+        if arrays is None or isinstance(arrays, Mapping):
+            return arrays or {}
+        return {k: arrays for k, shape in enumerate(self.shapes) if shape.dynamics is not None}
+
+    def last_states(self) -> list[Floats | None]:
+        """Copies of the states `[B, ne]` in which the last sequences ended, None for layers that are not
+        recurrent: h_T, or v_T in the state form. `Sequences` takes them as `states`, or, without copies,
+        goes on there with `carried=True`."""
+        return self._plan.last_states()
+
+    def keep_at_most(self, steps: int | None) -> None:
+        """Keeps no more than so many steps of a sequence for the backward pass, about √T of which take the
+        least memory; the others are made once more. None keeps all, as at first. Changes no bit."""
+        self._most_steps = None if steps is None else _check.whole("steps", steps, 1)
+        self._plan.keep_at_most(self._most_steps)
+
+    def inspect(self, x: Floats | Sequences, y: Labels | _core.Target, update: Update) -> list[LayerStatistics]:
         """Statistics of each layer on `x [B, d]`, in a pass as that of training; `history.arrays` makes
         arrays of them. Changes nothing. `update` is that of the step whose cosine is told."""
         target = self._target(y)
         said = self._plan.inspect(self._params, self._inputs(x), target, update, get_num_threads())
         return [LayerStatistics.of(layer) for layer in said]
 
-    def inspect_dataset(self, x: Floats, y: Labels | _core.Target, update: Update) -> "xarray.Dataset":
+    def inspect_dataset(
+        self, x: Floats | Sequences, y: Labels | _core.Target, update: Update
+    ) -> "xarray.Dataset":
         """`inspect` as a Dataset of xarray, with the dimension `layer`, and for each `unit` of a layer
         `activity`, its mean output over the examples, and `active`, the part of the examples for which it is
         not zero; NaN where a layer has fewer units. Raises `ImportError` if xarray is not installed."""
@@ -334,6 +394,7 @@ class Network:
         other._params = [[array.copy() for array in layer] for layer in self._params]
         other._states = [state.copy() for state in self._states]
         other._state = self._state.copy()
+        other.keep_at_most(self._most_steps)
         return other
 
     def __copy__(self) -> "Network":
@@ -380,6 +441,7 @@ class Network:
             "params": self._params,
             "kept": [{name: state.get(name) for name in state.names()} for state in self._states],
             "state": self._state.copy(),
+            "most_steps": self._most_steps,
         }
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
@@ -395,6 +457,7 @@ class Network:
             for name, slot in kept.items():
                 state.set(params, name, slot)
         self._state = saved["state"]
+        self.keep_at_most(saved.get("most_steps"))
 
     # ---- epochs
 
@@ -418,7 +481,8 @@ class Network:
         """Shows the network all examples in a new random order each epoch, and returns a `History`.
 
         `x [N, d]` is of the network's element type; it may be read-only or memory-mapped, as batches are
-        gathered from it. `update` has the learning rate, or `schedule` has one for each step, counted by
+        gathered from it. With recurrent layers it is `x [T, N, d]`, N sequences, and labels are [T, N].
+        `update` has the learning rate, or `schedule` has one for each step, counted by
         `steps`. `batch_size` examples make a step. Those that do not fill a batch are spread over the steps
         of the epoch (`"spread"`), or make a short last step (`"short"`). The order of an epoch depends on
         `seed`, by default the network's, and on how many such epochs its `steps` are; so two calls, or a run
@@ -434,7 +498,7 @@ class Network:
         """
         x = self._examples("x", x)
         target = self._whole_target(x, y)
-        count, epochs = len(x), _check.whole("epochs", epochs, 0)
+        count, epochs = x.shape[self._axis], _check.whole("epochs", epochs, 0)
         batch = _check.whole("batch_size", batch_size, 1)
         if batch > count:
             raise InvalidValue(f"batch_size is {batch}: expected at most {count}, the number of examples")
@@ -463,7 +527,9 @@ class Network:
                 layers = None
                 if inspect:
                     some, of_some = (x, target) if held is None else held
-                    layers = self.inspect(some[:256], of_some.rows(slice(256)), update.with_lr(row["lr"]))
+                    some = some[:, :256] if self._axis == 1 else some[:256]
+                    of_some = of_some.rows(slice(256), axis=self._axis)
+                    layers = self.inspect(some, of_some, update.with_lr(row["lr"]))
                 history.add(row, layers)
                 if bar is not None:
                     bar.set_postfix(
@@ -488,22 +554,30 @@ class Network:
     ) -> dict[str, float]:
         """All examples once; what is told of it."""
         start, lr, losses = time.perf_counter(), update.lr, 0.0
-        order = np.random.default_rng((seed, self.steps // len(bounds))).permutation(len(x))
+        order = np.random.default_rng((seed, self.steps // len(bounds))).permutation(x.shape[self._axis])
         for begin, end in bounds:
             if schedule is not None:
                 lr = schedule.rate(self.steps + 1)
                 update = update.with_lr(lr)
             index = order[begin:end]
-            losses += (end - begin) * self.train_step(x[index], target.rows(index), update)
+            some = np.take(x, index, axis=1) if self._axis == 1 else x[index]
+            losses += (end - begin) * self.train_step(some, target.rows(index, axis=self._axis), update)
             if bar is not None:
                 bar.update()
         seconds = time.perf_counter() - start
-        return {"step": self.steps, "lr": lr, "loss": losses / len(x), "seconds": seconds}
+        return {"step": self.steps, "lr": lr, "loss": losses / len(order), "seconds": seconds}
 
     # ---- arguments
 
+    @property
+    def _axis(self) -> Literal[0, 1]:
+        """Which dimension of inputs counts examples: steps come first where layers are recurrent."""
+        return 1 if any(shape.dynamics is not None for shape in self.shapes) else 0
+
     def _inputs(self, x: Any) -> Any:
         """Inputs, of which the kernels check the rest. What is said of integers tells what images need."""
+        if isinstance(x, Sequences):
+            self._inputs(x.x)
         if isinstance(x, np.ndarray) and x.dtype.kind in "iub":
             dtype = self.dtype
             raise TypeError(
@@ -513,16 +587,17 @@ class Network:
         return x
 
     def _examples(self, name: str, x: Any) -> Floats:
-        """The examples of a data set, [N, d]."""
+        """The examples of a data set, [N, d] or [T, N, d]."""
         if not isinstance(x, np.ndarray):
             raise TypeError(f"{name} is {type(x)}: expected an array of NumPy")
         if self._inputs(x).dtype != self.dtype:
             raise TypeError(
                 f'{name} is of {x.dtype}: expected {self.dtype}, by {name}.astype("{self.dtype}")'
             )
-        if x.ndim != 2 or x.shape[1] != self.inputs or len(x) == 0:
+        steps = "T, " if self._axis == 1 else ""
+        if x.ndim != 2 + self._axis or x.shape[-1] != self.inputs or 0 in x.shape:
             raise ShapeError(
-                f"{name} has the shape {x.shape}: expected [N, {self.inputs}], with at least one example"
+                f"{name} has the shape {x.shape}: expected [{steps}N, {self.inputs}], with at least one example"
             )
         return x
 
@@ -534,6 +609,11 @@ class Network:
         for name, array in (("y", target.y), ("weights", target.weights), ("mask", target.mask)):
             if array is not None and not isinstance(array, np.ndarray):
                 raise TypeError(f"{name} is {type(array)}: expected an array of NumPy")
+            lead = x.shape[: self._axis + 1]
+            if array is not None and self._axis == 1 and array.shape[:2] != lead:
+                raise ShapeError(
+                    f"{name} has the shape {array.shape}: expected {list(lead)} steps and examples, as x has"
+                )
             if array is not None and len(array) != len(x):
                 raise ShapeError(
                     f"{name} has {len(array)} elements or rows: expected {len(x)}, as many as x has rows"

@@ -19,6 +19,9 @@ class Target(_core.Target):
     given. A `mask` [B, K] has the weights of elements, for values and binary. `smoothing` q, from 0 to 1, is
     for labels and probabilities: t = (1−q)·y + q/K.
 
+    For a network with recurrent layers all of them have steps before examples: labels and weights [T, B],
+    the others [T, B, K].
+
     The arrays are held, not copied. What is wrong with them is said when a network takes them: `ShapeError`,
     `InvalidValue`, or `TypeError` for another element type.
     """
@@ -42,11 +45,13 @@ class Target(_core.Target):
         self.kind, self.y, self.weights, self.mask, self.smoothing = kind, y, weights, mask, smoothing
         return self
 
-    def rows(self, index: Any) -> "Target":
-        """The target of some of the examples: a slice of them, or their numbers."""
-        weights = None if self.weights is None else self.weights[index]
-        mask = None if self.mask is None else self.mask[index]
-        return Target(self.kind, self.y[index], weights=weights, mask=mask, smoothing=self.smoothing)
+    def rows(self, index: Any, *, axis: Literal[0, 1] = 0) -> "Target":
+        """The target of some of the examples: a slice of them, or their numbers. `axis` is 1 where steps come
+        before examples."""
+        some = (slice(None), index) if axis == 1 else index
+        weights = None if self.weights is None else self.weights[some]
+        mask = None if self.mask is None else self.mask[some]
+        return Target(self.kind, self.y[some], weights=weights, mask=mask, smoothing=self.smoothing)
 
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (self.kind, self.y), {"weights": self.weights, "mask": self.mask, "smoothing": self.smoothing}

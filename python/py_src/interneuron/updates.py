@@ -13,7 +13,7 @@ __all__ = ["Options", "Schedule", "Update", "adam", "adamw", "adamw_eg", "csgd",
 
 PerRole: TypeAlias = float | Mapping[str, float]
 """A number for all parameters, or numbers by their roles: `Wex` (also `W` and `Wpos`), `Wix`, `Wei`, `alpha`,
-`g`, `b`. Roles that are not named have 1 where it is a factor, else 0."""
+`g`, `b`, `h0`; of a recurrent layer those of both legs. Roles that are not named have 1 where it is a factor, else 0."""
 
 
 class Options(TypedDict, total=False):

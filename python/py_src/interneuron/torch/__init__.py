@@ -23,6 +23,7 @@ from .modules import (
     mlp,
 )
 from .optim import CSGD, EG, AdamW, AdamWEG, LayerOptimizer, NaturalGradient, average_parameters, param_groups
+from .recurrent import ColumnEIRNN, DannRNN, PlainRNN, RecurrentLayer
 from .train import train_step
 
 __all__ = [
@@ -32,7 +33,9 @@ __all__ = [
     "AdamWEG",
     "BatchNormLinear",
     "ColumnEILinear",
+    "ColumnEIRNN",
     "DannLinear",
+    "DannRNN",
     "DivisorWarning",
     "FallbackWarning",
     "Layer",
@@ -40,6 +43,8 @@ __all__ = [
     "LayerOptimizer",
     "Linear",
     "NaturalGradient",
+    "PlainRNN",
+    "RecurrentLayer",
     "average_parameters",
     "checkpoint",
     "composed",

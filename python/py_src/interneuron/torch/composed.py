@@ -31,6 +31,7 @@ __all__ = [
     "layer",
     "layer_norm_linear",
     "linear",
+    "recurrent",
 ]
 
 Nonlinearity = Literal["relu"] | None
@@ -257,6 +258,100 @@ def layer(shape: Any, x: Tensor, params: Sequence[Tensor], *, training: bool = T
         case kind:
             kinds = "dann, linear, columns, layer_norm or batch_norm"
             raise InvalidValue(f"shape.kind is {kind!r}: expected {kinds}")
+
+
+def recurrent(
+    shape: Any,
+    x: Tensor,
+    params: Sequence[Tensor],
+    *,
+    noise: Tensor | None = None,
+    states: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The recurrent layer that a shape describes, with its parameters in their order.
+
+    ```text
+    z_t = A(x_t; U) + A(h_{t−1}; W) + b + ξ_t
+    plain   h_t = f(z_t)                                    f = ReLU
+    rate    h_t = (1−κ) h_{t−1} + κ f(z_t)
+    state   v_t = (1−κ) v_{t−1} + κ z_t,   h_t = f(v_t)     h0 is v_0 then
+    ```
+
+    The leg A(v; L) is a layer with interneurons before its bias and ReLU, `Lg ⊙ (v Lexᵀ − I Leiᵀ) / γ`;
+    `v D Lposᵀ` with columns of one sign; or `v Lᵀ`.
+
+    Args:
+        shape: What a layer is, as `interneuron._core.Shape` says it. Inputs of sign-constrained columns bring
+            their signs, as to the kernels, and a signed layer hands them on.
+        x: `[T, B, d]`
+        params: The arrays that such a layer has.
+        noise: ξ `[T, B, ne]`, zero if None.
+        states: Where each example begins, `[B, ne]`, in the place of `h0`.
+
+    Returns:
+        `h [T, B, visible]`, and the states in which the sequences end, `[B, ne]`: `h_T` without signs, or `v_T`
+        in the state form.
+    """
+    described = shape.parameters
+    arrays = _named(shape, params, *(name for name, *_ in described))
+    ne = shape.recurrent_units
+    if x.dim() != 3 or x.shape[0] == 0 or x.shape[2] != shape.inputs:
+        raise ShapeError(f"x is {list(x.shape)}: expected [T, B, {shape.inputs}], with at least one step")
+    steps, examples, _ = x.shape
+    sizes = {name: tuple(size) for name, size, *_ in described}
+    sizes.update(noise=(steps, examples, ne), states=(examples, ne))
+    for name, array in {**arrays, "noise": noise, "states": states}.items():
+        if array is None:
+            continue
+        if tuple(array.shape) != sizes[name]:
+            said = f"{name} is {list(array.shape)}: expected {list(sizes[name])}"
+            raise ShapeError(f"{said} beside x {list(x.shape)}")
+        if array.dtype != x.dtype and not _autocast(x.device.type):
+            said = f"{name} is {array.dtype} and x is {x.dtype}"
+            raise DtypeError(f"{said}: expected one dtype, for instance by x.to({array.dtype})")
+
+    if shape.no_self:
+        # The diagonal is 0 and has no gradient.
+        own = "W" if shape.kind == "recurrent_plain" else "Wpos"
+        arrays[own] = arrays[own] * (1 - torch.eye(ne, dtype=x.dtype, device=x.device))
+
+    def leg(v: Tensor, letter: str) -> Tensor:
+        if shape.kind == "recurrent_plain":
+            return F.linear(v, arrays[letter])
+        if shape.kind == "recurrent_columns":
+            return F.linear(v, arrays[f"{letter}pos"])
+        ex, ix, ei = (arrays[letter + name] for name in ("ex", "ix", "ei"))
+        g = arrays.get(f"{letter}g")
+        _, _, zhat = _inhibited(v, ex, ix, ei, arrays.get(f"{letter}alpha"), shape.divisor)
+        return zhat if g is None else g * zhat
+
+    signs = x.new_ones(ne)
+    signs[ne - shape.inhibitory_units :] = -1
+    kappa: Any = arrays.get("kappa", shape.kappa)
+    state = arrays["h0"].expand(examples, ne) if states is None else states
+    drive = leg(x, "U") + arrays["b"]
+    if noise is not None:
+        drive = drive + noise
+    # In half precision a quotient of nothing by next to nothing has no gradient.
+    is_half = x.dtype in (torch.float16, torch.bfloat16)
+    is_silent = is_half and states is None and not shape.learned_state and not arrays["h0"].any()
+    outputs = []
+    h = torch.relu(state) if shape.dynamics == "state" else state
+    for step, z in enumerate(drive):
+        if not (is_silent and step == 0):
+            z = z + leg(h * signs if shape.inhibitory_units else h, "W")
+        if shape.dynamics == "state":
+            state = (1 - kappa) * state + kappa * z
+            h = torch.relu(state)
+        elif shape.dynamics == "rate":
+            state = h = (1 - kappa) * h + kappa * torch.relu(z)
+        else:
+            state = h = torch.relu(z)
+        outputs.append(h)
+    h = torch.stack(outputs)
+    if shape.signed and shape.inhibitory_units:
+        h = h * signs
+    return h[..., : shape.outputs], state
 
 
 def _named(shape: Any, params: Sequence[Tensor], *names: str) -> dict[str, Tensor]:

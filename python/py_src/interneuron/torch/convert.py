@@ -34,7 +34,7 @@ class LayerDescription:
     """
 
     kind: Kind
-    """`dann`, `linear` or `columns`; `conv` and `recurrent` are layers of which there is no module here."""
+    """`dann`, `linear` or `columns`; of `conv` there is no module here, and `recurrent` is in no `Sequential`."""
     inputs: int
     """`d`; of a convolution its channels."""
     outputs: int
@@ -224,8 +224,8 @@ def from_ltlwdp(state_dict: Mapping[str, Tensor]) -> nn.Sequential:
     """The network of the authors' state dict, with copies of its arrays, on the CPU and in their dtype.
 
     Raises:
-        InvalidValue, ShapeError: as [`describe`][interneuron.torch.convert.describe], and for convolutions
-            and recurrent cells, of which there is no module.
+        InvalidValue, ShapeError: as [`describe`][interneuron.torch.convert.describe], and for convolutions,
+            of which there is no module, and recurrent cells, which `DannRNN` has.
     """
     layers, descriptions = _read(state_dict), describe(state_dict)
     for layer, description in zip(layers, descriptions):
@@ -252,7 +252,7 @@ def to_ltlwdp(source: nn.Module | Mapping[str, Tensor], *, prefix: str | None = 
     """A network or a state dict of ours under the authors' names and with their dimensions.
 
     Args:
-        source: A `Sequential` of our layers, or its state dict.
+        source: A `Sequential` of our layers, a `DannRNN`, or a state dict of them.
         prefix: What keys begin with, `{}` being the number of the layer in `source`. Without it, layers are
             `layers.fc0.`, `layers.fc1.`, … in their order, as the authors' `DenseNet` counts them. Their
             networks with convolutions have `layers.{}.`.
@@ -288,10 +288,13 @@ def _check_theirs(module: nn.Module) -> None:
         if isinstance(layer, Layer)
     ]
     for k, (name, shape) in enumerate(named):
+        if shape.dynamics not in ("plain", None):
+            said = f"{name} has the dynamics {shape.dynamics!r}"
+            raise InvalidValue(f"{said}: expected 'plain', which is what the authors' cells have")
         if shape.divisor not in ("plain", None):
             said = f"{name} has the divisor {shape.divisor!r}"
             raise InvalidValue(f"{said}: expected 'plain', which is what the authors' layers have")
-        if shape.relu != (k + 1 < len(named)):
+        if shape.dynamics is None and shape.relu != (k + 1 < len(named)):
             said = f"{name} is {'followed by ReLU' if shape.relu else 'linear'}"
             raise InvalidValue(
                 f"{said}: expected ReLU in all layers but the last, as in the authors' networks"

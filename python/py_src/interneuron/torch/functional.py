@@ -23,7 +23,8 @@ Divisor = Literal["plain", "root"] | float | None
 
 # What a tensor is whose memory the kernels may use: a subclass may hold something else.
 _PLAIN = {Tensor, torch.nn.Parameter, torch.nn.Buffer} if hasattr(torch.nn, "Buffer") else {Tensor, torch.nn.Parameter}
-_DTYPES = {torch.float32, torch.float64}
+# The element types that the kernels have.
+DTYPES = {torch.float32, torch.float64}
 _peek = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: None)
 _is_compiling = torch.compiler.is_compiling
 _forward, _backward = _core.forward, _core.backward
@@ -51,6 +52,7 @@ class Described:
     divisive: bool = False
     divisor: Divisor = None
     inhibitory_outputs: int = 0
+    last_is_output: bool = False
 
 
 @functools.lru_cache(maxsize=1024)
@@ -64,6 +66,7 @@ def described(shape: _core.Shape) -> Described:
         shape.divisive,
         shape.divisor,
         shape.inhibitory_outputs,
+        _last_is_output(shape),
     )
 
 
@@ -175,11 +178,165 @@ def _take_statistics(statistics: tuple[Tensor, ...], gradients: tuple[Tensor, ..
 def layer(shape: _core.Shape, x: Tensor, params: Sequence[Tensor], fused: Fused | None = None) -> Tensor:
     """`h [..., ne]` of `x [..., d]` by a layer of any kind but batch normalisation, with its arrays in the order of
     `shape.parameters`. Under `torch.compile` call `compiled`."""
-    if x.dtype not in _DTYPES or not x.is_cpu or type(x) not in _PLAIN or _is_transformed():
+    if x.dtype not in DTYPES or not x.is_cpu or type(x) not in _PLAIN or _is_transformed():
         return _elsewhere(shape, x, params, True, fused)
     if _is_grad_enabled() and _requires_grad(x, params):
         return _Layer.apply(shape, (), fused, x, *params)  # type: ignore[no-any-return]
     return _forward(shape, x, params, _get_num_threads(), False)[0]  # type: ignore[no-any-return]
+
+
+def _last_is_output(shape: _core.Shape) -> bool:
+    """Whether it is a recurrent layer whose last states are the outputs of the last step."""
+    is_shown = shape.outputs == shape.recurrent_units and not (shape.signed and shape.inhibitory_units)
+    return is_shown and shape.dynamics in ("plain", "rate")
+
+
+class _Recurrent(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        shape: _core.Shape,
+        constants: tuple[Tensor, ...],
+        fused: Fused | None,
+        x: Tensor,
+        noise: Tensor | None,
+        states: Tensor | None,
+        *params: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        if fused is not None:
+            fused.check(params)
+        sequences = _core.Sequences(x, noise=noise, states=states)
+        threads = _get_num_threads()
+        h, last, kept = _core.forward_through_time(shape, sequences, params + constants, threads, True)
+        assert kept is not None
+        ctx.save_for_backward(x, noise, states, *params)
+        ctx.shape, ctx.constants, ctx.fused, ctx.kept = shape, constants, fused, kept
+        # Most often there is no gradient by the last states.
+        ctx.set_materialize_grads(False)
+        low = kept.low_divisors()
+        if low is not None and low[0] and shape.divisor == "plain":
+            _warn_of_divisors(shape, low)
+        return h, last
+
+    @staticmethod
+    def backward(ctx: Any, dh: Tensor | None, dlast: Tensor | None) -> tuple[Any, ...]:
+        x, noise, states, *params = ctx.saved_tensors
+        _, _, _, needs_x, _, needs_states, *needs = ctx.needs_input_grad
+        shape: _core.Shape = ctx.shape
+        if dh is None and dlast is None:
+            return (None,) * (6 + len(params))
+        if _is_grad_enabled() or (dlast is not None and not _last_is_output(shape)):
+            dx, dstates, *gradients = _through_time(ctx, dh, dlast, [needs_x, needs_states, *needs])
+            return None, None, None, dx, None, dstates, *gradients
+        if dh is None:
+            dh = x.new_zeros(*x.shape[:2], shape.outputs)
+        if dlast is not None:
+            dh = torch.cat([dh[:-1], (dh[-1] + dlast).unsqueeze(0)])
+        sequences = _core.Sequences(x, noise=noise, states=states)
+        if ctx.fused is not None:
+            dx, dstates = ctx.fused.backward_through_time(ctx.kept, dh, sequences, ctx.constants, needs_x)
+            return None, None, None, dx, None, dstates if needs_states else None, *(None,) * len(params)
+        arrays = (*params, *ctx.constants)
+        dx, dstates, by_params = _core.backward_through_time(
+            ctx.kept, dh, sequences, arrays, _get_num_threads(), needs_x, any(needs)
+        )
+        wanted = [it if need else None for it, need in zip(by_params or params, needs)]
+        return None, None, None, dx, None, dstates if needs_states else None, *wanted
+
+
+def _through_time(
+    ctx: Any, dh: Tensor | None, dlast: Tensor | None, needs: Sequence[bool]
+) -> list[Tensor | None]:
+    """The gradients as PyTorch's operations make them: those that can be differentiated once more, and those by last states
+    that are no outputs."""
+    if ctx.fused is not None:
+        raise RuntimeError(
+            "a fused update with create_graph=True, or with a gradient by last states that are no outputs: expected "
+            "fused=False, or last states that are detached"
+        )
+    x, noise, states, *params = ctx.saved_tensors
+    once_more = _is_grad_enabled()
+    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+        if not once_more:
+            x, *params = [it.detach().requires_grad_(it.requires_grad) for it in (x, *params)]
+            states = states if states is None else states.detach().requires_grad_(states.requires_grad)
+        inputs = [it for it, need in zip((x, states, *params), needs, strict=True) if need]
+        outputs = composed.recurrent(ctx.shape, x, [*params, *ctx.constants], noise=noise, states=states)
+        pairs = [(it, d) for it, d in zip(outputs, (dh, dlast), strict=True) if d is not None]
+        gradients = torch.autograd.grad(
+            [it for it, _ in pairs],
+            inputs,
+            [d for _, d in pairs],
+            create_graph=once_more,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+    rest = iter(gradients)
+    return [next(rest) if need else None for need in needs]
+
+
+# What it keeps is no tensor that a graph could hold.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def recurrent(
+    shape: _core.Shape,
+    x: Tensor,
+    params: Sequence[Tensor],
+    *,
+    noise: Tensor | None = None,
+    states: Tensor | None = None,
+    fused: Fused | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`h [T, B, visible]` of `x [T, B, d]` by a recurrent layer, with its arrays in the order of `shape.parameters`, and the
+    states `[B, ne]` in which the sequences end: see `composed.recurrent`.
+
+    By PyTorch's operations go gradients by `noise`, and those by last states that are no outputs of the last step: in the
+    state form, and of units that do not go out. Under `torch.compile` the graph breaks here; modules have an operator for
+    the other forms.
+    """
+    if x.dtype not in DTYPES or not x.is_cpu or type(x) not in _PLAIN or _is_transformed():
+        return _recurrent_elsewhere(shape, x, params, noise, states, fused)
+    if not _is_grad_enabled():
+        sequences = _core.Sequences(x, noise=noise, states=states)
+        return _core.forward_through_time(shape, sequences, params, _get_num_threads(), False)[:2]
+    if noise is not None and noise.requires_grad:
+        return _recurrent_elsewhere(shape, x, params, noise, states, fused)
+    if not _requires_grad(x, params) and (states is None or not states.requires_grad):
+        with torch.no_grad():
+            return recurrent(shape, x, params, noise=noise, states=states)  # type: ignore[no-any-return]
+    moved = sum(role != "constant" for _, _, role, *_ in shape.parameters)
+    constants = tuple(params[moved:])
+    h, last = _Recurrent.apply(shape, constants, fused, x, noise, states, *params[:moved])
+    return h, last
+
+
+def compiled_recurrent(
+    shape: Described, x: Tensor, params: Sequence[Tensor], noise: Tensor | None, states: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """As `recurrent`, in a graph, by an operator: of a layer whose last states are outputs, in float32 or float64 on the CPU,
+    without a gradient by noise."""
+    h: Tensor = torch.ops.interneuron.recurrent(shape.text, x, list(params), noise, states)
+    return h, h[-1]
+
+
+def _recurrent_elsewhere(
+    shape: _core.Shape,
+    x: Tensor,
+    params: Sequence[Tensor],
+    noise: Tensor | None,
+    states: Tensor | None,
+    fused: Fused | None,
+) -> tuple[Tensor, Tensor]:
+    """As `_elsewhere`, for recurrent layers."""
+    dtype = _kept_dtype(x, params)
+    if dtype is not None:
+        noise, states = (it if it is None else it.to(dtype) for it in (noise, states))
+        return recurrent(shape, x.to(dtype), params, noise=noise, states=states, fused=fused)  # type: ignore[no-any-return]
+    if fused is not None:
+        raise RuntimeError("a fused update where the kernels cannot compute: expected fused=False")
+    has_kernels = x.dtype in DTYPES and x.is_cpu and type(x) in _PLAIN
+    if not has_kernels and not _is_transformed() and x.dtype == params[0].dtype:
+        _fall_back(shape, x)
+    return composed.recurrent(shape, x, params, noise=noise, states=states)
 
 
 def _requires_grad(x: Tensor, params: Sequence[Tensor]) -> bool:
@@ -196,7 +353,7 @@ def batch_norm_linear(
 ) -> Tensor:
     """As `layer`, for batch normalisation, by the statistics of the batch in training. The running ones, which come
     last among the arrays, take in those of the batch in the backward pass, or at once where none can follow."""
-    if x.dtype not in _DTYPES or not x.is_cpu or type(x) not in _PLAIN or _is_transformed():
+    if x.dtype not in DTYPES or not x.is_cpu or type(x) not in _PLAIN or _is_transformed():
         return _elsewhere(shape, x, params, training, fused)
     needs_gradient = _is_grad_enabled() and _requires_grad(x, params)
     if needs_gradient and training:
@@ -214,7 +371,7 @@ def compiled(
     """As `layer`, in a graph: by an operator that graphs can hold, or by PyTorch's own."""
     if fused is not None:
         raise RuntimeError("a fused update under torch.compile: expected fused=False, and the optimiser's own step")
-    if x.dtype in _DTYPES and x.device.type == "cpu" and shape.kind != "batch_norm":
+    if x.dtype in DTYPES and x.device.type == "cpu" and shape.kind != "batch_norm":
         return torch.ops.interneuron.layer(shape.text, x, list(params))  # type: ignore[no-any-return]
     return _composed(shape, x, params, training)
 
@@ -234,17 +391,23 @@ def _composed(shape: _core.Shape | Described, x: Tensor, params: Sequence[Tensor
     return h
 
 
+def _kept_dtype(x: Tensor, params: Sequence[Tensor]) -> torch.dtype | None:
+    """The parameters' element type, if under autocast the kernels compute in it."""
+    if _is_transformed() or not (x.is_cpu and x.is_floating_point() and torch.is_autocast_enabled("cpu")):
+        return None
+    return params[0].dtype if x.dtype not in DTYPES and params[0].dtype in DTYPES else None
+
+
 def _elsewhere(
     shape: _core.Shape, x: Tensor, params: Sequence[Tensor], training: bool, fused: Fused | None
 ) -> Tensor:
     """What the kernels have not: by PyTorch's operations, or in the parameters' element type under autocast."""
-    transformed = _is_transformed()
-    if not transformed and x.is_cpu and x.is_floating_point() and torch.is_autocast_enabled("cpu"):
-        if x.dtype not in _DTYPES and params[0].dtype in _DTYPES:
-            x = x.to(params[0].dtype)
-            if shape.kind == "batch_norm":
-                return batch_norm_linear(shape, x, params, training=training, fused=fused)
-            return layer(shape, x, params, fused)
+    transformed, dtype = _is_transformed(), _kept_dtype(x, params)
+    if dtype is not None:
+        x = x.to(dtype)
+        if shape.kind == "batch_norm":
+            return batch_norm_linear(shape, x, params, training=training, fused=fused)
+        return layer(shape, x, params, fused)
     if fused is not None:
         raise RuntimeError("a fused update where the kernels cannot compute: expected fused=False")
     if not transformed and x.dtype == params[0].dtype:
@@ -344,7 +507,8 @@ def target(
     label_smoothing: float = 0.0,
 ) -> _core.Target:
     """What outputs are to be: integer labels `[B]`, or for "cross_entropy" probabilities, for "mse" values and for "bce"
-    numbers from 0 to 1 `[B, K]`. `weights [B]` are of examples, a `mask [B, K]` of elements."""
+    numbers from 0 to 1 `[B, K]`. `weights [B]` are of examples, a `mask [B, K]` of elements. Of outputs at every step,
+    `[T, B, K]`, all of them have steps before examples."""
     kinds = {"cross_entropy": "probabilities" if y.is_floating_point() else "labels", "mse": "values", "bce": "binary"}
     if loss not in kinds:
         raise ValueError(f"loss is {loss!r}: expected one of {list(kinds)}")

@@ -32,6 +32,11 @@ def _drawn_seed(generator: torch.Generator | None = None) -> int:
     return int(torch.randint(2**63 - 1, (), generator=generator, device=device))
 
 
+def is_moved(role: str) -> bool:
+    """Whether steps move arrays of a role: they are parameters, and others buffers."""
+    return role not in ("statistic", "constant")
+
+
 class Layer(nn.Module):
     """A layer of any kind. It holds parameters and numbers, and nothing native: copies, pickles, `.to`, state dicts and
     functional calls are those of every module."""
@@ -48,9 +53,12 @@ class Layer(nn.Module):
         seed: int | None = None,
         device: Any = None,
         dtype: torch.dtype | None = None,
+        **drawing: Any,
     ) -> None:
         super().__init__()
         self.shape = shape
+        # What else drawing it takes.
+        self._drawing = drawing
         self._described = functional.described(shape)
         self.rectified_input = rectified_input
         self.scheme = scheme
@@ -59,7 +67,7 @@ class Layer(nn.Module):
         self._fused: Fused | None = None
         for name, sizes, role, _, _ in shape.parameters:
             array = torch.empty(sizes, device=device, dtype=dtype)
-            if role == "statistic":
+            if not is_moved(role):
                 self.register_buffer(name, array)
             else:
                 self.register_parameter(name, nn.Parameter(array))
@@ -95,10 +103,21 @@ class Layer(nn.Module):
         dtype = torch.float64 if arrays[0].dtype == torch.float64 else torch.float32
         drawn = [torch.empty(it.shape, dtype=dtype, device="cpu") for it in arrays]
         _core.draw_layer(
-            self.shape, drawn, seed, rectified=self.rectified_input, scheme=self.scheme, mean_input=self.mean_input
+            self.shape,
+            drawn,
+            seed,
+            rectified=self.rectified_input,
+            scheme=self.scheme,
+            mean_input=self.mean_input,
+            **self._drawing,
         )
-        with torch.no_grad():
-            for to, of in zip(arrays, drawn, strict=True):
+        self._take(drawn)
+
+    @torch.no_grad()
+    def _take(self, drawn: Sequence[Tensor]) -> None:
+        """Copies arrays that were drawn, but no time constants."""
+        for name, to, of in zip(self._names, self.arrays(), drawn, strict=True):
+            if name != "kappa":
                 to.copy_(of)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -266,7 +285,9 @@ class ColumnEILinear(Layer):
 
 
 def from_shape(shape: _core.Shape, **keywords: Any) -> Layer:
-    """The module of a shape."""
+    """The module of a shape. Raises `ValueError` for recurrent layers, whose modules are `DannRNN` and its like."""
+    if shape.dynamics is not None:
+        raise ValueError(f"shape is {shape}: expected a layer without states; DannRNN and its like are modules of others")
     nonlinearity: Nonlinearity = "relu" if shape.relu else None
     match shape.kind:
         case "dann":
@@ -318,6 +339,8 @@ def chained(layers: Sequence[Layer]) -> list[_core.Shape]:
                 inhibitory_outputs=above.inhibitory_inputs,
                 relu=below.relu,
             )
+        if below.kind == "recurrent_columns" and not below.signed and above.inhibitory_inputs:
+            shapes[k] = _core.Shape.parse(str(below).removesuffix(" unsigned"))
     return shapes
 
 
@@ -340,10 +363,8 @@ def draw(
     dtype = torch.float64 if arrays[0][0].dtype == torch.float64 else torch.float32
     drawn = [[torch.empty(it.shape, dtype=dtype, device="cpu") for it in layer] for layer in arrays]
     _core.draw(chained(layers), drawn, seed, schemes=schemes, mean_input=mean_input, x=x)
-    with torch.no_grad():
-        for layer, of in zip(arrays, drawn, strict=True):
-            for to, it in zip(layer, of, strict=True):
-                to.copy_(it)
+    for layer, of in zip(layers, drawn, strict=True):
+        layer._take(of)
 
 
 def mlp(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .. import _core
 from ..errors import ShapeError
-from .modules import Layer, layers_of
+from .modules import Layer, is_moved, layers_of
 
 # What PyTorch calls what a step keeps, where it has a word for it.
 _NAMES = {"velocity": "momentum_buffer", "moment": "exp_avg", "square": "exp_avg_sq", "largest_square": "max_exp_avg_sq"}
@@ -83,7 +83,7 @@ class _Entry:
         self.moved = [
             (role, groups.get(id(array)))
             for role, array in zip(self.roles, layer.arrays(), strict=True)
-            if role != "statistic"
+            if is_moved(role)
         ]
         first = layer.arrays()[0]
         if first.dtype not in (torch.float32, torch.float64) or not first.is_cpu:
@@ -114,7 +114,23 @@ class _Entry:
 
     def parameters(self) -> tuple[Tensor, ...]:
         """The arrays of the layer that steps move."""
-        return tuple(it for role, it in zip(self.roles, self.layer.arrays(), strict=True) if role != "statistic")
+        return tuple(it for role, it in zip(self.roles, self.layer.arrays(), strict=True) if is_moved(role))
+
+    def left_alone(self) -> list[bool]:
+        """Of each array that steps move, whether this optimiser leaves it alone."""
+        arrays = self.parameters()
+        return [group is None or not it.requires_grad for (_, group), it in zip(self.moved, arrays, strict=True)]
+
+    def check_roles(self) -> None:
+        """Raises if an array is left alone, and another of the same role is not: fused and whole steps have one factor for
+        both."""
+        left = {role for (role, _), alone in zip(self.moved, self.left_alone(), strict=True) if alone}
+        for (role, _), alone in zip(self.moved, self.left_alone(), strict=True):
+            if role in left and not alone:
+                raise ValueError(
+                    f"one of the parameters of role {role!r} of the layer {self.layer.shape} is frozen and another is not, "
+                    "in a fused or whole step: expected the same of both legs, or backward() and step() with fused=False"
+                )
 
     def numbers(self, optimizer: LayerOptimizer, missing: Sequence[str] = ()) -> Numbers:
         """The numbers of the groups, by role."""
@@ -123,13 +139,24 @@ class _Entry:
         lr = max(float(group["lr"]) for group in groups)
         factors: dict[str, float] = {}
         per_role: dict[str, dict[str, float]] = {name: {} for name in optimizer.per_role}
-        for (role, group), array in zip(self.moved, arrays, strict=True):
-            if group is None or not array.requires_grad or role in missing:
-                factors[role] = 0.0
-            else:
-                factors[role] = float(group["lr"]) / lr if lr > 0 else 1.0
+        alone = self.left_alone()
+        trained = {role for (role, _), left in zip(self.moved, alone, strict=True) if not left}
+        for (role, group), left in zip(self.moved, alone, strict=True):
+            if left and role in trained:
+                # Of both legs of a recurrent layer, the one that is trained says the numbers.
+                continue
+            factor = 0.0
+            if group is not None and not left and role not in missing:
+                factor = float(group["lr"]) / lr if lr > 0 else 1.0
+            said = {"lr": (factors, factor)}
             for name, field in optimizer.per_role.items():
-                per_role[name][role] = float(group[field]) if group is not None else 0.0
+                said[field] = (per_role[name], float(group[field]) if group is not None else 0.0)
+            for field, (numbers, number) in said.items():
+                if numbers.setdefault(role, number) != number:
+                    raise ValueError(
+                        f"{field} differs between two parameters of role {role!r} of the layer {self.layer.shape}: expected "
+                        "the same for both legs of a recurrent layer"
+                    )
         fields = [optimizer.fields(group) for group in groups]
         for other in fields[1:]:
             if other != fields[0]:
@@ -143,21 +170,28 @@ class _Entry:
     def step(self, optimizer: LayerOptimizer) -> None:
         """A step with the gradients that the parameters have."""
         arrays = list(self.layer.arrays())
-        gradients, missing = [], []
+        alone = iter(self.left_alone())
+        gradients, stays = [], []
         for k, (role, array) in enumerate(zip(self.roles, arrays, strict=True)):
-            if role == "statistic":
+            if not is_moved(role):
                 # The backward pass has taken in that of the batch: what this step makes of it is thrown away.
                 arrays[k] = array.clone()
                 gradients.append(array)
-            elif array.grad is None:
-                missing.append(role)
-                gradients.append(torch.zeros_like(array))
-            else:
-                gradients.append(array.grad)
-        if len(missing) == len(self.moved):
+                continue
+            left, gradient = next(alone), array.grad
+            if left or gradient is None:
+                stays.append(k)
+            gradients.append(torch.zeros_like(array) if gradient is None else gradient)
+        if len(stays) == len(self.moved):
             return
+        moves = {role for k, role in enumerate(self.roles) if k not in stays}
+        for k in stays:
+            if self.roles[k] in moves:
+                # The other leg takes a step with the factor of the role: that of this one is thrown away.
+                arrays[k], gradients[k] = arrays[k].clone(), torch.zeros_like(arrays[k])
+        missing = tuple(dict.fromkeys(self.roles[k] for k in stays if self.roles[k] not in moves))
         threads = torch.get_num_threads()
-        update = self.update(optimizer, tuple(missing))
+        update = self.update(optimizer, missing)
         _core.apply(self.layer.shape, arrays, gradients, self.state, update, threads)
         increment_version(arrays)
 
@@ -207,10 +241,8 @@ class Fused:
                 "calls and parametrisations: expected fused=False"
             )
 
-    def backward(
-        self, kept: _core.Kept, dh: Tensor, x: Tensor, statistics: tuple[Tensor, ...], needs_x: bool
-    ) -> Tensor | None:
-        """Overwrites parameters and statistics; returns `dx` if it is needed."""
+    def _begin(self) -> tuple[_Entry, _core.Update]:
+        """The layer and the update of a step, if one can be taken."""
         optimizer, entry = self._optimizer(), self._entry()
         if optimizer is None or entry is None:
             raise RuntimeError("the optimiser of a fused update is gone: expected that it lives as long as training")
@@ -221,13 +253,32 @@ class Fused:
             )
         check_not_distributed(self._local)
         optimizer.refresh()
-        update = entry.update(optimizer)
+        return entry, entry.update(optimizer)
+
+    def backward(
+        self, kept: _core.Kept, dh: Tensor, x: Tensor, statistics: tuple[Tensor, ...], needs_x: bool
+    ) -> Tensor | None:
+        """Overwrites parameters and statistics; returns `dx` if it is needed."""
+        entry, update = self._begin()
         # Not what the graph has saved: hooks may have made copies of it.
         params = self._parameters + statistics
         dx = _core.update(kept, dh, x, params, entry.state, update, torch.get_num_threads(), needs_x)
         increment_version(params)
         self.pending = True
         return dx
+
+    def backward_through_time(
+        self, kept: _core.Kept, dh: Tensor, x: _core.Sequences, constants: tuple[Tensor, ...], needs_x: bool
+    ) -> tuple[Tensor | None, Tensor]:
+        """The same of a recurrent layer: returns `dx` if it is needed, and the gradient by the first states."""
+        entry, update = self._begin()
+        entry.check_roles()
+        params = self._parameters + constants
+        threads = torch.get_num_threads()
+        dx, dstates = _core.update_through_time(kept, dh, x, params, entry.state, update, threads, needs_x)
+        increment_version(self._parameters)
+        self.pending = True
+        return dx, dstates
 
 
 class LayerOptimizer(torch.optim.Optimizer):
@@ -622,7 +673,7 @@ def param_groups(module: nn.Module, **overrides: Mapping[str, Any]) -> list[dict
     for layer in module.modules():
         if isinstance(layer, Layer):
             for (_, _, role, _, _), array in zip(layer.shape.parameters, layer.arrays(), strict=True):
-                if role != "statistic":
+                if is_moved(role):
                     groups.setdefault(role, []).append(array)
     for role in overrides:
         if role not in groups:

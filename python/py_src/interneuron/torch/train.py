@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -9,20 +11,32 @@ from .. import _core
 from .functional import Loss, target
 from .modules import Layer, chained
 from .optim import LayerOptimizer, check_not_distributed, increment_version
+from .recurrent import RNN
+
 
 def layers(model: nn.Module) -> list[Layer]:
     """The layers of a network of this package's layers alone.
 
     Raises:
         TypeError: another module is among them, but for an `nn.Flatten` at the beginning.
+        ValueError: a recurrent module has inputs with the batch first, or dropout.
     """
     if isinstance(model, Layer):
         return [model]
-    if not isinstance(model, nn.Sequential):
-        raise TypeError(f"model is a {type(model).__name__}: expected an nn.Sequential of layers of interneuron.torch")
+    if isinstance(model, RNN):
+        if model.batch_first:
+            raise ValueError("model is batch_first: expected a module of inputs [T, B, d], as a whole step has them")
+        if model.dropout and model.num_layers > 1:
+            raise ValueError(f"model has the dropout {model.dropout}: expected 0, as a whole step has none")
+        return [it for it in model.layers if isinstance(it, Layer)]
+    if not isinstance(model, (nn.Sequential, nn.ModuleList)):
+        raise TypeError(
+            f"model is a {type(model).__name__}: expected an nn.Sequential of layers of interneuron.torch, or an nn.ModuleList "
+            "where some are recurrent"
+        )
     found: list[Layer] = []
     for name, module in model.named_children():
-        if isinstance(module, (Layer, nn.Sequential)):
+        if isinstance(module, (Layer, RNN, nn.Sequential)):
             found += layers(module)
         elif not (isinstance(module, nn.Flatten) and not found):
             raise TypeError(
@@ -42,6 +56,8 @@ def _prepare(model: nn.Module, optimizer: LayerOptimizer) -> tuple[_core.Plan, l
         if id(layer) not in entries:
             raise ValueError(f"the optimiser has not the layer {layer.shape}: expected one of model.parameters()")
     used = [entries[id(layer)] for layer in found]
+    for entry in used:
+        entry.check_roles()
     numbers = used[0].numbers(optimizer)
     for entry in used[1:]:
         joined = numbers.joined(entry.numbers(optimizer))
@@ -66,14 +82,20 @@ def train_step(
     weights: Tensor | None = None,
     mask: Tensor | None = None,
     label_smoothing: float = 0.0,
+    noise: Tensor | Mapping[int, Tensor] | None = None,
+    states: Tensor | Mapping[int, Tensor] | None = None,
 ) -> float:
     """Forward, loss, backward and update in one call, with the bits of the three calls; returns the loss before the step.
 
     Args:
-        model: an `nn.Sequential` of layers of this package, perhaps after an `nn.Flatten`.
-        x: examples `[B, d]`.
-        y: labels `[B]`, or what `target` takes.
+        model: an `nn.Sequential` of layers of this package, perhaps after an `nn.Flatten`; with recurrent modules, an
+            `nn.ModuleList` of them and of the layers above.
+        x: examples `[B, d]`; with recurrent modules, sequences `[T, B, d]`.
+        y: labels `[B]`, or what `target` takes; with recurrent modules, steps come before examples. `weights [T, B]` then
+            choose the steps that count.
         optimizer: one of this package, with the same numbers for all layers.
+        noise, states: of recurrent layers, as `interneuron.Sequences` has them: `[T, B, ne]` and `[B, ne]`, by the number of
+            the layer if several are recurrent.
 
     Raises:
         Diverged: the loss is not finite; nothing was changed.
@@ -85,14 +107,20 @@ def train_step(
     prepared = optimizer._whole.get(id(model))
     if prepared is None or prepared[0] is not model or prepared[2] != layers(model):
         prepared = optimizer._whole[id(model)] = (model, *_prepare(model, optimizer))
-    _, plan, found, states, update = prepared
+    _, plan, found, kept, update = prepared
     arrays = [layer.arrays() for layer in found]
+    is_recurrent = any(layer.shape.dynamics is not None for layer in found)
+    inputs = x if is_recurrent or x.ndim <= 2 else x.reshape(len(x), -1)
     with torch.no_grad():
+        if found[0].shape.inhibitory_inputs:
+            # To the kernels inputs bring their signs along.
+            inputs = inputs * found[0].get_buffer("sign").to(inputs.dtype)
+        sequences = inputs if noise is None and states is None else _core.Sequences(inputs, noise=noise, states=states)
         value = plan.train_step(
             arrays,
-            states,
+            kept,
             optimizer._train_state,
-            x.reshape(len(x), -1) if x.ndim > 2 else x,
+            sequences,
             target(y, loss, weights=weights, mask=mask, label_smoothing=label_smoothing),
             update,
             torch.get_num_threads(),
