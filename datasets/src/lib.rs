@@ -11,12 +11,14 @@ mod find;
 mod gzip;
 mod idx;
 mod open;
+mod sequence_set;
 mod sequences;
 pub mod tasks;
 
 pub use digits::digits;
 pub use files::{Files, load};
 pub use idx::{read_images, read_labels};
+pub use sequence_set::{SequenceSet, SequenceTargets};
 pub use sequences::{Loss, SequenceBatch};
 
 use interneuron::{Element, Error, InputStatistics, MatMut, MatRef, Scaler};

@@ -1,7 +1,7 @@
 //! Labelled sequences of a batch, time-major.
 
-use crate::Dataset;
 use crate::tasks::{Condition, Task, Trial};
+use crate::{Dataset, SequenceSet, SequenceTargets};
 use interneuron::{Error, Generator, MatRef, Sequences, Target};
 
 /// What the outputs of a network are compared with at each step.
@@ -13,8 +13,25 @@ pub enum Loss {
     Values,
 }
 
-/// A batch of sequences with their targets, of which the shorter ones are padded to the longest: row `t · B + i` is
-/// example `i` at step `t`. It is filled again and again, and allocates only where a batch is larger than all before.
+/// A batch of sequences with their targets, of which the shorter ones are padded to the longest with zeros that have no
+/// weight: row `t · B + i` is example `i` at step `t`. It is filled again and again, and allocates only where a batch is
+/// larger than all before.
+///
+/// ```
+/// use interneuron::generator;
+/// use interneuron_datasets::SequenceBatch;
+/// use interneuron_datasets::tasks::PerceptualDecision;
+///
+/// let (task, mut rng) = (PerceptualDecision::new(20.0)?, generator(1));
+/// let mut batch = SequenceBatch::new();
+/// for _ in 0..3 {
+///     batch.draw(&task, 16, &mut rng)?;
+///     let (x, target) = (batch.x()?, batch.target()?); // for `Network::train_step`
+///     assert_eq!(x.examples(), 16);
+///     assert!(batch.conditions().iter().all(|trial| trial.answer == 1 + trial.side));
+/// }
+/// # Ok::<(), interneuron::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SequenceBatch {
     inputs: usize,
@@ -36,35 +53,71 @@ impl SequenceBatch {
         Self::default()
     }
 
-    /// Draws so many trials of a task.
+    /// Draws so many trials of a task. There is room for the longest that it has from the first time on, so that drawing
+    /// as many again allocates nothing.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if `examples` is 0.
+    /// [`Error::Dimension`] if `examples` is 0, [`Error::TooLarge`] if there is no memory for them, [`Error::Dimension`] or
+    /// [`Error::Length`] if the task draws a trial of other steps, inputs or targets than it says. The batch is empty then.
     pub fn draw(&mut self, task: &dyn Task, examples: usize, rng: &mut Generator) -> Result<(), Error> {
         self.begin(examples)?;
+        let (inputs, outputs, longest, loss) = (task.inputs(), task.outputs(), task.longest(), task.loss());
+        self.reserve(longest, inputs, outputs, loss)?;
         self.trials.resize_with(examples.max(self.trials.len()), Trial::default);
         for trial in &mut self.trials[..examples] {
             trial.clear();
+            trial.reserve(longest, inputs, outputs, loss)?;
             task.draw(trial, rng);
+            trial.check(task)?;
         }
         let trials = &self.trials[..examples];
         self.lengths.extend(trials.iter().map(Trial::steps));
         self.conditions.extend(trials.iter().map(|trial| trial.condition));
-        (self.inputs, self.outputs) = (task.inputs(), task.outputs());
-        self.steps = self.lengths.iter().copied().max().unwrap_or(0);
-        for t in 0..self.steps {
+        let steps = self.lengths.iter().copied().max().unwrap_or(0);
+        for t in 0..steps {
             for trial in &self.trials[..examples] {
-                trial.copy_step(t, self.inputs, &mut self.x);
-                match task.loss() {
+                trial.copy_step(t, inputs, &mut self.x);
+                match loss {
                     Loss::Labels => self.labels.push(trial.labels.get(t).copied().unwrap_or(0)),
                     Loss::Values if t < trial.steps() => {
-                        self.values.extend_from_slice(&trial.values[t * self.outputs..][..self.outputs]);
+                        self.values.extend_from_slice(&trial.values[t * outputs..][..outputs]);
                     }
-                    Loss::Values => self.values.resize(self.values.len() + self.outputs, 0.0),
+                    Loss::Values => self.values.resize(self.values.len() + outputs, 0.0),
                 }
                 self.weights.push(trial.weights.get(t).copied().unwrap_or(0.0));
             }
         }
+        (self.examples, self.inputs, self.outputs, self.steps) = (examples, inputs, outputs, steps);
+        Ok(())
+    }
+
+    /// Takes the sequences `indices` of a set, in this order. It has as many steps as the longest of them.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if there are no indices, [`Error::TooLarge`] if there is no memory for them.
+    ///
+    /// # Panics
+    /// If there is no such sequence.
+    pub fn gather(&mut self, set: &SequenceSet, indices: &[usize]) -> Result<(), Error> {
+        self.begin(indices.len())?;
+        let (inputs, outputs, loss) = (set.inputs(), set.outputs(), set.loss());
+        self.reserve(set.steps(), inputs, outputs, loss)?;
+        self.lengths.extend(indices.iter().map(|&index| set.lengths()[index]));
+        let steps = self.lengths.iter().copied().max().unwrap_or(0);
+        for t in 0..steps {
+            for &index in indices {
+                let row = index * set.steps() + t;
+                self.x.extend_from_slice(&set.x()[row * inputs..][..inputs]);
+                match set.targets() {
+                    SequenceTargets::Labels(labels) => self.labels.push(labels[row]),
+                    SequenceTargets::Values { y, outputs } => {
+                        self.values.extend_from_slice(&y[row * outputs..][..*outputs]);
+                    }
+                }
+                self.weights.push(set.weights()[row]);
+            }
+        }
+        (self.examples, self.inputs, self.outputs, self.steps) = (indices.len(), inputs, outputs, steps);
         Ok(())
     }
 
@@ -94,21 +147,59 @@ impl SequenceBatch {
         pixels.clear();
         self.values = pixels;
         self.lengths.resize(indices.len(), height);
-        (self.inputs, self.outputs, self.steps) = (width, 0, height);
+        (self.examples, self.inputs, self.outputs, self.steps) = (indices.len(), width, 0, height);
         Ok(())
     }
 
+    /// Empties it, for so many examples.
     fn begin(&mut self, examples: usize) -> Result<(), Error> {
-        if examples == 0 {
-            return Err(Error::Dimension { name: "examples", value: 0, expected: "at least 1" });
-        }
         let Self { x, labels, values, weights, conditions, lengths, .. } = self;
         [x, values, weights].into_iter().for_each(Vec::clear);
         labels.clear();
         conditions.clear();
         lengths.clear();
-        self.examples = examples;
+        (self.examples, self.steps) = (examples, 0);
+        if examples == 0 {
+            return Err(Error::Dimension { name: "examples", value: 0, expected: "at least 1" });
+        }
         Ok(())
+    }
+
+    /// Makes room for the longest sequences there may be.
+    fn reserve(&mut self, longest: usize, inputs: usize, outputs: usize, loss: Loss) -> Result<(), Error> {
+        let rows = longest.saturating_mul(self.examples);
+        reserve(&mut self.x, rows.saturating_mul(inputs))?;
+        reserve(&mut self.weights, rows)?;
+        reserve(&mut self.lengths, self.examples)?;
+        reserve(&mut self.conditions, self.examples)?;
+        match loss {
+            Loss::Labels => reserve(&mut self.labels, rows),
+            Loss::Values => reserve(&mut self.values, rows.saturating_mul(outputs)),
+        }
+    }
+
+    /// Inputs `d`.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// The input of example `example` at step `step`.
+    ///
+    /// # Panics
+    /// If there is no such example or step.
+    pub fn input(&self, step: usize, example: usize) -> &[f32] {
+        assert!(step < self.steps && example < self.examples, "step {step} and example {example} of the batch");
+        &self.x[(step * self.examples + example) * self.inputs..][..self.inputs]
+    }
+
+    /// The label of each row `[T, B]`, 0 in the padding; empty where targets are values.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// The values of each row `[T·B, K]`, 0 in the padding; empty where targets are labels.
+    pub fn values(&self) -> &[f32] {
+        &self.values
     }
 
     /// Steps `T`, those of the longest sequence.
@@ -171,6 +262,14 @@ impl SequenceBatch {
         };
         (0..self.examples).map(right).collect()
     }
+}
+
+/// Makes room for so many elements in all.
+///
+/// # Errors
+/// [`Error::TooLarge`].
+pub(crate) fn reserve<A>(all: &mut Vec<A>, elements: usize) -> Result<(), Error> {
+    all.try_reserve_exact(elements.saturating_sub(all.len())).map_err(|_| Error::TooLarge { elements })
 }
 
 #[cfg(test)]

@@ -40,6 +40,10 @@ impl Task for Adding {
         Loss::Values
     }
 
+    fn longest(&self) -> usize {
+        self.steps
+    }
+
     fn draw(&self, trial: &mut Trial, rng: &mut Generator) {
         let first = rng.random_range(0..self.steps);
         let second = (first + rng.random_range(1..self.steps)) % self.steps;

@@ -1,6 +1,6 @@
 //! Delayed match to sample.
 
-use super::{Clock, Condition, Task, Trial, normal, periods};
+use super::{Clock, Condition, Task, Trial, count, normal};
 use crate::sequences::Loss;
 use interneuron::{Error, Generator};
 use rand::RngExt;
@@ -25,6 +25,9 @@ impl DelayedMatch {
     pub fn new(dt: f64) -> Result<Self, Error> {
         Ok(Self { clock: Clock::new(dt)? })
     }
+
+    /// The periods in milliseconds: fixation, sample, delay, test, decision.
+    const PERIODS: [f64; 5] = [300.0, 500.0, 1000.0, 500.0, 900.0];
 }
 
 impl Task for DelayedMatch {
@@ -40,23 +43,26 @@ impl Task for DelayedMatch {
         Loss::Labels
     }
 
+    fn longest(&self) -> usize {
+        self.clock.all(Self::PERIODS)
+    }
+
     fn draw(&self, trial: &mut Trial, rng: &mut Generator) {
         let clock = self.clock;
-        let sample_channel = rng.random_range(0..2_usize);
+        let side = rng.random_range(0..2_u32);
         let matches = rng.random_bool(0.5);
-        let test_channel = if matches { sample_channel } else { 1 - sample_channel };
-        let answer = if matches { 1 } else { 2 };
-        let times = [300.0, 500.0, 1000.0, 500.0, 900.0].map(|time| clock.steps(time));
-        let [fixation, sample, delay, test, decision] = periods(times);
-        trial.condition = Condition { answer, stimulus: (sample.start, test.end), ..Condition::default() };
-        let show = |trial: &mut Trial, channel: usize, rng: &mut Generator| {
+        let (shown, answer) = if matches { (side, 1) } else { (1 - side, 2) };
+        let [fixation, sample, delay, test, decision] = clock.periods(Self::PERIODS);
+        trial.condition =
+            Condition { side, answer, fixation, stimulus: sample, delay, test, decision, ..Condition::default() };
+        let show = |trial: &mut Trial, channel: u32, rng: &mut Generator| {
             let [one, other] = [0, 1].map(|k| f64::from(u8::from(k == channel)) + clock.sigma() * normal(rng));
             trial.labelled(&[1.0, one, other], 0, 1.0);
         };
-        fixation.for_each(|_| trial.labelled(&[1.0, 0.0, 0.0], 0, 1.0));
-        sample.for_each(|_| show(trial, sample_channel, rng));
-        delay.for_each(|_| trial.labelled(&[1.0, 0.0, 0.0], 0, 1.0));
-        test.for_each(|_| show(trial, test_channel, rng));
-        decision.for_each(|_| trial.labelled(&[0.0; 3], answer, 1.0));
+        (0..count(fixation)).for_each(|_| trial.labelled(&[1.0, 0.0, 0.0], 0, 1.0));
+        (0..count(sample)).for_each(|_| show(trial, side, rng));
+        (0..count(delay)).for_each(|_| trial.labelled(&[1.0, 0.0, 0.0], 0, 1.0));
+        (0..count(test)).for_each(|_| show(trial, shown, rng));
+        (0..count(decision)).for_each(|_| trial.labelled(&[0.0; 3], answer, 1.0));
     }
 }
