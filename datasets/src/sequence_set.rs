@@ -79,8 +79,7 @@ impl SequenceSet {
         };
         length("x", x.len(), rows.saturating_mul(inputs))?;
         length("weights", weights.len(), rows)?;
-        let value =
-            |name, index, value: f32, expected| Error::Value { name, index, value: value.into(), expected };
+        let value = |name, index, value: f32, expected| Error::Value { name, index, value: value.into(), expected };
         if let Some(index) = weights.iter().position(|&w| !(w.is_finite() && w >= 0.0)) {
             return Err(value("weights", index, weights[index], "a finite number ≥ 0"));
         }
@@ -228,7 +227,8 @@ mod tests {
         batch.gather(&set, &[2, 1, 2]).unwrap();
         assert_eq!((batch.steps(), batch.examples(), batch.inputs()), (2, 3, 2));
         assert_eq!(batch.lengths(), [2, 1, 2]);
-        let rows: Vec<&[f32]> = (0..2).flat_map(|t| (0..3).map(move |i| (t, i))).map(|(t, i)| batch.input(t, i)).collect();
+        let rows: Vec<&[f32]> =
+            (0..2).flat_map(|t| (0..3).map(move |i| (t, i))).map(|(t, i)| batch.input(t, i)).collect();
         assert_eq!(rows, [[12.0, 13.0], [6.0, 7.0], [12.0, 13.0], [14.0, 15.0], [0.0, 0.0], [14.0, 15.0]]);
         assert_eq!((batch.labels(), batch.weights()), (&[0, 2, 0, 3, 0, 3][..], &[1.0, 0.5, 1.0, 2.0, 0.0, 2.0][..]));
         batch.gather(&set, &[0]).unwrap();

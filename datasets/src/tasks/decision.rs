@@ -79,8 +79,7 @@ impl Task for PerceptualDecision {
         let times = [fixation, self.stimulus.unwrap_or(drawn), Self::DECISION];
         let [fixation, stimulus, decision] = clock.periods(times);
         let answer = 1 + side;
-        trial.condition =
-            Condition { coherence, side, answer, fixation, stimulus, decision, ..Condition::default() };
+        trial.condition = Condition { coherence, side, answer, fixation, stimulus, decision, ..Condition::default() };
         (0..count(fixation)).for_each(|_| trial.labelled(&[1.0, 0.0, 0.0], 0, 1.0));
         for _ in 0..count(stimulus) {
             let [one, other] = evidence(coherence).map(|e| e + clock.sigma() * normal(rng));

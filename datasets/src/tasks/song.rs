@@ -57,9 +57,8 @@ impl Task for SongDecision {
     fn draw(&self, trial: &mut Trial, rng: &mut Generator) {
         let clock = self.clock;
         let sigma = 0.01 * (2.0 * 100.0 / clock.dt()).sqrt();
-        let inputs = |stimulus: [f64; 2], rng: &mut Generator| {
-            stimulus.map(|x| (REST + x + sigma * normal(rng)).max(0.0))
-        };
+        let inputs =
+            |stimulus: [f64; 2], rng: &mut Generator| stimulus.map(|x| (REST + x + sigma * normal(rng)).max(0.0));
         let rest = [REST; 2];
         if rng.random_range(0..11) == 0 {
             let steps = clock.steps(Self::QUIET);
@@ -71,8 +70,7 @@ impl Task for SongDecision {
         let coherence = signed(STRENGTH * one_of(&Self::COHERENCES, rng), side);
         let [fixation, stimulus, decision] = clock.periods(Self::PERIODS);
         let answer = 1 + side;
-        trial.condition =
-            Condition { coherence, side, answer, fixation, stimulus, decision, ..Condition::default() };
+        trial.condition = Condition { coherence, side, answer, fixation, stimulus, decision, ..Condition::default() };
         (0..count(fixation)).for_each(|_| trial.valued(&inputs([0.0; 2], rng), &rest, 1.0));
         let shown = [1.0 + coherence / 100.0, 1.0 - coherence / 100.0].map(|x| x / 2.0);
         (0..count(stimulus)).for_each(|_| trial.valued(&inputs(shown, rng), &rest, 0.0));
