@@ -8,6 +8,7 @@
 //! to), in the form in which they are kept, and 256 KiB. What is no regular file is refused.
 
 use super::content::describe;
+use super::elements::{ByteOrder, Kind};
 use super::gzip::{self, Gunzip};
 use super::{Images, Pixels};
 use crate::open::open;
@@ -18,8 +19,9 @@ use std::path::Path;
 
 /// The longest header: as many dimensions as a byte can count.
 const LONGEST: usize = 4 + 4 * 255;
-/// How many bytes are taken at a time: whole elements of any type.
-const CHUNK: usize = 8 << 10;
+/// The codes of types in a header.
+const CODES: [(u8, Kind); 6] =
+    [(0x08, Kind::U8), (0x09, Kind::I8), (0x0B, Kind::I16), (0x0C, Kind::I32), (0x0D, Kind::F32), (0x0E, Kind::F64)];
 
 /// Reads an IDX file of images, plain or compressed with gzip, whatever its name.
 ///
@@ -105,61 +107,9 @@ fn grey(value: f64) -> Option<u8> {
     (f64::from(byte) == value).then_some(byte)
 }
 
-/// The type of elements, with its code in a header.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    U8 = 0x08,
-    I8 = 0x09,
-    I16 = 0x0B,
-    I32 = 0x0C,
-    F32 = 0x0D,
-    F64 = 0x0E,
-}
-
-impl Kind {
-    /// The type that a header names so.
-    fn of(code: u8) -> Option<Self> {
-        [Self::U8, Self::I8, Self::I16, Self::I32, Self::F32, Self::F64].into_iter().find(|&kind| kind as u8 == code)
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::U8 => "unsigned bytes",
-            Self::I8 => "signed bytes",
-            Self::I16 => "16-bit integers",
-            Self::I32 => "32-bit integers",
-            Self::F32 => "32-bit floats",
-            Self::F64 => "64-bit floats",
-        }
-    }
-
-    fn bytes(self) -> usize {
-        match self {
-            Self::U8 | Self::I8 => 1,
-            Self::I16 => 2,
-            Self::I32 | Self::F32 => 4,
-            Self::F64 => 8,
-        }
-    }
-
-    fn is_float(self) -> bool {
-        matches!(self, Self::F32 | Self::F64)
-    }
-
-    /// The value of an element, which has as many bytes as the type. All values of all types are values of `f64`.
-    fn decode(self, bytes: &[u8]) -> f64 {
-        fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
-            std::array::from_fn(|i| bytes[i])
-        }
-        match self {
-            Self::U8 => bytes[0].into(),
-            Self::I8 => i8::from_be_bytes(fixed(bytes)).into(),
-            Self::I16 => i16::from_be_bytes(fixed(bytes)).into(),
-            Self::I32 => i32::from_be_bytes(fixed(bytes)).into(),
-            Self::F32 => f32::from_be_bytes(fixed(bytes)).into(),
-            Self::F64 => f64::from_be_bytes(fixed(bytes)),
-        }
-    }
+/// The type that a header names so.
+fn kind_of(code: u8) -> Option<Kind> {
+    CODES.into_iter().find(|&(of, _)| of == code).map(|(_, kind)| kind)
 }
 
 /// What a file is read for.
@@ -195,6 +145,8 @@ struct Source<'p> {
     zipped: bool,
     purpose: Purpose,
     kind: Kind,
+    /// Its code in the header.
+    code: u8,
     dims: Vec<usize>,
 }
 
@@ -202,7 +154,7 @@ impl<'p> Source<'p> {
     /// Opens a file and reads its header.
     fn open(path: &'p Path, purpose: Purpose) -> Result<Self, Error> {
         let (file, file_len) = open(path)?;
-        let mut source = Self { path, file, file_len, zipped: false, purpose, kind: Kind::U8, dims: vec![] };
+        let mut source = Self { path, file, file_len, zipped: false, purpose, kind: Kind::U8, code: 0, dims: vec![] };
         let (mut begin, mut error) = source.first()?;
         if begin.starts_with(&gzip::MAGIC) {
             source.zipped = true;
@@ -248,10 +200,10 @@ impl<'p> Source<'p> {
         }
         let Some(magic) = word(0) else { return Err(cut(error)) };
         let [_, _, code, rank] = magic.to_be_bytes();
-        let Some(kind) = Kind::of(code).filter(|_| rank > 0) else { return Err(self.foreign(begin, error)) };
+        let Some(kind) = kind_of(code).filter(|_| rank > 0) else { return Err(self.foreign(begin, error)) };
         let dims: Option<Vec<usize>> = (1..=rank.into()).map(|i| Some(word(i)? as usize)).collect();
         let Some(dims) = dims else { return Err(cut(error)) };
-        (self.kind, self.dims) = (kind, dims);
+        (self.kind, self.code, self.dims) = (kind, code, dims);
         Ok(())
     }
 
@@ -261,7 +213,7 @@ impl<'p> Source<'p> {
         let gzip_of = if self.zipped { "gzip of " } else { "" };
         match begin {
             [] => error.unwrap_or_else(|| self.fail(format!("truncated: {gzip_of}an empty file: {expected}"))),
-            [1..=8, code, 0, 0, ..] if Kind::of(*code).is_some() => self
+            [1..=8, code, 0, 0, ..] if kind_of(*code).is_some() => self
                 .fail(format!("{gzip_of}an IDX file whose numbers are back to front: expected the highest byte first")),
             _ => match (describe(begin), begin) {
                 (Some(kind), _) => self.fail(format!("this is {gzip_of}{kind}: {expected}")),
@@ -284,7 +236,7 @@ impl<'p> Source<'p> {
             1 => format!("{kind} in 1 dimension"),
             rank => format!("{kind} in {rank} dimensions"),
         };
-        let (magic, wanted) = ((self.kind as u32) << 8 | dims.len() as u32, self.purpose.magic());
+        let (magic, wanted) = (u32::from(self.code) << 8 | dims.len() as u32, self.purpose.magic());
         self.fail(format!("magic number {magic:#010x}: expected {wanted:#010x}: {is}, where {purpose} have {expected}"))
     }
 
@@ -376,29 +328,13 @@ impl<'p> Source<'p> {
         most: u64,
         mut look: impl FnMut(u64, f64) -> Result<(), String>,
     ) -> Result<u64, Error> {
-        let mut chunk = [0; CHUNK];
-        let (mut held, mut index) = (0, 0);
-        while held < most {
-            let wanted = (most - held).min(CHUNK as u64) as usize;
-            let mut len = 0;
-            while len < wanted {
-                match reader.read(&mut chunk[len..wanted]) {
-                    Ok(0) => break,
-                    Ok(more) => len += more,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(self.describe(&error)),
-                }
-            }
-            for bytes in chunk[..len].chunks_exact(self.kind.bytes()) {
-                look(index, self.kind.decode(bytes)).map_err(|reason| self.fail(reason))?;
-                index += 1;
-            }
-            held += len as u64;
-            if len < wanted {
-                break;
-            }
-        }
-        Ok(held)
+        self.kind.each(
+            ByteOrder::Big,
+            reader,
+            most,
+            |error| self.describe(error),
+            |index, value| look(index, value).map_err(|reason| self.fail(reason)),
+        )
     }
 
     /// How many elements there are, once it is known that there are as many as promised.

@@ -1,15 +1,21 @@
-//! Images with labels: read from IDX files, the format of MNIST, or drawn. Sequences: rows of images, and trials of tasks
-//! for recurrent networks.
+//! Images with labels: read from IDX files, the format of MNIST, or drawn. Sequences with labels: read from NumPy archives,
+//! rows of images, or drawn as trials of tasks for recurrent networks.
 //!
 //! [`load`] reads a data set from a folder: MNIST, Fashion-MNIST, EMNIST, QMNIST, or your own in their format.
 //! [`Files`] are the four files that it finds there; [`read_images`] and [`read_labels`] read one.
+//!
+//! [`read_npz`] reads a [`SequenceSet`] of your own; [`tasks`] draw trials. A [`SequenceBatch`] is filled from either, or
+//! with rows of images, for a recurrent network.
 
 mod content;
 mod digits;
+mod elements;
 mod files;
 mod find;
 mod gzip;
 mod idx;
+mod npy;
+mod npz;
 mod open;
 mod sequence_set;
 mod sequences;
@@ -18,6 +24,7 @@ pub mod tasks;
 pub use digits::digits;
 pub use files::{Files, load};
 pub use idx::{read_images, read_labels};
+pub use npz::{Axes, NpzOptions, read_npz};
 pub use sequence_set::{SequenceSet, SequenceTargets};
 pub use sequences::{Loss, SequenceBatch};
 
