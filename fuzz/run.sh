@@ -15,7 +15,7 @@ fi
 seconds=${1:?seconds for each target}
 shift
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(idx checkpoint config layer capi)
+[ ${#targets[@]} -gt 0 ] || targets=(idx npz checkpoint config layer capi)
 
 cargo +nightly fuzz build --fuzz-dir . "${profile[@]}"
 for target in "${targets[@]}"; do

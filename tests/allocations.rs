@@ -1,9 +1,11 @@
-//! A step allocates nothing once it has seen the batch size.
+//! A step allocates nothing once it has seen the batch size, and neither does filling a batch of sequences.
 
 mod common;
 
 use common::isas;
 use interneuron::*;
+use interneuron_datasets::tasks::{Adding, ContextDecision, PerceptualDecision, SongDecision, Task};
+use interneuron_datasets::{SequenceBatch, SequenceSet, SequenceTargets, digits};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -42,9 +44,43 @@ const DIMS: [usize; 4] = if cfg!(debug_assertions) { [9, 17, 11, 10] } else { [3
 /// allocates.
 const REPETITIONS: usize = 3;
 
+/// Trials of any length, rows of images, and sequences of a set go where those before them were.
+fn batches_after_the_first_allocate_nothing() {
+    let images = digits(30, 1, 1).train;
+    let labels = SequenceTargets::Labels((0..30 * 7).map(|i| i % 3).collect());
+    let x = (0..30 * 7 * 4).map(|i| i as f32).collect();
+    // Sequences of 1 to 7 steps.
+    let weights = (0..30 * 7).map(|i| f32::from(u8::from(i % 7 <= i / 7 % 7))).collect();
+    let set = SequenceSet::new(x, [30, 7, 4], labels, weights).unwrap();
+    let indices: Vec<usize> = (0..30).collect();
+    let tasks: [Box<dyn Task>; 4] = [
+        Box::new(Adding::new(20).unwrap()),
+        Box::new(PerceptualDecision::new(20.0).unwrap()),
+        Box::new(ContextDecision::new(100.0).unwrap()),
+        Box::new(SongDecision::new(20.0).unwrap()),
+    ];
+    for task in &tasks {
+        let (mut batch, mut rng) = (SequenceBatch::new(), generator(3));
+        batch.draw(&**task, 8, &mut rng).unwrap();
+        let before = ALLOCATIONS.load(Ordering::SeqCst);
+        (0..20).for_each(|_| batch.draw(&**task, 8, &mut rng).unwrap());
+        assert_eq!(ALLOCATIONS.load(Ordering::SeqCst) - before, 0, "trials of {} inputs", task.inputs());
+    }
+    let mut batch = SequenceBatch::new();
+    let mut fill = |i: usize| {
+        batch.gather(&set, &indices[i..][..5]).unwrap();
+        batch.rows_of(&images, &indices[i..][..5]).unwrap();
+    };
+    fill(0);
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    (1..20).for_each(fill);
+    assert_eq!(ALLOCATIONS.load(Ordering::SeqCst) - before, 0, "sequences of a set, and rows");
+}
+
 // One test in this file: another would allocate at the same time.
 #[test]
 fn steps_after_the_first_allocate_nothing() {
+    batches_after_the_first_allocate_nothing();
     let x: Vec<f32> = (0..300 * DIMS[0]).map(|i| (i % 11) as f32 / 11.0).collect();
     let labels: Vec<u32> = (0..300).map(|i| i % 10).collect();
     let x = MatRef::new(&x, 300, DIMS[0]).unwrap();

@@ -10,11 +10,11 @@ mod config;
 mod networks;
 
 use config::{Config, FIELDS, Preset, Source};
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use flate2::write::{DeflateEncoder, GzEncoder};
+use flate2::{Compression, Crc};
 use interneuron::checkpoint::{self, Run};
 use interneuron::{Architecture, Context, Error, Isa, MatRef, Network, PerRole, Update};
-use interneuron_datasets::{read_images, read_labels};
+use interneuron_datasets::{NpzOptions, read_images, read_labels, read_npz};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::{self, File};
 use std::io::Write;
@@ -62,6 +62,8 @@ static COUNTING: Counting = Counting;
 
 /// What reading an IDX file takes beside its data.
 const IDX: usize = 256 << 10;
+/// What reading a NumPy archive takes beside its data.
+const NPZ: usize = 1 << 20;
 /// What the header of a checkpoint takes.
 const HEADER: usize = 64 << 20;
 /// What a configuration takes.
@@ -233,6 +235,123 @@ fn what_gzip_has_beside_data_takes_no_memory() {
     let path = bench.file("zeros.gz", &[&gzip(&idx(&[4], &[0, 1, 2, 3]))[..], &vec![0; 4 << 20]].concat());
     let (labels, bytes) = peak(|| read_labels(&path).unwrap());
     assert!(labels == [0, 1, 2, 3] && bytes <= IDX, "{bytes} bytes for zeros");
+}
+
+/// An array of NumPy with these dimensions, and whatever data.
+fn npy(descr: &str, dims: &[usize], data: &[u8]) -> Vec<u8> {
+    let dims: String = dims.iter().map(|dim| format!("{dim},")).collect();
+    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({dims})}}\n");
+    [b"\x93NUMPY\x01\0", &(text.len() as u16).to_le_bytes()[..], text.as_bytes(), data].concat()
+}
+
+/// A file within a zip archive: its name, its data, and the size that it claims to unpack to, if that is a lie.
+struct Packed<'a>(&'a str, &'a [u8], Option<u32>);
+
+/// A zip archive, deflated.
+fn zip(files: &[Packed<'_>]) -> Vec<u8> {
+    let (mut bytes, mut directory) = (vec![], vec![]);
+    for Packed(name, data, claimed) in files {
+        let mut encoder = DeflateEncoder::new(vec![], Compression::fast());
+        encoder.write_all(data).unwrap();
+        let packed = encoder.finish().unwrap();
+        let mut crc = Crc::new();
+        crc.update(data);
+        let sizes = [crc.sum(), packed.len() as u32, claimed.unwrap_or(data.len() as u32)];
+        let method = [20, 0, 8, 0, 0, 0].map(|half: u16| half.to_le_bytes()).concat();
+        let sizes = [&sizes.map(u32::to_le_bytes).concat()[..], &(name.len() as u32).to_le_bytes()].concat();
+        let place = bytes.len() as u32;
+        bytes.extend([b"PK\x03\x04", &method[..10], &sizes, name.as_bytes(), &packed].concat());
+        let rest = [&[0; 10][..], &place.to_le_bytes()].concat();
+        directory.extend([b"PK\x01\x02\x14\0", &method[..10], &sizes, &rest, name.as_bytes()].concat());
+    }
+    let place = [directory.len() as u32, bytes.len() as u32].map(u32::to_le_bytes).concat();
+    let count = (files.len() as u16).to_le_bytes();
+    [bytes, directory, [b"PK\x05\x06\0\0\0\0", &count[..], &count, &place, &[0; 2]].concat()].concat()
+}
+
+#[test]
+fn a_numpy_archive_gets_the_memory_that_it_can_fill() {
+    let bench = Bench::new();
+    const STEPS: usize = 1 << 20;
+    let zeros = vec![0; 4 * STEPS];
+    let refuse = |name: &str, files: &[Packed<'_>], expected: &str| {
+        let path = bench.file("trials.npz", &zip(files));
+        assert_refused(name, || read_npz(&path, NpzOptions::default()), expected, NPZ);
+    };
+    let y = npy("<i4", &[1], &[0; 4]);
+    for (name, dims, data, claimed, expected) in [
+        ("all it can", [usize::MAX; 3], &zeros[..100], None, "array x: truncated: 100 bytes of data where the header"),
+        ("a terabyte", [1 << 20; 3], &zeros[..100], None, "array x: truncated: 100 bytes"),
+        ("little, and holds much", [1, 1, 1], &zeros, None, "array x: 4194304 bytes of data, more than the 4"),
+        ("nothing", [1, 0, 1], &[], None, "array x: dimensions [1, 0, 1]: expected at least 1"),
+        // The directory agrees, and both lie.
+        (
+            "a gigabyte, as the directory",
+            [1, 1 << 28, 1],
+            &zeros[..100],
+            Some(4 << 28),
+            "array x: sequences that take 3",
+        ),
+        ("much, as the directory", [1, 1 << 26, 1], &zeros[..100], Some(4 << 26), "array x: corrupt: "),
+        ("much, as the directory, and holds much", [1, 1 << 26, 1], &zeros, Some(4 << 26), "array x: corrupt: "),
+        ("little, as the directory, and holds much", [1, 1, 1], &zeros, Some(4), "array x: corrupt: "),
+    ] {
+        let x = npy("<f4", &dims, data);
+        let claimed = claimed.map(|data_len| data_len + (x.len() - data.len()) as u32);
+        let most = if name.starts_with("a gigabyte") { 1 << 30 } else { 4 << 30 };
+        let path = bench.file("trials.npz", &zip(&[Packed("x.npy", &x, claimed), Packed("y.npy", &y, None)]));
+        let options = NpzOptions { most_bytes: most, ..NpzOptions::default() };
+        let name = format!("an array that promises {name}");
+        assert_refused(&name, || read_npz(&path, options), expected, NPZ);
+    }
+
+    // A small file that unpacks to much, all of it true.
+    let x = npy("<f4", &[1, STEPS, 1], &zeros);
+    let files = [Packed("x.npy", &x, None), Packed("y.npy", &y, None)];
+    let path = bench.file("bomb.npz", &zip(&files));
+    assert!(fs::metadata(&path).unwrap().len() < 64 << 10);
+    let (set, bytes) = peak(|| read_npz(&path, NpzOptions::default()).unwrap());
+    // Inputs, labels and weights, once each.
+    assert!(set.steps() == STEPS && bytes <= 12 * STEPS + NPZ, "{bytes} bytes");
+    drop(set);
+    let options = NpzOptions { most_bytes: 12 * STEPS as u64 - 1, ..NpzOptions::default() };
+    let expected = "array x: sequences that take 12582912 bytes in memory: expected at most 12582911";
+    assert_refused("a bomb", || read_npz(&path, options), expected, NPZ);
+    let whole = fs::read(&path).unwrap();
+    for len in (0..whole.len()).step_by(whole.len() / 20 + 1) {
+        let path = bench.file("cut.npz", &whole[..len]);
+        assert_refused(&format!("{len} bytes"), || read_npz(&path, NpzOptions::default()), "truncated", NPZ);
+    }
+
+    // Labels and weights by dimensions that only x has, or that nothing has.
+    let lie = npy("<f4", &[1, 1 << 26, 1], &[]);
+    let claimed = Some(lie.len() as u32 + (4 << 26));
+    let (labels, ones) = (npy("<i4", &[1], &[0; 4]), npy("<f4", &[1, 1 << 26], &[]));
+    let ones_claimed = Some(ones.len() as u32 + (4 << 26));
+    let files = [Packed("x.npy", &lie, claimed), Packed("y.npy", &labels, None), Packed("m.npy", &ones, ones_claimed)];
+    refuse("labels of nothing", &files[..2], "array x: corrupt: ");
+    refuse("weights of nothing", &files, "array m: corrupt: ");
+
+    // What is no number, or is too long for a header.
+    let long = [b"\x93NUMPY\x02\0", &u32::MAX.to_le_bytes()[..], &zeros].concat();
+    let nested = npy("<f4", &[], &[]);
+    let nested = [&nested[..10], &b"(".repeat(nested.len() - 10)].concat();
+    for (name, x) in [("a long header", &long), ("brackets", &nested), ("zeros", &zeros), ("no bytes", &vec![])] {
+        refuse(name, &[Packed("x.npy", x, None), Packed("y.npy", &y, None)], "array x: ");
+    }
+    // Files without end, with long names.
+    let name = "n".repeat(60_000);
+    let many: Vec<Packed<'_>> = (0..300).map(|_| Packed(&name, &[], None)).collect();
+    refuse("long names", &many, "no array x and y");
+    let many: Vec<Packed<'_>> = (0..60_000).map(|_| Packed("a.npy", &[], None)).collect();
+    refuse(
+        "many names",
+        &many,
+        "no array x and y: expected x and y, and m if there are weights, beside a, a, a, a, a, a, …",
+    );
+    for path in bench.special_files() {
+        assert_refused(&path.display().to_string(), || read_npz(&path, NpzOptions::default()), "", NPZ);
+    }
 }
 
 /// A file of this header and so many bytes of data, with the length of the header that it claims to have.
