@@ -31,13 +31,15 @@ fn every_task_is_trained_and_reported() {
     let data = dir.path().to_str().unwrap();
     let small = ["--hidden", "6", "--batch", "4", "--epochs", "1", "--dt", "50", "--threads", "1"];
     let models = "rnn,dann,dann-nc,dann-div,columns";
-    let tasks: [(&str, &[&str]); 6] = [
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sequences/own.npz");
+    let tasks: [(&str, &[&str]); 7] = [
         ("adding", &["--steps", "5"]),
         ("rows", &["--data", data]),
         ("decision", &[]),
         ("matching", &[]),
         ("context", &[]),
         ("song", &[]),
+        ("own", &["--data", own]),
     ];
     for (task, more) in tasks {
         let out = dir.path().join(task);
@@ -48,7 +50,7 @@ fn every_task_is_trained_and_reported() {
         assert_eq!(names.join(","), models);
         let picture = |name: &str| std::fs::read_to_string(out.join(name)).is_ok_and(|text| text.starts_with("<svg"));
         assert!(picture("curves.svg"), "{task}");
-        let cognitive = !["adding", "rows"].contains(&task);
+        let cognitive = !["adding", "rows", "own"].contains(&task);
         assert_eq!(
             (picture("activity.svg"), picture("psychometric.svg")),
             (cognitive, cognitive && task != "matching")
@@ -88,7 +90,7 @@ fn bad_input_gets_one_line_and_exit_code_2() {
     small_data(dir.path(), 20, 4);
     let data = dir.path().to_str().unwrap();
     let cases: &[(&[&str], &str)] = &[
-        (&["--task", "juggling"], "expected one of adding, rows, decision, matching, context, song"),
+        (&["--task", "juggling"], "expected one of adding, rows, decision, matching, context, song, own"),
         (&["--model", "lstm"], "expected one of rnn, dann, dann-nc, dann-div, columns"),
         (&["--hidden", "5,0"], "--hidden"),
         (&["--hidden", "1000000000000"], "fits in memory"),
@@ -98,9 +100,11 @@ fn bad_input_gets_one_line_and_exit_code_2() {
         (&["--clip", "-1"], "--clip <NORM>': expected 0, or a number from 1e-9 to 1e9"),
         (&["--epochs", "0"], "--epochs"),
         (&["--lr", "inf"], "--lr"),
-        (&["--data", data], "--data goes with --task rows, not with decision"),
+        (&["--data", data], "--data goes with --task rows or own, not with decision"),
         (&["--task", "rows", "--data", data, "--batch", "21"], "--batch is 21: expected at most 20"),
         (&["--task", "rows", "--data", "/nowhere"], "/nowhere"),
+        (&["--task", "own"], "--data is missing"),
+        (&["--task", "own", "--data", "/nowhere.npz"], "/nowhere.npz"),
         (&["--isa", "mmx"], "mmx"),
     ];
     for (args, expected) in cases {

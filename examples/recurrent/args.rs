@@ -16,8 +16,8 @@ use std::str::FromStr;
 #[derive(Parser)]
 #[command(name = "recurrent")]
 pub struct Args {
-    /// adding, rows (of images), decision (perceptual), matching (delayed match to sample), context (dependent decision)
-    /// or song (the decision of Song and others)
+    /// adding, rows (of images), decision (perceptual), matching (delayed match to sample), context (dependent decision),
+    /// song (the decision of Song and others) or own (sequences of --data)
     #[arg(long, value_name = "NAME", default_value = "decision", value_parser = TaskName::find)]
     pub task: TaskName,
     /// Networks to train: rnn, dann (with corrections where steps are plain), dann-nc (without), dann-div (divisive, by roots in the cognitive tasks) and
@@ -40,10 +40,15 @@ pub struct Args {
     #[arg(long, value_name = "S", default_value = "0.15", value_parser = number(0.0, 10.0))]
     #[arg(allow_negative_numbers = true)]
     pub noise: f64,
-    /// Folder with IDX files named as MNIST's, for rows; without it, digit-like images are drawn
+    /// For rows a folder with IDX files named as MNIST's; without it, digit-like images are drawn. For own a NumPy archive
+    /// (.npz) with x [N, T, d], y (labels or values) [N, T], [N, T, K], [N] or [N, K], and perhaps weights m [N, T]: the last
+    /// fifth of the sequences are those of the test
     #[arg(long, value_name = "DIR", value_parser = path())]
     pub data: Option<PathBuf>,
-    /// Epochs: passes over the images for rows, else so many updates: 141 for adding, 100 for the others
+    /// In the archive of own, steps come before sequences: x [T, N, d]
+    #[arg(long)]
+    pub steps_first: bool,
+    /// Epochs: passes over the data for rows and own, else so many updates: 141 for adding, 100 for the others
     #[arg(long, value_name = "N", value_parser = count(MOST_EPOCHS))]
     epochs: Option<usize>,
     /// Sequences of a step; the default is 64 for adding, 32 for rows, else 16
@@ -83,13 +88,19 @@ pub enum TaskName {
     Matching,
     Context,
     Song,
+    Own,
 }
 
-words!(TaskName: Adding = "adding", Rows = "rows", Decision = "decision", Matching = "matching", Context = "context", Song = "song");
+words!(TaskName: Adding = "adding", Rows = "rows", Decision = "decision", Matching = "matching", Context = "context", Song = "song", Own = "own");
 
 impl TaskName {
     /// Whether it is a task of cognitive neuroscience, for leaky units with noise.
     pub fn is_cognitive(self) -> bool {
+        !matches!(self, Self::Adding | Self::Rows | Self::Own)
+    }
+
+    /// Whether its networks learn by Adam, clipped as a whole.
+    pub fn has_adam(self) -> bool {
         !matches!(self, Self::Adding | Self::Rows)
     }
 }

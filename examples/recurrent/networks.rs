@@ -69,12 +69,12 @@ pub fn schedule(args: &Args, model: Model) -> Result<Schedule, Error> {
 
 /// How a network learns.
 pub fn update(args: &Args, model: Model, lr: f64) -> Update {
-    let update = match (args.task.is_cognitive(), model) {
+    let update = match (args.task.has_adam(), model) {
         (true, _) => Update::adam(lr),
         (false, Model::Dann | Model::DannDiv) => Update::csgd(lr),
         (false, _) => Update::sgd(lr),
     };
-    let clip_scope = match (args.task.is_cognitive(), model) {
+    let clip_scope = match (args.task.has_adam(), model) {
         (true, _) | (_, Model::Rnn) => ClipScope::Network,
         (_, Model::Columns) => ClipScope::Array,
         _ => ClipScope::Layer,

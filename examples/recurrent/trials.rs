@@ -5,7 +5,7 @@ use super::common::images::Data;
 use super::common::inputs::{Preparation, Remedy, Standardise};
 use interneuron::{Generator, generator};
 use interneuron_datasets::tasks::{Adding, ContextDecision, DelayedMatch, PerceptualDecision, SongDecision, Task};
-use interneuron_datasets::{Loss, SequenceBatch};
+use interneuron_datasets::{Axes, Loss, NpzOptions, SequenceBatch, SequenceSet, read_npz};
 use rand::seq::SliceRandom;
 use std::error::Error;
 
@@ -32,6 +32,18 @@ pub struct Trials {
 enum Source {
     Task(Box<dyn Task>),
     Rows(Box<Data>),
+    Own(Box<SequenceSet>),
+}
+
+impl Source {
+    /// Sequences for training; 0 where they are drawn.
+    fn training(&self) -> usize {
+        match self {
+            Self::Task(_) => 0,
+            Self::Rows(data) => data.sets.train.len(),
+            Self::Own(set) => set.len() - set.len().div_ceil(5),
+        }
+    }
 }
 
 /// Sequences of training, one batch after the other.
@@ -51,27 +63,42 @@ impl Trials {
             TaskName::Matching => Source::Task(Box::new(DelayedMatch::new(dt)?)),
             TaskName::Context => Source::Task(Box::new(ContextDecision::new(dt)?)),
             TaskName::Song => Source::Task(Box::new(SongDecision::new(dt)?)),
+            TaskName::Own => {
+                let data = args.data.as_ref().ok_or("--data is missing: expected an archive (.npz) for --task own")?;
+                let axes = if args.steps_first { Axes::StepsFirst } else { Axes::ExamplesFirst };
+                let set = read_npz(data, NpzOptions { axes, ..NpzOptions::default() })?;
+                if set.len() < 2 {
+                    let file = data.display();
+                    return Err(
+                        format!("--data {file}: one sequence: expected one for training and one for the test").into()
+                    );
+                }
+                Source::Own(Box::new(set))
+            }
             TaskName::Rows => {
                 let as_they_are = Preparation { standardise: Standardise::No, remedy: Remedy::None };
                 Source::Rows(Box::new(Data::load(args.data.as_deref(), DRAWN, args.seed, as_they_are)?))
             }
         };
-        if args.data.is_some() && args.task != TaskName::Rows {
-            return Err(format!("--data goes with --task rows, not with {}", args.task.name()).into());
+        if args.data.is_some() && !matches!(args.task, TaskName::Rows | TaskName::Own) {
+            return Err(format!("--data goes with --task rows or own, not with {}", args.task.name()).into());
         }
         let (inputs, outputs, loss) = match &source {
             Source::Task(task) => (task.inputs(), task.outputs(), task.loss()),
             Source::Rows(data) => (data.sets.train.images.width, data.classes.outputs(), Loss::Labels),
+            Source::Own(set) => (set.inputs(), set.outputs(), set.loss()),
         };
         let batch = args.batch();
         let updates = match &source {
             Source::Task(_) => args.updates(),
-            Source::Rows(data) => {
-                let images = data.sets.train.len();
-                if batch > images {
-                    return Err(format!("--batch is {batch}: expected at most {images}, the training images").into());
+            Source::Rows(_) | Source::Own(_) => {
+                let there = source.training();
+                if batch > there {
+                    return Err(
+                        format!("--batch is {batch}: expected at most {there}, what there is for training").into()
+                    );
                 }
-                images / batch
+                there / batch
             }
         };
         let mut trials = Self { source, seed: args.seed, batch, updates, inputs, outputs, loss, tests: vec![] };
@@ -92,6 +119,14 @@ impl Trials {
                 for _ in 0..TESTED.div_ceil(TOGETHER) {
                     let mut batch = SequenceBatch::new();
                     batch.draw(tested, TOGETHER, &mut rng)?;
+                    tests.push(batch);
+                }
+            }
+            Source::Own(set) => {
+                let all: Vec<usize> = (self.source.training()..set.len()).collect();
+                for indices in all.chunks(TOGETHER) {
+                    let mut batch = SequenceBatch::new();
+                    batch.gather(set, indices)?;
                     tests.push(batch);
                 }
             }
@@ -124,14 +159,18 @@ impl Course<'_> {
         let Self { trials, rng, order, batch } = self;
         match &trials.source {
             Source::Task(task) => batch.draw(&**task, trials.batch, rng),
-            Source::Rows(data) => {
+            Source::Rows(_) | Source::Own(_) => {
                 if order.len() < trials.batch {
                     order.clear();
-                    order.extend(0..data.sets.train.len());
+                    order.extend(0..trials.source.training());
                     order.shuffle(rng);
                 }
                 let rest = order.len() - trials.batch;
-                batch.rows_of(&data.sets.train, &order[rest..])?;
+                match &trials.source {
+                    Source::Own(set) => batch.gather(set, &order[rest..])?,
+                    Source::Rows(data) => batch.rows_of(&data.sets.train, &order[rest..])?,
+                    Source::Task(_) => {}
+                }
                 order.truncate(rest);
                 Ok(())
             }
